@@ -1,0 +1,82 @@
+"""xraycls: train, explain and ship chest-radiograph models.
+
+import xraycls
+
+result = xraycls.train(base_model="resnet18", weights="none", epochs=5)
+print(xraycls.test(result.run.path).report.to_dict()["auroc"])
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from xraycls.errors import DataError, MissingExtra, RunError, TrainingError, UsageError, WeightsError, XrayclsError
+from xraycls.types import Batch, Box, Prediction, Sample
+from xraycls.version import __version__
+
+if TYPE_CHECKING:
+    from xraycls.data.phantom import phantom_table
+    from xraycls.data.source import load_table
+    from xraycls.data.table import SampleTable
+    from xraycls.evaluation.report import evaluate
+    from xraycls.models.classifier import build_classifier, load_classifier
+    from xraycls.progress import TrainingProgress
+    from xraycls.workflows.cam import cam
+    from xraycls.workflows.locate import load_model
+    from xraycls.workflows.predict import predict
+    from xraycls.workflows.test import test
+    from xraycls.workflows.train import train
+
+# Loaded at first use: `import xraycls` and `xraycls --help` stay instant, as torch takes seconds to import.
+_LAZY = {
+    "SampleTable": "xraycls.data.table",
+    "TrainingProgress": "xraycls.progress",
+    "build_classifier": "xraycls.models.classifier",
+    "cam": "xraycls.workflows.cam",
+    "evaluate": "xraycls.evaluation.report",
+    "load_classifier": "xraycls.models.classifier",
+    "load_model": "xraycls.workflows.locate",
+    "load_table": "xraycls.data.source",
+    "phantom_table": "xraycls.data.phantom",
+    "predict": "xraycls.workflows.predict",
+    "test": "xraycls.workflows.test",
+    "train": "xraycls.workflows.train",
+}
+
+__all__ = [
+    "Batch",
+    "Box",
+    "DataError",
+    "MissingExtra",
+    "Prediction",
+    "RunError",
+    "Sample",
+    "SampleTable",
+    "TrainingError",
+    "TrainingProgress",
+    "UsageError",
+    "WeightsError",
+    "XrayclsError",
+    "__version__",
+    "build_classifier",
+    "cam",
+    "evaluate",
+    "load_classifier",
+    "load_model",
+    "load_table",
+    "phantom_table",
+    "predict",
+    "test",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'xraycls' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,85 @@
+"""The program `xraycls`: its verbs, and errors as one sentence."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+
+from xraycls.cli import cam, data, doctor, models, predict, test, train
+from xraycls.errors import XrayclsError
+from xraycls.version import __version__
+
+# The flags of the system that this one replaces, by their present names.
+ALIASES = {"--epoch": "--epochs", "--nvidiadali": "--dali"}
+
+app = typer.Typer(
+    help="Train, explain and ship chest-radiograph models.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("train", rich_help_panel="Classifiers")(train.train)
+app.command("test", rich_help_panel="Classifiers")(test.test)
+app.command("predict", rich_help_panel="Classifiers")(predict.predict)
+app.command("cam", rich_help_panel="Classifiers")(cam.cam)
+app.command("models", rich_help_panel="Information")(models.models)
+app.command("doctor", rich_help_panel="Information")(doctor.doctor)
+app.add_typer(data.app, name="data", rich_help_panel="Data")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"xraycls {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only warnings and errors.")] = False,
+) -> None:
+    console = Console(stderr=True, highlight=False)
+    handler = RichHandler(console=console, show_time=False, show_path=False, show_level=True, markup=False)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler], force=True)
+    logging.getLogger("xraycls").setLevel(logging.WARNING if quiet else logging.INFO)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the program; exit code 0 done, 1 failed, 2 wrong usage, 130 stopped by Ctrl-C."""
+    given = normalised(sys.argv[1:] if arguments is None else arguments)
+    try:
+        app(given, prog_name="xraycls")
+    except XrayclsError as error:
+        if "--debug" in given:
+            raise
+        Console(stderr=True, highlight=False).print(f"[bold red]Error:[/] {_escaped(str(error))}", soft_wrap=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def normalised(arguments: list[str]) -> list[str]:
+    """Flags with dashes and of today's names: ``--base_model=VGG16`` becomes ``--base-model=VGG16``."""
+    found = []
+    for argument in arguments:
+        if argument.startswith("--"):
+            flag, equals, value = argument.partition("=")
+            flag = flag.replace("_", "-")
+            argument = ALIASES.get(flag, flag) + equals + value
+        found.append(argument)
+    return found
+
+
+def _escaped(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)

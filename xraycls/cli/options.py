@@ -1,0 +1,25 @@
+"""Options that several verbs share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+ModelArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN", help="A run folder, a weights file, or a model's name such as Inception: its newest run."
+    ),
+]
+PathsArgument = Annotated[list[Path], typer.Argument(metavar="PATH…", help="Image files and folders of images.")]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel="Machine")]
+PrecisionOption = Annotated[
+    str, typer.Option(help="auto, bf16, fp16 or fp32; auto is bf16 where it is fast.", rich_help_panel="Machine")
+]
+BatchOption = Annotated[int, typer.Option(min=1, help="Images at a time.", rich_help_panel="Machine")]
+ThreadsOption = Annotated[
+    int | None, typer.Option(min=0, help="Decoding threads; all processors by default.", rich_help_panel="Machine")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]

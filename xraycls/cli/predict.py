@@ -1,0 +1,69 @@
+"""`xraycls predict`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from xraycls.cli.options import (
+    BatchOption,
+    DeviceOption,
+    JsonOption,
+    ModelArgument,
+    PathsArgument,
+    PrecisionOption,
+    ThreadsOption,
+)
+
+
+def predict(
+    run: ModelArgument,
+    paths: PathsArgument,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for predictions.csv and predictions.json.")
+    ] = Path(),
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
+    batch_size: BatchOption = 64,
+    threads: ThreadsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Predict images and folders; a bad file becomes a row with its error, and the exit code is 1 at the end."""
+    from xraycls.progress import counting
+    from xraycls.workflows.predict import predict as predict_images
+    from xraycls.workflows.predict import prediction_rows, write_predictions
+
+    with counting("predicting") as progress:
+        predictions, classes = predict_images(
+            run,
+            paths,
+            device=device,
+            batch_size=batch_size,
+            precision=precision,
+            threads=threads,
+            progress=progress,
+        )
+    files = write_predictions(predictions, classes, output)
+    failed = [p for p in predictions if p.error is not None]
+    if as_json:
+        print(json.dumps(prediction_rows(predictions, classes)))
+    else:
+        for p in predictions[:20]:
+            print(
+                p.error
+                if p.predicted is None
+                else f"{p.name}: {classes[p.predicted]} ({_shown(p.probabilities, classes)})"
+            )
+        if len(predictions) > 20:
+            print(f"… and {len(predictions) - 20} more in {files[0]}")
+        print(f"Wrote {files[0]} and {files[1]}.")
+    if failed:
+        typer.echo(f"{len(failed)} of {len(predictions)} files could not be read.", err=True)
+        raise typer.Exit(1)
+
+
+def _shown(probabilities: tuple[float, ...], classes: tuple[str, ...]) -> str:
+    return ", ".join(f"{name} {p:.3f}" for name, p in zip(classes, probabilities, strict=True))

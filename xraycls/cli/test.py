@@ -1,0 +1,73 @@
+"""`xraycls test`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from xraycls.cli.options import (
+    BatchOption,
+    DeviceOption,
+    JsonOption,
+    ModelArgument,
+    PrecisionOption,
+    ThreadsOption,
+)
+from xraycls.errors import unknown
+from xraycls.types import SPLITS
+
+
+def test(
+    run: ModelArgument,
+    data: Annotated[Path | None, typer.Option(help="Other data; the run's own by default.")] = None,
+    images: Annotated[Path | None, typer.Option(help="Folder that a CSV's paths start from.")] = None,
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Where to write; the run folder.")] = None,
+    resamples: Annotated[int, typer.Option(min=10, help="Of the bootstrap, for the 95 % intervals.")] = 2000,
+    strict: Annotated[bool, typer.Option("--strict", help="Stop at files that can't be read.")] = False,
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
+    batch_size: BatchOption = 64,
+    threads: ThreadsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Test a trained classifier: figures with 95 % intervals, predictions, pictures and a page."""
+    if split not in SPLITS:
+        raise unknown("split", split, SPLITS, "--split")
+    from xraycls.evaluation.summary import summary_table
+    from xraycls.progress import counting
+    from xraycls.workflows.test import test as test_classifier
+
+    with counting("testing") as progress:
+        result = test_classifier(
+            run,
+            data=data,
+            images=images,
+            split=split,
+            output=output,
+            device=device,
+            batch_size=batch_size,
+            precision=precision,
+            threads=threads,
+            strict=strict,
+            resamples=resamples,
+            progress=progress,
+        )
+    if as_json:
+        print(json.dumps(result.report.to_dict(), allow_nan=False))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    header, *rows = summary_table(result.report)
+    table = Table(*header, title=f"{result.report.n} images, 95 % intervals", title_justify="left")
+    for row in rows:
+        table.add_row(*row)
+    Console(highlight=False).print(table)
+    if result.unreadable:
+        print(f"{len(result.unreadable)} files could not be read and were left out.")
+    for file in result.files:
+        print(file)

@@ -1,0 +1,44 @@
+"""Writing files so that a kill at any instant leaves either the old file or the new one."""
+
+import contextlib
+import errno
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from xraycls.errors import XrayclsError
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside ``path``, and move it into place when the block ends without an error.
+
+    The temporary file has the same suffix, is flushed to disk before the move and removed when the block fails.
+    Missing parent folders are made.
+
+    Raises:
+        XrayclsError: the disk is full or the folder can't be written; the old file is untouched.
+    """
+    temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with temporary.open("rb") as handle:
+            os.fsync(handle.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise _explained(error, path) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _explained(error: OSError, path: Path) -> XrayclsError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return XrayclsError(
+            f"The disk is full: {path} could not be written",
+            "What stood there before is untouched; free some space or choose another --output",
+        )
+    return XrayclsError(f"{path} could not be written: {error.strerror or error}", "Choose another folder")

@@ -1,0 +1,123 @@
+"""An image folder: class folders, with or without a ``train|val|test`` level above them."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from xraycls.data.split import split_named
+from xraycls.data.table import SampleTable
+from xraycls.errors import DataError
+from xraycls.types import Sample, Split
+
+logger = logging.getLogger(__name__)
+
+# What OpenCV reads, and DICOM.
+# fmt: off
+IMAGE_SUFFIXES = frozenset({
+    ".jpg", ".jpeg", ".jpe", ".jp2", ".png", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".avif", ".gif",
+    ".pgm", ".ppm", ".pnm", ".pbm", ".pfm", ".sr", ".ras", ".dcm",
+})
+# fmt: on
+
+
+def read_folder(root: Path) -> SampleTable:
+    """Read an image folder such as ``root/train/NORMAL/a.jpeg`` or ``root/NORMAL/a.jpeg``.
+
+    Classes are the names of the class folders, sorted, over all splits. Folders below a class folder belong to it.
+    Folders that only wrap the data, as Kaggle's archives do (``chest_xray/chest_xray/train``), are passed through.
+    Split folders go by any name that :func:`xraycls.data.split.split_named` knows; folders beside them are ignored.
+
+    Raises:
+        DataError: no such folder, no images below it, a split without images, or images outside class folders.
+    """
+    if not root.is_dir():
+        what = "is a file, not a folder of images" if root.exists() else "does not exist"
+        raise DataError(f"{root} {what}", root)
+    base = _inside_wrappers(root)
+    folders, _ = _scan(base)
+    splits: list[tuple[Path, Split | None]] = [(f, split) for f in folders if (split := split_named(f.name))]
+    found: list[tuple[Path, str, Split | None]] = []
+    for folder, split in splits or [(base, None)]:
+        found += [(path, name, split) for path, name in _labelled_images(folder)]
+    classes = tuple(sorted({name for _, name, _ in found}))
+    index = {name: label for label, name in enumerate(classes)}
+    samples = tuple(Sample(path, label=index[name], split=split) for path, name, split in found)
+    return SampleTable(samples, classes, root, source="folder")
+
+
+def image_files(folder: Path) -> Iterator[Path]:
+    """Every image below a folder, by suffix, folder by folder in the order of names.
+
+    Hidden names and ``__MACOSX`` are skipped. Links are followed, except those that lead back up.
+
+    Raises:
+        DataError: a folder can't be listed.
+    """
+    yield from _walk(folder, above=())
+
+
+def _walk(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
+    here = folder.resolve()
+    if any(visited.is_relative_to(here) for visited in above):
+        return
+    folders, images = _scan(folder)
+    yield from images
+    for child in folders:
+        yield from _walk(child, (*above, here))
+
+
+def _scan(folder: Path) -> tuple[list[Path], list[Path]]:
+    """The sub-folders and the image files of one folder, each sorted by name."""
+    try:
+        with os.scandir(folder) as listing:
+            entries = sorted(listing, key=lambda entry: entry.name)
+    except OSError as error:
+        raise DataError(f"{folder} could not be listed: {error.strerror}", folder) from error
+    folders, images = [], []
+    for entry in entries:
+        if entry.name.startswith(".") or entry.name == "__MACOSX":
+            continue
+        # Path.is_dir takes a link to itself for a file, where DirEntry.is_dir raises.
+        if Path(entry.path).is_dir() if entry.is_symlink() else entry.is_dir():
+            folders.append(Path(entry.path))
+        elif os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES:  # noqa: PTH122 - a Path a file is slow
+            images.append(Path(entry.path))
+    return folders, images
+
+
+def _inside_wrappers(root: Path) -> Path:
+    """Go down while there is nothing but one folder, which holds more folders and is no split itself."""
+    base = root
+    while True:
+        folders, images = _scan(base)
+        if images or len(folders) != 1 or split_named(folders[0].name) or not _scan(folders[0])[0]:
+            return base
+        base = folders[0]
+
+
+def _labelled_images(folder: Path) -> list[tuple[Path, str]]:
+    """The images of every class folder, with its name; ``folder`` is a split, or the root when there are none."""
+    class_folders, stray = _scan(folder)
+    found: list[tuple[Path, str]] = []
+    empty = []
+    for class_folder in class_folders:
+        images = list(image_files(class_folder))
+        found += [(path, class_folder.name) for path in images]
+        if not images:
+            empty.append(class_folder.name)
+    if stray and not found:
+        raise DataError(
+            f"The {len(stray):,} images of {folder} lie in it directly, not in one folder a class",
+            folder,
+            "Move them into class folders such as NORMAL and PNEUMONIA, or give a CSV with the columns path and label",
+        )
+    if not found:
+        raise DataError(f"{folder} holds no images", folder, f"Looked for {', '.join(sorted(IMAGE_SUFFIXES))}")
+    if stray:
+        logger.warning("%d images of %s lie outside its class folders and are ignored.", len(stray), folder)
+    if empty:
+        logger.warning("The folders %s of %s hold no images and are ignored.", ", ".join(empty), folder)
+    return found

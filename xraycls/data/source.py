@@ -1,0 +1,136 @@
+"""Any data source to one table of samples, ready to train on: the way in to the data stage."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+
+from xraycls.data.csv import read_csv
+from xraycls.data.duplicates import duplicates_across_splits
+from xraycls.data.folder import image_files, read_folder
+from xraycls.data.medmnist import read_medmnist
+from xraycls.data.patients import with_patients
+from xraycls.data.split import draw_splits
+from xraycls.data.table import SampleTable
+from xraycls.data.verify import Progress, drop_unreadable
+from xraycls.errors import DataError, UsageError
+from xraycls.types import Sample
+
+logger = logging.getLogger(__name__)
+
+_CSV_SUFFIXES = (".csv", ".tsv")
+_NAMED = 3
+
+
+def load_table(
+    path: Path | None,
+    *,
+    images: Path | None = None,
+    val_fraction: float = 0.15,
+    test_fraction: float = 0.15,
+    redraw_val: bool = False,
+    seed: int = 0,
+    strict: bool = False,
+    progress: Progress | None = None,
+) -> SampleTable:
+    """A table to train on: every sample can be read, has a label and a split, and every class has training images.
+
+    Args:
+        path: an image folder, a CSV or a MedMNIST ``.npz``; None for the phantom.
+        images: the folder that a CSV's paths start from.
+        val_fraction: share of the training images that becomes validation where none is given, 0–1.
+        test_fraction: likewise for the test split.
+        redraw_val: put a given validation split back into training and draw it anew.
+        seed: of the draw.
+        strict: raise on files that are missing or damaged instead of leaving them out.
+        progress: told how many files were checked.
+
+    Raises:
+        DataError: the data can't be read, has one class only, or too few patients for a split.
+        UsageError: arguments that don't go together.
+    """
+    table = read_table(path, images=images, strict=strict, progress=progress)
+    _require_classes(table)
+    table = draw_splits(table, val_fraction=val_fraction, test_fraction=test_fraction, redraw_val=redraw_val, seed=seed)
+    _warn_of_duplicates(table)
+    return table
+
+
+def read_table(
+    path: Path | None, *, images: Path | None = None, strict: bool = False, progress: Progress | None = None
+) -> SampleTable:
+    """A table to test or list: as the source gives it, with splits only where the source has them.
+
+    Files that can't be read are left out with a warning, and patients come from file names where the source names
+    none. Arguments and errors are those of :func:`load_table`.
+    """
+    table = _read_source(path, images, strict)
+    table = drop_unreadable(table, strict, progress)
+    return with_patients(table)
+
+
+def list_images(paths: Iterable[Path]) -> list[Sample]:
+    """Samples without labels to predict: the files as given, and every image below the folders.
+
+    Files that are missing or damaged are listed too; the error comes when they are opened.
+
+    Raises:
+        DataError: no image at all.
+    """
+    samples = []
+    given = list(paths)
+    for path in given:
+        found = list(image_files(path)) if path.is_dir() else [path]
+        if not found:
+            logger.warning("%s holds no images.", path)
+        samples += [Sample(file) for file in found]
+    if not samples:
+        raise DataError(f"There are no images in {', '.join(map(str, given)) or 'an empty list'}")
+    return samples
+
+
+def _read_source(path: Path | None, images: Path | None, strict: bool) -> SampleTable:
+    suffix = path.suffix.lower() if path else ""
+    if images is not None and suffix not in _CSV_SUFFIXES:
+        raise UsageError("--images goes with a CSV as --data only")
+    if path is None:
+        from xraycls.data.phantom import phantom_table
+
+        return phantom_table()
+    if not path.exists():
+        raise DataError(f"There is no file or folder {path}", path, "Without --data the embedded phantom is used")
+    if path.is_dir():
+        return read_folder(path)
+    if suffix in _CSV_SUFFIXES:
+        return read_csv(path, images=images, strict=strict)
+    if suffix == ".npz":
+        return read_medmnist(path)
+    raise DataError(
+        f"{path} is no data source", path, "Give a folder of images, a CSV (.csv, .tsv) or a MedMNIST archive (.npz)"
+    )
+
+
+def _require_classes(table: SampleTable) -> None:
+    if len(table.classes) < 2:
+        raise DataError(
+            f"{table.root} has one class only ({', '.join(table.classes)}); a classifier needs two or more",
+            table.root,
+            "An image folder needs one folder a class, such as NORMAL and PNEUMONIA",
+        )
+
+
+def _warn_of_duplicates(table: SampleTable) -> None:
+    groups = duplicates_across_splits(table)
+    if not groups:
+        return
+    named = "; ".join(" = ".join(f"{_short(s, table)} ({s.split})" for s in group) for group in groups[:_NAMED])
+    dots = "; …" if len(groups) > _NAMED else ""
+    logger.warning("%d images stand in more than one split: %s%s", len(groups), named, dots)
+
+
+def _short(sample: Sample, table: SampleTable) -> str:
+    if sample.member is not None:
+        return f"{sample.member}[{sample.row}]"
+    inside = sample.path.is_relative_to(table.root)
+    return (sample.path.relative_to(table.root) if inside else sample.path).as_posix()

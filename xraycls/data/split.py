@@ -1,0 +1,197 @@
+"""Which images train, which select and which are kept for the test: drawn where the data set doesn't say."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Literal
+
+from xraycls.data.table import SampleTable
+from xraycls.errors import DataError, UsageError
+from xraycls.types import Sample, Split
+
+logger = logging.getLogger(__name__)
+
+_SPLIT_NAMES: dict[str, Split] = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
+_LONG_NAMES = {"val": "validation", "test": "test"}
+_ENOUGH_IMAGES, _ENOUGH_OF_A_CLASS = 50, 10
+
+_Counts = Counter[int | None]
+
+
+def split_named(name: str) -> Split | None:
+    """The split that a folder or a CSV cell means, in any case: train(ing), val(id|idation), test(ing)."""
+    return _SPLIT_NAMES.get(name.strip().lower())
+
+
+def draw_splits(
+    table: SampleTable,
+    *,
+    val_fraction: float = 0.15,
+    test_fraction: float = 0.15,
+    redraw_val: bool = False,
+    seed: int = 0,
+) -> SampleTable:
+    """Give every sample a split; the splits that the table already has stay as they are.
+
+    Missing ones are drawn from the training images and from those without a split: stratified by class, and never
+    with a patient on both sides. An image without a patient counts as a patient of its own. The draw depends on the
+    seed and the names alone, not on the order of the table, and hardly changes when a few images are added.
+
+    Args:
+        table: samples with labels; ``patient`` groups them.
+        val_fraction: share of the images drawn from, 0–1; 0 draws none.
+        test_fraction: likewise for the test split.
+        redraw_val: put a given validation split back into training and draw it anew.
+        seed: another seed draws other patients.
+
+    Raises:
+        DataError: no training images of a class, or too few patients for a split that has to be drawn.
+        UsageError: fractions that leave nothing to train on.
+    """
+    if min(val_fraction, test_fraction) < 0 or val_fraction + test_fraction >= 1:
+        raise UsageError(
+            f"A validation share of {val_fraction} and a test share of {test_fraction} leave nothing to train on",
+            "Each must be 0 or more, and their sum below 1",
+        )
+    given = set(table.splits) - ({"val"} if redraw_val else set())
+    samples = [s if s.split in given else replace(s, split="train") for s in table]
+    _warn_of_unsplit(table, given)
+    _warn_of_tiny_validation(table, given)
+    _require_training_images(table, samples)
+    drawn_from = [s for s in samples if s.split == "train"]
+    shares: dict[Literal["test", "val"], float] = {"test": test_fraction, "val": val_fraction}
+    for split, share in shares.items():
+        if split in given or share == 0:
+            continue
+        pool = [s for s in samples if s.split == "train"]
+        drawn = _draw(table, pool, _targets(drawn_from, share), f"{seed}/{split}")
+        samples = [replace(s, split=split) if s in drawn else s for s in samples]
+        _require_both_sides(table, pool, drawn, split)
+        _tell(table, pool, drawn, split, seed)
+    return table.with_samples(samples)
+
+
+def _targets(drawn_from: list[Sample], share: float) -> _Counts:
+    """Images wanted of each class: the share, at least one, and never all."""
+    counts = _count(drawn_from)
+    return Counter({label: min(max(round(share * n), 1), n - 1) for label, n in counts.items()})
+
+
+def _draw(table: SampleTable, pool: list[Sample], targets: _Counts, salt: str) -> set[Sample]:
+    """Whole patients, in an order shuffled by the salt, until the targets are met as nearly as they can be.
+
+    Those that fit go first; then those that overshoot by less than what is still missing.
+    """
+    groups: dict[str, list[Sample]] = defaultdict(list)
+    for sample in pool:
+        groups[_group_key(table, sample)].append(sample)
+    shuffled = sorted(groups, key=lambda key: _digest(f"{salt}/{key}"))
+    drawn: set[Sample] = set()
+    missing = Counter(targets)
+    for only_if_it_fits in (True, False):
+        for key in shuffled:
+            counts = _count(groups[key])
+            fits = all(n <= missing[label] for label, n in counts.items())
+            nearer = sum(abs(missing[c] - n) - abs(missing[c]) for c, n in counts.items()) < 0
+            if groups[key][0] not in drawn and (fits if only_if_it_fits else nearer):
+                drawn.update(groups[key])
+                missing.subtract(counts)
+    return drawn
+
+
+def _group_key(table: SampleTable, sample: Sample) -> str:
+    """What mustn't be separated: the patient, or else the image, by a name that is the same on every machine."""
+    if sample.patient is not None:
+        return f"patient {sample.patient}"
+    inside = sample.path.is_relative_to(table.root)
+    name = sample.path.relative_to(table.root) if inside else sample.path
+    return f"image {name.as_posix()} {sample.member} {sample.row}"
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=16).digest()
+
+
+def _count(samples: Iterable[Sample]) -> _Counts:
+    return Counter(sample.label for sample in samples)
+
+
+def _require_training_images(table: SampleTable, samples: list[Sample]) -> None:
+    training = _count(s for s in samples if s.split == "train")
+    if not training:
+        raise DataError(f"{table.root} has no training images", table.root)
+    for label, name in enumerate(table.classes):
+        if not training[label]:
+            elsewhere = " and ".join(sorted({str(s.split) for s in samples if s.label == label})) or "no split"
+            raise DataError(
+                f"Class {name} of {table.root} has images in {elsewhere} but none to train on",
+                table.root,
+                "Class names must be spelled alike in every split",
+            )
+
+
+def _require_both_sides(table: SampleTable, pool: list[Sample], drawn: set[Sample], split: Split) -> None:
+    before, after = _count(pool), _count(drawn)
+    for label, name in enumerate(table.classes):
+        if not 0 < after[label] < before[label]:
+            patients = len({_group_key(table, s) for s in pool if s.label == label})
+            raise DataError(
+                f"No {_LONG_NAMES[split]} split can be drawn from {table.root}: the {before[label]:,} images of class "
+                f"{name} come from {patients:,} patient{'s'[: patients != 1]}, too few to set some apart",
+                table.root,
+                "Add images, change the share, or provide the split yourself",
+            )
+
+
+def _warn_of_unsplit(table: SampleTable, given: set[Split]) -> None:
+    unsplit = sum(s.split is None for s in table)
+    if given and unsplit:
+        logger.warning("%d images of %s are in no split and count as training images.", unsplit, table.root)
+
+
+def _warn_of_tiny_validation(table: SampleTable, given: set[Split]) -> None:
+    if "val" not in given:
+        return
+    counts = table.split("val").counts()
+    if sum(counts.values()) < _ENOUGH_IMAGES or any(n < _ENOUGH_OF_A_CLASS for n in counts.values()):
+        logger.warning(
+            "The validation split of %s has only %s, too few to choose a model by; "
+            "--redraw-val puts them into training and draws a larger one.",
+            table.root,
+            _named(counts),
+        )
+
+
+def _tell(table: SampleTable, pool: list[Sample], drawn: set[Sample], split: Split, seed: int) -> None:
+    def patients(samples: Iterable[Sample]) -> int:
+        return len({_group_key(table, s) for s in samples})
+
+    grouping = f"grouped by patient ({patients(drawn):,} of {patients(pool):,})"
+    if all(s.patient is None for s in pool):
+        grouping = "each image taken for a patient of its own"
+    reason = "The %s split is drawn anew" if split in table.splits else "No %s split is given"
+    logger.info(
+        reason + ": %s of %s training images become it (%s), stratified by class, %s, seed %d.",
+        _LONG_NAMES[split],
+        f"{len(drawn):,}",
+        f"{len(pool):,}",
+        _named(table.with_samples(drawn).counts()),
+        grouping,
+        seed,
+    )
+
+
+def _named(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count:,} {name}" for name, count in counts.items())

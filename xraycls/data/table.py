@@ -1,0 +1,78 @@
+"""The table of samples: what every data source becomes and every later stage reads."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from xraycls.types import SPLITS, Sample, Split
+
+
+@dataclass(frozen=True)
+class SampleTable:
+    """Samples and the names of their classes.
+
+    Attributes:
+        samples: one a picture, in a fixed order (sorted by name within the source).
+        classes: class names; ``Sample.label`` is an index into them. For two classes the second is the positive one.
+        root: the folder or file that the table was read from.
+        source: which reader made it: "folder", "csv", "medmnist", "files" or "phantom".
+    """
+
+    samples: tuple[Sample, ...]
+    classes: tuple[str, ...]
+    root: Path
+    source: str
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __iter__(self) -> Iterator[Sample]:
+        return iter(self.samples)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.samples[index]
+
+    @property
+    def labels(self) -> npt.NDArray[np.int64]:
+        """int64 [n]; -1 where unknown."""
+        return np.array([-1 if s.label is None else s.label for s in self.samples], dtype=np.int64)
+
+    @property
+    def splits(self) -> tuple[Split, ...]:
+        """The splits that hold at least one sample, in the order train, val, test."""
+        present = {s.split for s in self.samples}
+        return tuple(name for name in SPLITS if name in present)
+
+    def split(self, name: Split) -> SampleTable:
+        """The samples of one split, in the same order; empty when there are none."""
+        return self.with_samples(s for s in self.samples if s.split == name)
+
+    def with_samples(self, samples: Iterable[Sample]) -> SampleTable:
+        """The same table with other samples."""
+        return replace(self, samples=tuple(samples))
+
+    def counts(self) -> dict[str, int]:
+        """Images a class, in the order of ``classes``."""
+        counter = Counter(s.label for s in self.samples)
+        return {name: counter.get(index, 0) for index, name in enumerate(self.classes)}
+
+    def fingerprint(self) -> str:
+        """A hash of names below the root, file sizes, labels and splits: tells two data sets apart, cheaply.
+
+        It doesn't read pixels; it changes when a file is added, removed, relabelled or resized on disk.
+        """
+        digest = hashlib.sha256(repr(self.classes).encode())
+        sizes: dict[Path, int] = {}
+        for s in self.samples:
+            if s.path not in sizes:
+                sizes[s.path] = s.path.stat().st_size if s.path.exists() else -1
+            name = s.path.relative_to(self.root) if s.path.is_relative_to(self.root) else s.path
+            digest.update(repr((name.as_posix(), sizes[s.path], s.member, s.row, s.label, s.split)).encode())
+        return digest.hexdigest()[:16]

@@ -1,0 +1,129 @@
+"""A quick look at every file before training: is it there, is it an image, does it have its end?
+
+Only the first and last bytes are read, so thousands of files take a second. What looks cut off is decoded once to
+be sure, as bytes after the end of a JPEG are common and harmless.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from PIL import Image
+
+from xraycls.data.table import SampleTable
+from xraycls.errors import DataError
+from xraycls.types import Sample
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[int, int], None]
+"""Called with the number of files done and their total."""
+
+_SIGNATURES = re.compile(
+    rb"\xff\xd8\xff"  # JPEG
+    rb"|\x89PNG\r\n\x1a\n"
+    rb"|BM"
+    rb"|II[*+]\0|MM\0[*+]"  # TIFF, BigTIFF
+    rb"|RIFF.{4}WEBP"
+    rb"|GIF8[79]a"
+    rb"|\0\0\0\x0cjP  |\xff\x4f\xff\x51"  # JPEG 2000: file, bare codestream
+    rb"|.{4}ftyp(?:avi[fs]|mif1|msf1)"  # AVIF
+    rb"|P[1-7Ff]\s"  # PNM, PAM, PFM
+    rb"|\x59\xa6\x6a\x95",  # Sun raster
+    re.DOTALL,
+)
+_END_MARKS = {b"\xff\xd8\xff": b"\xff\xd9", b"\x89PN": b"IEND"}
+_DICOM_HEAD = 132
+_TAIL = 1024
+_THREADS = 16
+_NAMED = 3
+
+
+def find_unreadable(samples: Iterable[Sample], progress: Progress | None = None) -> dict[Path, str]:
+    """The files that can't be images that we read, each with the reason.
+
+    Reasons are "missing", "empty", "not an image", "not a DICOM file", "truncated" or the system's own words.
+    Rows of a container were checked when it was read and are passed over.
+
+    Args:
+        samples: where the files lie.
+        progress: told of every file.
+    """
+    paths = list(dict.fromkeys(sample.path for sample in samples if sample.member is None))
+    unreadable = {}
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for done, (path, reason) in enumerate(zip(paths, pool.map(_problem, paths), strict=True), start=1):
+            if reason:
+                unreadable[path] = reason
+            if progress:
+                progress(done, len(paths))
+    return unreadable
+
+
+def drop_unreadable(table: SampleTable, strict: bool = False, progress: Progress | None = None) -> SampleTable:
+    """The table without the files that can't be read; one warning counts them and names the first.
+
+    Raises:
+        DataError: there are such files and ``strict`` is set, or nothing of a split would be left.
+    """
+    unreadable = find_unreadable(table, progress)
+    if not unreadable:
+        return table
+    named = [f"{_relative(path, table.root)} ({reason})" for path, reason in list(unreadable.items())[:_NAMED]]
+    count = f"{len(unreadable):,} of {len(table):,} files"
+    if strict:
+        raise DataError(
+            f"{count} of {table.root} could not be read, the first being {named[0]}",
+            next(iter(unreadable)),
+            "Without --strict they are left out",
+        )
+    kept = table.with_samples(sample for sample in table if sample.path not in unreadable)
+    lost = set(table.splits) - set(kept.splits)
+    if lost or not kept:
+        where = f"the {min(lost)} split of {table.root}" if lost else str(table.root)
+        raise DataError(f"No file of {where} could be read, the first being {named[0]}", next(iter(unreadable)))
+    dots = ", …" if len(unreadable) > _NAMED else ""
+    logger.warning("%s could not be read and are left out: %s%s", count, ", ".join(named), dots)
+    return kept
+
+
+def _problem(path: Path) -> str | None:
+    """Why the file can't be read; None when nothing speaks against it."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(_DICOM_HEAD)
+            size = os.fstat(file.fileno()).st_size
+            file.seek(max(size - _TAIL, 0))
+            tail = file.read()
+    except FileNotFoundError:
+        return "missing"
+    except OSError as error:
+        return error.strerror or str(error)
+    if not head:
+        return "empty"
+    if path.suffix.lower() == ".dcm":
+        return None if head[128:] == b"DICM" else "not a DICOM file"
+    if not _SIGNATURES.match(head):
+        return "not an image"
+    end = _END_MARKS.get(head[:3])
+    if end is None or tail.rfind(end) > tail.rfind(b"\xff\xda"):
+        return None
+    return None if _decodes(path) else "truncated"
+
+
+def _decodes(path: Path) -> bool:
+    try:
+        with Image.open(path) as image:
+            image.load()
+    except Exception:  # Pillow's decoders raise errors of many kinds on damaged files
+        return False
+    return True
+
+
+def _relative(path: Path, root: Path) -> Path:
+    return path.relative_to(root) if path.is_relative_to(root) else path

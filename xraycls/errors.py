@@ -1,0 +1,79 @@
+"""Errors that a user reads: one sentence that names the file, line or flag, and the way out."""
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+
+
+class XrayclsError(Exception):
+    """Base of every error that a user can mend.
+
+    Args:
+        message: what is wrong, naming the file, line or flag.
+        hint: the way out, a sentence of its own; None when the message says it all.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        self.message = message.rstrip(".")
+        self.hint = hint.rstrip(".") if hint else None
+        super().__init__(self._sentence())
+
+    def _sentence(self) -> str:
+        parts = [part for part in (self.message, self.hint) if part]
+        return " ".join(part if part.endswith(("?", "!")) else f"{part}." for part in parts)
+
+
+class UsageError(XrayclsError):
+    """A flag or argument that can't mean anything (exit code 2)."""
+
+    exit_code = 2
+
+
+class DataError(XrayclsError):
+    """A file or folder of data that can't be used.
+
+    Args:
+        path: the file or folder that is at fault; the message names it.
+    """
+
+    def __init__(self, message: str, path: Path | None = None, hint: str | None = None) -> None:
+        self.path = path
+        super().__init__(message, hint)
+
+
+class WeightsError(XrayclsError):
+    """Weights that can't be fetched, read or fitted to the network."""
+
+
+class RunError(XrayclsError):
+    """A run folder or checkpoint that can't be used."""
+
+
+class TrainingError(XrayclsError):
+    """Training that can't go on: loss not finite, memory exhausted, disk full."""
+
+
+class MissingExtra(XrayclsError):
+    """A feature whose optional package isn't installed."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(f"{package} is not installed", f'Install it with: pip install "xraycls[{extra}]"')
+
+
+def unknown(kind: str, name: str, choices: Iterable[str], flag: str | None = None) -> UsageError:
+    """The error for a name outside a list, with the nearest names first.
+
+    Args:
+        kind: what the name should have been, such as "optimiser".
+        name: what was given.
+        choices: every valid name.
+        flag: the flag that took the name, such as "--optimizer".
+    """
+    listed = list(choices)
+    near = difflib.get_close_matches(name.lower(), [c.lower() for c in listed], n=3, cutoff=0.5)
+    nearest = [c for c in listed if c.lower() in near]
+    where = f" for {flag}" if flag else ""
+    hint = f"Did you mean {', '.join(nearest)}?" if nearest else f"Choose one of: {', '.join(listed)}"
+    return UsageError(f"Unknown {kind} {name!r}{where}", hint)

@@ -1,0 +1,1 @@
+"""Samples become batches of pictures on the device."""

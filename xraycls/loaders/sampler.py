@@ -1,0 +1,109 @@
+"""Which samples form which batch: order, class balance, shards and padding, the same for every engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from xraycls.loaders.recipe import generator
+
+
+@dataclass(frozen=True, slots=True)
+class IndexBatch:
+    """One rank's share of a global batch.
+
+    Attributes:
+        indices: int64 [B], rows of the sample table.
+        positions: int64 [B], places in the epoch; they select the augmentation.
+        weights: float32 [B], 0 for padding.
+    """
+
+    indices: npt.NDArray[np.int64]
+    positions: npt.NDArray[np.int64]
+    weights: npt.NDArray[np.float32]
+
+
+class Sampler:
+    """Batches of indices for a number of ranks.
+
+    In training every batch is full: the last one is filled up with other samples of weight 0, which keeps shapes
+    fixed and batch statistics sound while the loss counts every sample of the epoch exactly once. In evaluation
+    the last batch is short, and padded only as far as all ranks need equal sizes.
+
+    Args:
+        labels: int64 [n], -1 where unknown; only ``balance`` looks at them.
+        batch_size: samples a rank and batch.
+        training: shuffled, full batches; otherwise in order.
+        balance: draw every class equally often; an epoch keeps its length.
+        seed: of the order.
+        rank: this process.
+        world: number of processes.
+    """
+
+    def __init__(
+        self,
+        labels: npt.NDArray[np.int64],
+        batch_size: int,
+        *,
+        training: bool,
+        balance: bool = False,
+        seed: int = 0,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        self.labels = labels
+        self.batch_size = batch_size
+        self.training = training
+        self.balance = balance
+        self.seed = seed
+        self.rank = rank
+        self.world = world
+        self.epoch = 0
+        self.start = 0
+
+    def __len__(self) -> int:
+        return -(-len(self.labels) // (self.batch_size * self.world))
+
+    def __iter__(self) -> Iterator[IndexBatch]:
+        """The batches of ``epoch`` from number ``start`` on."""
+        order = self.order(self.epoch)
+        for number in range(self.start, len(self)):
+            yield self._batch(order, number)
+
+    def order(self, epoch: int) -> npt.NDArray[np.int64]:
+        """Every sample of an epoch over all ranks, int64 [n]."""
+        count = len(self.labels)
+        if not self.training:
+            return np.arange(count)
+        random = generator(self.seed, epoch)
+        return self._balanced(random) if self.balance else random.permutation(count)
+
+    def valid(self, number: int) -> int:
+        """Samples of batch ``number`` over all ranks, padding left out."""
+        full = self.batch_size * self.world
+        return min(full, len(self.labels) - number * full)
+
+    def _batch(self, order: npt.NDArray[np.int64], number: int) -> IndexBatch:
+        full = self.batch_size * self.world
+        valid = self.valid(number)
+        filled = full if self.training else -(-valid // self.world) * self.world
+        share = filled // self.world
+        offsets = np.arange(self.rank * share, (self.rank + 1) * share)
+        positions = number * full + offsets
+        weights = (offsets < valid).astype(np.float32)
+        return IndexBatch(order[positions % len(order)], positions, weights)
+
+    def _balanced(self, random: np.random.Generator) -> npt.NDArray[np.int64]:
+        """Equal shares of the classes; each class is gone through whole before any of its samples repeats."""
+        count = len(self.labels)
+        classes = np.unique(self.labels)
+        shares = [count // len(classes) + (i < count % len(classes)) for i in range(len(classes))]
+        drawn = []
+        for label, share in zip(random.permutation(classes), shares, strict=True):
+            members = np.flatnonzero(self.labels == label)
+            rounds = -(-share // len(members))
+            drawn.append(np.concatenate([random.permutation(members) for _ in range(rounds)])[:share])
+        return np.asarray(random.permutation(np.concatenate(drawn)), dtype=np.int64)

@@ -1,0 +1,1 @@
+"""Networks learn from batches."""

@@ -1,0 +1,49 @@
+"""The training state on disk: everything that resuming needs, in one file, so that no pair of files can disagree."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from xraycls.data.files import atomic_write
+from xraycls.errors import RunError
+
+FORMAT = 1
+
+
+def save_state(state: Mapping[str, Any], path: Path) -> None:
+    """Write tensors, numbers, strings, lists and dicts, atomically.
+
+    Raises:
+        XrayclsError: the disk is full; the old file survives.
+    """
+    buffer = io.BytesIO()  # a full disk is then an OSError of the write, whatever torch makes of it
+    torch.save({"format": FORMAT, **state}, buffer)
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(buffer.getbuffer())
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """Read a training state; nothing in the file is executed.
+
+    Raises:
+        RunError: no such file, cut short, of another version, or not a training state.
+    """
+    if not path.is_file():
+        raise RunError(f"Nothing to resume: {path} does not exist", "Leave out --resume to start a new run")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise RunError(
+            f"{path} holds objects other than tensors and was not loaded", "Only resume your own runs"
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError) as error:
+        raise RunError(f"{path} is not a checkpoint or is cut short: {str(error).splitlines()[0]}") from error
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise RunError(f"{path} is not a training state of this version of xraycls")
+    return state

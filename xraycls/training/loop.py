@@ -1,0 +1,334 @@
+"""The training loop, in the open: plain PyTorch, one step at a time, resumable at every step."""
+
+from __future__ import annotations
+
+import copy
+import time
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from xraycls.errors import TrainingError
+from xraycls.loaders.sampler import Sampler
+from xraycls.training.checkpoint import save_state
+from xraycls.training.config import TrainConfig
+from xraycls.training.distributed import World, all_sum, barrier, gather_rows
+from xraycls.training.early_stopping import EarlyStopping
+from xraycls.training.interrupt import Interrupted, StopWish, stop_on_signal
+from xraycls.training.optimizers import build_optimizer, set_learning_rate
+from xraycls.training.precision import Precision, autocast
+from xraycls.training.reporter import Reporter, StepReport
+from xraycls.training.run_folder import RunFolder
+from xraycls.training.schedules import Moment, learning_rate_factor
+from xraycls.training.task import Task
+from xraycls.types import Batch
+
+# On an accelerator the host looks at the device only this often: every look waits for the queue to drain.
+_LOOK_EVERY = 20
+
+
+class Loader(Protocol):
+    """What the loop asks of an engine."""
+
+    sampler_: Sampler
+    failures: dict[Path, str]
+
+    def set_epoch(self, epoch: int, start: int = 0) -> None:
+        """Choose the epoch and the batch that the next iteration starts from."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a training computes.
+
+    Attributes:
+        device: of this process.
+        precision: number format of the forward pass.
+        world: this process among all.
+    """
+
+    device: torch.device
+    precision: Precision
+    world: World
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a training ended.
+
+    Attributes:
+        rows: of metrics.csv, one an epoch.
+        best_epoch: counted from 1.
+        best: value of the monitored metric there.
+        stopped_early: whether patience ran out before the planned epochs.
+    """
+
+    rows: list[dict[str, float]]
+    best_epoch: int
+    best: float
+    stopped_early: bool
+
+
+class _TaskLoss(nn.Module):
+    """The task's loss as a module, so that DDP and torch.compile see one forward pass."""
+
+    def __init__(self, model: nn.Module, task: Task) -> None:
+        super().__init__()
+        self.model = model
+        self.task = task
+
+    def forward(self, batch: Batch) -> torch.Tensor:
+        return self.task.loss(self.model, batch)
+
+
+class Training:
+    """One training from its first step to its last.
+
+    Args:
+        model: on its device, head and freezing settled.
+        task: loss and metrics.
+        train: training batches.
+        val: validation batches.
+        config: the settings.
+        run: where everything is written.
+        place: device, precision and world.
+        reporter: is told of every step and epoch.
+        stopping: early stopping with the direction of the monitored metric.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        task: Task,
+        train: Loader,
+        val: Loader,
+        config: TrainConfig,
+        run: RunFolder,
+        place: Place,
+        reporter: Reporter,
+        stopping: EarlyStopping,
+    ) -> None:
+        self.model = model
+        self.task = task
+        self.train = train
+        self.val = val
+        self.config = config
+        self.run = run
+        self.place = place
+        self.reporter = reporter
+        self.stopping = stopping
+        self.optimizer = build_optimizer(
+            config.optimizer, model.parameters(), config.learning_rate, config.weight_decay
+        )
+        self.scaler = torch.amp.GradScaler(place.device.type, enabled=place.precision == "fp16")
+        self.ema = (
+            AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=True)
+            if config.ema
+            else None
+        )
+        self.scored = self._scored()
+        self.epoch, self.step, self.plateaus = 0, 0, 0
+        self.losses = torch.zeros(len(train), device=place.device)
+        self.rows: list[dict[str, float]] = []
+
+    def fit(self) -> Outcome:
+        """Train until the last epoch or until patience runs out.
+
+        Raises:
+            Interrupted: Ctrl-C or SIGTERM; the state is saved.
+            TrainingError: the loss isn't finite, or memory ran out.
+        """
+        with stop_on_signal() as wish:
+            while self.epoch < self.config.epochs and not self.stopping.should_stop:
+                started = time.perf_counter()
+                self.model.train()
+                waited = self._train_epoch(wish) if self.step < len(self.train) else 0.0
+                self._finish_epoch(wish, time.perf_counter() - started, waited)
+        return Outcome(self.rows, self.stopping.best_epoch + 1, self.stopping.best, self.epoch < self.config.epochs)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that resuming needs: tensors, numbers and strings."""
+        return {
+            "epoch": self.epoch,
+            "step": self.step,
+            "plateaus": self.plateaus,
+            "losses": self.losses.cpu(),
+            "model": self.model.state_dict(),
+            "ema": self.ema.state_dict() if self.ema else None,
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "stopping": self.stopping.state_dict(),
+            "rows": self.rows,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a saved state."""
+        self.epoch, self.step, self.plateaus = state["epoch"], state["step"], state["plateaus"]
+        self.losses.copy_(state["losses"])
+        self.model.load_state_dict(state["model"])
+        if self.ema:
+            self.ema.load_state_dict(state["ema"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.stopping.load_state_dict(state["stopping"])
+        self.rows = copy.deepcopy(state["rows"])
+
+    def _scored(self) -> nn.Module:
+        scored: nn.Module = _TaskLoss(self.model, self.task)
+        if self.config.compile:
+            scored = cast(nn.Module, torch.compile(scored))
+        if self.place.world.size > 1:
+            devices = [self.place.device.index] if self.place.device.type == "cuda" else None
+            scored = DistributedDataParallel(scored, device_ids=devices)
+        return scored
+
+    def _train_epoch(self, wish: StopWish) -> float:
+        """Go through the rest of an epoch; returns the seconds spent waiting for the loader."""
+        steps, waited, seen = len(self.train), 0.0, 0
+        started = asked = saved = time.perf_counter()
+        look_every = _LOOK_EVERY if self.place.device.type == "cuda" or self.place.world.size > 1 else 1
+        self.train.set_epoch(self.epoch, self.step)
+        for batch in self.train:
+            waited += time.perf_counter() - asked
+            self._train_step(batch.to(self.place.device))
+            seen += self.train.sampler_.valid(self.step - 1)
+            if self._is_update(self.step - 1) and (self.step % look_every == 0 or self.step == steps):
+                loss = self._look(wish)
+                elapsed = time.perf_counter() - started
+                self.reporter.step(
+                    StepReport(self.epoch, self.config.epochs, self.step, steps, loss, seen / elapsed, waited / elapsed)
+                )
+                if self.step < steps and time.perf_counter() - saved > 60 * self.config.save_minutes:
+                    self._save_state()
+                    saved = time.perf_counter()
+            asked = time.perf_counter()
+        return waited
+
+    def _train_step(self, batch: Batch) -> None:
+        """One batch: forward, backward, and an optimiser step at the end of an accumulation group."""
+        seed, world = self.config.seed, self.place.world
+        # Dropout depends on the step and not on what came before, so a resumed run needs no generator state.
+        torch.manual_seed(hash((seed, self.epoch, self.step, world.rank)) & 0x7FFFFFFFFFFFFFFF)
+        if self.step == 0:
+            self.losses.zero_()
+        set_learning_rate(self.optimizer, self.learning_rate())
+        update = self._is_update(self.step)
+        local = isinstance(self.scored, DistributedDataParallel) and not update
+        with self.scored.no_sync() if local else nullcontext():  # type: ignore[operator]
+            with autocast(self.place.device, self.place.precision):
+                loss = self.scored(batch)
+            # DDP averages over processes; the sum over all of them is divided by the group's samples.
+            self.scaler.scale(loss * (world.size / self._group_size())).backward()
+        self.losses[self.step] = loss.detach()
+        if update:
+            self._update()
+        self.step += 1
+
+    def _update(self) -> None:
+        if self.config.clip_norm:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.ema:
+            self.ema.update_parameters(self.model)
+
+    def _is_update(self, step: int) -> bool:
+        return (step + 1) % self.config.accumulate == 0 or step + 1 == len(self.train)
+
+    def _group_size(self) -> int:
+        """Samples of the present accumulation group, over all processes."""
+        first = self.step - self.step % self.config.accumulate
+        last = min(first + self.config.accumulate, len(self.train))
+        return sum(self.train.sampler_.valid(number) for number in range(first, last))
+
+    def learning_rate(self) -> float:
+        """The learning rate of the present step."""
+        config = self.config
+        moment = Moment(
+            self.epoch + self.step / len(self.train),
+            config.epochs,
+            config.warmup_epochs,
+            config.step_epochs,
+            config.step_factor,
+            self.plateaus,
+        )
+        return config.learning_rate * learning_rate_factor(config.schedule, moment)
+
+    def _look(self, wish: StopWish) -> float:
+        """Look at the device: the mean loss so far. All processes agree here to stop, or to fail."""
+        sums = torch.zeros(len(self.losses) + 1, device=self.place.device)
+        sums[:-1], sums[-1] = self.losses, float(wish.wanted)
+        sums = all_sum(sums, self.place.world).cpu()
+        bad = torch.nonzero(~sums[: self.step].isfinite())
+        if len(bad):
+            raise TrainingError(
+                f"The loss is not a finite number at epoch {self.epoch + 1}, batch {int(bad[0]) + 1}",
+                "Lower --learning-rate, set --clip-norm 1, or use --precision fp32",
+            )
+        if sums[-1] > 0:
+            self._save_state()
+            raise Interrupted(
+                f"Stopped at epoch {self.epoch + 1}, batch {self.step} of {len(self.train)}",
+                f"All is saved; go on with --resume {self.run.path}",
+            )
+        done = sum(self.train.sampler_.valid(number) for number in range(self.step))
+        return float(sums[: self.step].sum()) / done
+
+    def _finish_epoch(self, wish: StopWish, seconds: float, waited: float) -> None:
+        """Validate, note the epoch, and save: weights first, then the table, then the state that counts."""
+        rate = self.learning_rate()
+        row = {"epoch": self.epoch + 1.0, "learning_rate": rate, "train_loss": self._look(wish)}
+        evaluated: nn.Module = self.ema.module if self.ema else self.model
+        predictions, labels = self.evaluate(evaluated)
+        row |= {f"val_{name}": value for name, value in self.task.metrics(predictions, labels).items()}
+        row |= {"seconds": seconds, "waiting": waited / max(seconds, 1e-9)}
+        misses = self.stopping.misses
+        improved = self.stopping.update(row[f"val_{self.config.monitor}"], self.epoch)
+        if self.config.schedule == "plateau" and not improved and (misses + 1) % self._plateau_patience() == 0:
+            self.plateaus += 1
+        self.rows.append(row)
+        self.epoch, self.step = self.epoch + 1, 0
+        if self.place.world.is_main:
+            settings = self.task.settings(predictions, labels) | {"epoch": str(self.epoch)}
+            if improved:
+                self.task.save(evaluated, self.run.best, settings)
+            self.task.save(evaluated, self.run.last, settings)
+            self.run.write_metrics(self.rows)
+        self._save_state()
+        self.reporter.epoch(row, improved)
+
+    def _plateau_patience(self) -> int:
+        """Misses until the plateau schedule lowers the rate: half the patience, so that it acts before the end."""
+        return max(self.config.patience // 2, 1)
+
+    @torch.inference_mode()
+    def evaluate(self, model: nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
+        """Predictions float [n, …] and labels int64 [n] of the validation split, on the CPU, on every process."""
+        model.eval()
+        outputs, labels, weights = [], [], []
+        for batch in self.val:
+            on_device = batch.to(self.place.device)
+            with autocast(self.place.device, self.place.precision):
+                outputs.append(self.task.predict(model, on_device))
+            labels.append(on_device.labels)
+            weights.append(on_device.weights)
+        world = self.place.world
+        kept = gather_rows(torch.cat(weights), world) > 0
+        return gather_rows(torch.cat(outputs), world)[kept].cpu(), gather_rows(torch.cat(labels), world)[kept].cpu()
+
+    def _save_state(self) -> None:
+        if self.place.world.is_main:
+            save_state(self.state_dict(), self.run.state)
+        barrier(self.place.world)

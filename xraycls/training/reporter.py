@@ -1,0 +1,56 @@
+"""What a training tells of itself while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class StepReport:
+    """How far an epoch has come.
+
+    Attributes:
+        epoch: counted from 0.
+        epochs: planned.
+        step: batches done.
+        steps: batches an epoch.
+        loss: mean over the epoch so far.
+        images_per_second: over the epoch so far.
+        waiting: share of the time in which the model waited for the loader, 0–1.
+    """
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    loss: float
+    images_per_second: float
+    waiting: float
+
+
+class Reporter(Protocol):
+    """Listens to a training: a progress bar, plain lines, or nothing."""
+
+    def step(self, report: StepReport) -> None:
+        """A batch is done."""
+
+    def epoch(self, row: Mapping[str, float], improved: bool) -> None:
+        """An epoch is done; ``row`` is its line of metrics.csv."""
+
+    def message(self, text: str) -> None:
+        """Something the user should know."""
+
+
+class Silent:
+    """A reporter that says nothing."""
+
+    def step(self, report: StepReport) -> None:
+        """Ignore it."""
+
+    def epoch(self, row: Mapping[str, float], improved: bool) -> None:
+        """Ignore it."""
+
+    def message(self, text: str) -> None:
+        """Ignore it."""

@@ -1,0 +1,126 @@
+"""A run folder: where everything of one training lies, written so that a kill at any instant leaves a loadable run."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import platform
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from xraycls.data.files import atomic_write
+from xraycls.data.table import SampleTable
+from xraycls.errors import RunError
+from xraycls.training.config import TrainConfig, read_config
+from xraycls.version import __version__
+
+RUNS = Path("runs")
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """The files of one run.
+
+    ``config.yaml``, ``samples.csv``, ``environment.json``, ``metrics.csv``, ``events.*`` (TensorBoard),
+    ``checkpoints/{best,last}.safetensors`` (weights for use) and ``checkpoints/last.pt`` (all that resuming needs).
+    """
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The settings of the run; ``--config`` runs it again."""
+        return self.path / "config.yaml"
+
+    @property
+    def metrics(self) -> Path:
+        """A row an epoch."""
+        return self.path / "metrics.csv"
+
+    @property
+    def best(self) -> Path:
+        """Weights of the best epoch."""
+        return self.path / "checkpoints" / "best.safetensors"
+
+    @property
+    def last(self) -> Path:
+        """Weights of the last epoch."""
+        return self.path / "checkpoints" / "last.safetensors"
+
+    @property
+    def state(self) -> Path:
+        """The training state to resume from."""
+        return self.path / "checkpoints" / "last.pt"
+
+    def exists(self) -> bool:
+        """Whether a run has been started here."""
+        return self.config.is_file()
+
+    def read_config(self) -> TrainConfig:
+        """The settings of the run; raises RunError when there is no run here."""
+        if not self.exists():
+            raise RunError(f"{self.path} is not a run folder: it holds no config.yaml")
+        return TrainConfig.model_validate(read_config(self.config))
+
+    def read_metrics(self) -> list[dict[str, float]]:
+        """The rows of metrics.csv so far."""
+        if not self.metrics.is_file():
+            return []
+        with self.metrics.open(newline="") as handle:
+            return [{name: float(value or "nan") for name, value in row.items()} for row in csv.DictReader(handle)]
+
+    def write_metrics(self, rows: list[dict[str, float]]) -> None:
+        """Write all rows of metrics.csv; NaN becomes an empty cell."""
+        with atomic_write(self.metrics) as temporary, temporary.open("w", newline="") as handle:
+            writer = csv.DictWriter(handle, fieldnames=list(rows[0]) if rows else ["epoch"], lineterminator="\n")
+            writer.writeheader()
+            for row in rows:
+                writer.writerow({name: "" if math.isnan(value) else f"{value:.6g}" for name, value in row.items()})
+
+    def write_samples(self, table: SampleTable) -> None:
+        """Write which image is in which split."""
+        with atomic_write(self.path / "samples.csv") as temporary, temporary.open("w", newline="") as handle:
+            writer = csv.writer(handle, lineterminator="\n")
+            writer.writerow(["path", "label", "split", "patient"])
+            for s in table:
+                label = "" if s.label is None else table.classes[s.label]
+                writer.writerow([s.name, label, s.split or "", s.patient or ""])
+
+    def write_environment(self, extra: Mapping[str, Any]) -> None:
+        """Write versions, machine and what else tells this run from another."""
+        facts = environment() | dict(extra)
+        with atomic_write(self.path / "environment.json") as temporary:
+            temporary.write_text(json.dumps(facts, indent=2) + "\n")
+
+
+def new_run(name: str, root: Path = RUNS) -> RunFolder:
+    """A folder name that isn't taken: ``runs/<name>-<date>-<time>``."""
+    stem = f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    candidates = (root / (stem if i == 0 else f"{stem}-{i}") for i in range(1000))
+    return RunFolder(next(path for path in candidates if not path.exists()))
+
+
+def find_runs(root: Path = RUNS) -> list[RunFolder]:
+    """The run folders below ``root``, newest first."""
+    if not root.is_dir():
+        return []
+    runs = [RunFolder(path) for path in root.iterdir() if (path / "config.yaml").is_file()]
+    return sorted(runs, key=lambda run: (run.config.stat().st_mtime, run.path.name), reverse=True)
+
+
+def environment() -> dict[str, Any]:
+    """Versions and machine."""
+    from importlib.metadata import version
+
+    packages = ("torch", "torchvision", "timm", "numpy", "opencv-python-headless", "scikit-learn")
+    return {
+        "xraycls": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        "packages": {name: version(name) for name in packages},
+    }

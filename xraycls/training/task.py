@@ -1,0 +1,108 @@
+"""What the training loop needs to know of a task, and classification as the first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from xraycls.models.classifier import Classifier, save_classifier
+from xraycls.types import Batch
+
+Floats = npt.NDArray[np.float64]
+Labels = npt.NDArray[np.int64]
+
+
+class Task(Protocol):
+    """A kind of model to train: how a batch is scored and what validation reports."""
+
+    def loss(self, model: nn.Module, batch: Batch) -> torch.Tensor:
+        """The weighted sum of the losses of a batch, a scalar; samples of weight 0 count nothing."""
+
+    def predict(self, model: nn.Module, batch: Batch) -> torch.Tensor:
+        """What validation compares with the labels, float [B, …]."""
+
+    def metrics(self, predictions: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
+        """Figures of a whole validation split, by name."""
+
+    def settings(self, predictions: torch.Tensor, labels: torch.Tensor) -> dict[str, str]:
+        """What is chosen on validation and travels with the weights, such as an operating threshold."""
+
+    def save(self, model: nn.Module, path: Path, settings: Mapping[str, str]) -> None:
+        """Write weights for use, atomically, with the settings as metadata."""
+
+
+class Classification:
+    """Single-label classification with cross-entropy.
+
+    Args:
+        scores: validation figures of labels int64 [n] and probabilities float64 [n, C].
+        choose: what is chosen on validation from the same two and travels with the weights.
+        label_smoothing: 0–1 (Szegedy et al., CVPR 2016).
+        class_weights: float32 [C], a factor of each class's loss; None for equal weights.
+    """
+
+    def __init__(
+        self,
+        scores: Callable[[Labels, Floats], Mapping[str, float]],
+        choose: Callable[[Labels, Floats], dict[str, str]],
+        label_smoothing: float = 0.0,
+        class_weights: torch.Tensor | None = None,
+    ) -> None:
+        self.scores = scores
+        self.choose = choose
+        self.label_smoothing = label_smoothing
+        self.class_weights = class_weights
+
+    def loss(self, model: nn.Module, batch: Batch) -> torch.Tensor:
+        """Cross-entropy, plus the auxiliary heads' with their own weight; summed over the batch."""
+        classifier = _classifier(model)
+        logits, auxiliary = classifier.logits_and_auxiliary(batch.images)
+        loss = self._cross_entropy(logits, batch)
+        for head in auxiliary:
+            loss = loss + classifier.auxiliary_weight * self._cross_entropy(head, batch)
+        return loss
+
+    def predict(self, model: nn.Module, batch: Batch) -> torch.Tensor:
+        """Logits, float32 [B, C]."""
+        logits: torch.Tensor = model(batch.images)
+        return logits.float()
+
+    def metrics(self, predictions: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
+        """The figures of ``scores``."""
+        return dict(self.scores(labels.numpy(), predictions.double().softmax(1).numpy()))
+
+    def settings(self, predictions: torch.Tensor, labels: torch.Tensor) -> dict[str, str]:
+        """What ``choose`` says."""
+        return self.choose(labels.numpy(), predictions.double().softmax(1).numpy())
+
+    def save(self, model: nn.Module, path: Path, settings: Mapping[str, str]) -> None:
+        """Write the classifier as safetensors."""
+        save_classifier(_classifier(model), path, extra=settings)
+
+    def _cross_entropy(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+        weight = None if self.class_weights is None else self.class_weights.to(logits.device)
+        each = F.cross_entropy(
+            logits.float(), batch.labels, weight=weight, label_smoothing=self.label_smoothing, reduction="none"
+        )
+        return (each * batch.weights).sum()
+
+
+def _classifier(model: nn.Module) -> Classifier:
+    if not isinstance(model, Classifier):
+        raise TypeError(f"Classification trains a Classifier, not a {type(model).__name__}")
+    return model
+
+
+def balanced_class_weights(labels: Labels, classes: int) -> torch.Tensor:
+    """Weights inverse to the class counts, float32 [C], with mean 1 over the samples; 0 for an absent class."""
+    counts = np.bincount(labels[labels >= 0], minlength=classes)
+    present = np.count_nonzero(counts)
+    weights = np.divide(counts.sum(), present * counts, out=np.zeros(classes), where=counts > 0)
+    return torch.tensor(weights, dtype=torch.float32)

@@ -1,0 +1,100 @@
+"""The frozen value types that travel between stages.
+
+Nothing here imports torch at run time, so a table of samples can be listed without it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import torch
+
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """An axis-aligned box in pixels of the original image; right and bottom are exclusive."""
+
+    label: str
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One image of a data set, by reference: where its pixels lie and what is known of it.
+
+    Attributes:
+        path: the image file, or the container that holds it (a MedMNIST ``.npz``).
+        label: index into the table's classes; None when unknown.
+        patient: groups images that must not be separated by a split; None when unknown.
+        split: the split it belongs to; None until one is drawn.
+        boxes: findings, in pixels of the original image.
+        member: the array of the container that holds the pixels; None for a plain file.
+        row: the row of that array.
+    """
+
+    path: Path
+    label: int | None = None
+    patient: str | None = None
+    split: Split | None = None
+    boxes: tuple[Box, ...] = ()
+    member: str | None = None
+    row: int | None = None
+
+    @property
+    def name(self) -> str:
+        """A short name for logs and tables: the path, with member and row for a container."""
+        return str(self.path) if self.member is None else f"{self.path}:{self.member}[{self.row}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Images on their way to the model.
+
+    Attributes:
+        images: uint8 [B, 1, S, S], grey levels 0–255, not normalised.
+        labels: int64 [B]; -1 where unknown.
+        indices: int64 [B], rows of the sample table.
+        weights: float32 [B]; 0 marks padding and images that could not be read, which count nowhere.
+    """
+
+    images: torch.Tensor
+    labels: torch.Tensor
+    indices: torch.Tensor
+    weights: torch.Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on another device; from pinned memory the copy doesn't block."""
+        return Batch(
+            self.images.to(device, non_blocking=True),
+            self.labels.to(device, non_blocking=True),
+            self.indices.to(device, non_blocking=True),
+            self.weights.to(device, non_blocking=True),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What a classifier says of one image.
+
+    Attributes:
+        name: the image, as :attr:`Sample.name`.
+        probabilities: one a class, 0–1, summing to 1; empty when the image could not be read.
+        predicted: the class index at the operating threshold; None when the image could not be read.
+        label: the true class index; None when unknown.
+        error: why the image could not be read; None when it could.
+    """
+
+    name: str
+    probabilities: tuple[float, ...]
+    predicted: int | None
+    label: int | None = None
+    error: str | None = None

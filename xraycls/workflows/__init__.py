@@ -1,0 +1,1 @@
+"""What a user asks for, composed of the stages below: train, test, predict, explain."""

@@ -1,0 +1,91 @@
+"""Run a trained classifier over a table of samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from xraycls.data.table import SampleTable
+from xraycls.errors import RunError
+from xraycls.evaluation.cases import FloatArray, predicted_classes
+from xraycls.loaders.choose import build_loader
+from xraycls.training.memory import explained_out_of_memory
+from xraycls.training.precision import autocast, choose_precision
+from xraycls.types import Prediction
+from xraycls.workflows.locate import TrainedModel
+
+
+@torch.inference_mode()
+def probabilities_of(
+    model: TrainedModel,
+    table: SampleTable,
+    *,
+    batch_size: int = 64,
+    precision: str = "auto",
+    threads: int | None = None,
+    strict: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[FloatArray, dict[Path, str]]:
+    """Class probabilities, float64 [n, C], a row of NaN where the file could not be read, and why each could not.
+
+    Raises:
+        DataError: with ``strict``, for the first file that can't be read.
+        TrainingError: out of memory.
+    """
+    classifier = model.classifier
+    device = next(classifier.parameters()).device
+    form = choose_precision(precision, device)
+    loader = build_loader(
+        table, model.recipe, batch_size=batch_size, training=False, device=device, threads=threads, strict=strict
+    )
+    found = np.full((len(table), len(classifier.classes)), np.nan)
+    classifier.eval()
+    done = 0
+    with explained_out_of_memory(batch_size):
+        for batch in loader:
+            on_device = batch.to(device)
+            with autocast(device, form):
+                logits = classifier(on_device.images)
+            readable = batch.weights.numpy() > 0
+            rows = batch.indices.numpy()[readable]
+            found[rows] = logits.double().softmax(1).cpu().numpy()[readable]
+            done += len(batch.indices)
+            if progress:
+                progress(done, len(table))
+    return found, loader.failures
+
+
+def as_predictions(
+    model: TrainedModel, table: SampleTable, probabilities: FloatArray, failures: dict[Path, str]
+) -> list[Prediction]:
+    """One :class:`Prediction` a sample; of two classes the operating threshold decides, where there is one."""
+    readable = ~np.isnan(probabilities[:, 0])
+    called = np.zeros(len(table), np.int64)
+    called[readable] = predicted_classes(probabilities[readable], 0.5 if model.threshold is None else model.threshold)
+    return [
+        Prediction(s.name, tuple(map(float, probabilities[i])), int(called[i]), s.label)
+        if readable[i]
+        else Prediction(s.name, (), None, s.label, failures.get(s.path, "could not be read"))
+        for i, s in enumerate(table)
+    ]
+
+
+def with_classes(table: SampleTable, classes: tuple[str, ...]) -> SampleTable:
+    """The table with its labels as indices into a model's classes, matched by name whatever the case.
+
+    Raises:
+        RunError: the table has a class that the model doesn't know.
+    """
+    known = {name.lower(): index for index, name in enumerate(classes)}
+    strangers = [name for name in table.classes if name.lower() not in known]
+    if strangers:
+        raise RunError(
+            f"{table.root} holds the classes {', '.join(table.classes)}, but the model knows {', '.join(classes)}",
+            "Rename the class folders or labels, or test a model that was trained on these classes",
+        )
+    renumbered = (s if s.label is None else replace(s, label=known[table.classes[s.label].lower()]) for s in table)
+    return replace(table, samples=tuple(renumbered), classes=classes)

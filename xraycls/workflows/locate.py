@@ -1,0 +1,77 @@
+"""From what a user names a model by, to its weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from xraycls.errors import RunError
+from xraycls.loaders.recipe import Recipe, find_recipe
+from xraycls.models.classifier import Classifier, load_classifier
+from xraycls.training.run_folder import RUNS, RunFolder, find_runs
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedModel:
+    """A classifier as it was trained.
+
+    Attributes:
+        classifier: in evaluation mode, on its device.
+        recipe: how its pictures are rendered.
+        threshold: the operating threshold of two classes, chosen on validation; None without one.
+        weights: the file it came from.
+        run: the run folder it came from; None for a bare weights file.
+    """
+
+    classifier: Classifier
+    recipe: Recipe
+    threshold: float | None
+    weights: Path
+    run: RunFolder | None
+
+
+def load_model(name: str | Path, device: torch.device | str = "cpu", runs: Path = RUNS) -> TrainedModel:
+    """Load a trained classifier.
+
+    Args:
+        name: a run folder, the name of one below ``runs``, a weights file, or a model's name such as "Inception"
+            (its newest run).
+        device: where it computes.
+        runs: where runs are looked for.
+
+    Raises:
+        RunError: nothing of that name, or no weights in it yet.
+    """
+    weights, run = _weights_of(str(name), runs)
+    classifier, metadata = load_classifier(weights)
+    classifier.to(device=torch.device(device), memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    threshold = float(metadata["threshold"]) if "threshold" in metadata else None
+    recipe = find_recipe(metadata.get("augment", "radiograph"), classifier.size)
+    return TrainedModel(classifier, recipe, threshold, weights, run)
+
+
+def _weights_of(name: str, runs: Path) -> tuple[Path, RunFolder | None]:
+    path = Path(name)
+    if path.suffix == ".safetensors" and path.is_file():
+        folder = RunFolder(path.resolve().parent.parent)
+        return path, folder if folder.exists() else None
+    for candidate in (path, runs / name):
+        if candidate.is_dir():
+            return _best(RunFolder(candidate))
+    trained = find_runs(runs)
+    for run in trained:
+        if run.read_config().base_model.lower() == name.lower() and run.best.is_file():
+            return _best(run)
+    newest = f"The newest run here is {trained[0].path}" if trained else "Train one first with: xraycls train"
+    raise RunError(f"{name} is no run folder, no weights file, and {runs}/ holds no finished run of it", newest)
+
+
+def _best(run: RunFolder) -> tuple[Path, RunFolder]:
+    run.read_config()  # says so when this is no run folder at all
+    if not run.best.is_file():
+        raise RunError(
+            f"{run.path} holds no weights yet: its first epoch was never finished", f"Go on with --resume {run.path}"
+        )
+    return run.best, run

@@ -1,0 +1,68 @@
+"""Which run to go on with, and with which settings."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from xraycls.errors import RunError, UsageError
+from xraycls.training.config import RESUMABLE, TrainConfig
+from xraycls.training.run_folder import RUNS, RunFolder, find_runs
+
+logger = logging.getLogger(__name__)
+
+
+def resumed_config(
+    resume: Path | str, output: RunFolder | None, config: TrainConfig, given: Mapping[str, Any]
+) -> tuple[RunFolder, TrainConfig] | None:
+    """The run to resume and its settings, changed only where a change can't alter what is already trained.
+
+    Args:
+        resume: "auto" or a run folder.
+        output: the run folder of ``--output``.
+        config: the settings of the command line.
+        given: the settings that the user named.
+
+    Returns:
+        None when "auto" finds no run in ``output`` yet, so that one command line serves every start of a job.
+
+    Raises:
+        RunError: nothing to resume.
+        UsageError: a setting differs that can't change in the middle of a run.
+    """
+    run = _find(resume, output, config)
+    if run is None:
+        return None
+    before = run.read_config()
+    changes = {name: value for name, value in given.items() if name in TrainConfig.model_fields}
+    after = before.updated(changes)
+    for name in changes:
+        if name not in RESUMABLE and getattr(after, name) != getattr(before, name):
+            raise UsageError(
+                f"--{name.replace('_', '-')} {changes[name]} differs from {getattr(before, name)} in {run.config}",
+                "A resumed run keeps its settings; start a new run with another --output",
+            )
+    return run, after
+
+
+def _find(resume: Path | str, output: RunFolder | None, config: TrainConfig) -> RunFolder | None:
+    if str(resume) != "auto":
+        run = RunFolder(Path(resume))
+        if not run.exists():
+            raise RunError(
+                f"Nothing to resume: {run.path} is not a run folder", "Leave out --resume to start a new run"
+            )
+        return run
+    if output:
+        if output.exists():
+            return output
+        logger.warning("Nothing to resume in %s yet: a new run starts there.", output.path)
+        return None
+    for run in find_runs():
+        if run.read_config().base_model.lower() == config.base_model.lower():
+            return run
+    raise RunError(
+        f"Nothing to resume: {RUNS}/ holds no run of {config.base_model}", "Leave out --resume to start a new run"
+    )

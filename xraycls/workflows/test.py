@@ -1,0 +1,136 @@
+"""Test a trained classifier on a labelled split."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from xraycls.data.image import GreyImage, open_image
+from xraycls.data.source import read_table
+from xraycls.data.table import SampleTable
+from xraycls.errors import DataError, RunError
+from xraycls.evaluation.report import Report, evaluate
+from xraycls.evaluation.write import write_report
+from xraycls.training.precision import choose_device
+from xraycls.types import Split
+from xraycls.version import __version__
+from xraycls.workflows.inference import as_predictions, probabilities_of, with_classes
+from xraycls.workflows.locate import TrainedModel, load_model
+from xraycls.workflows.train import run_table
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class TestResult:
+    """A finished test.
+
+    Attributes:
+        report: every figure with its interval.
+        files: what was written: test.json, predictions.csv, report.html and the pictures.
+        unreadable: file → why it was left out.
+    """
+
+    __test__ = False  # not a test case for pytest
+
+    report: Report
+    files: list[Path]
+    unreadable: dict[Path, str]
+
+
+def test(
+    model: str | Path,
+    *,
+    data: Path | str | None = None,
+    images: Path | None = None,
+    split: Split = "test",
+    output: Path | None = None,
+    device: str = "auto",
+    batch_size: int = 64,
+    precision: str = "auto",
+    threads: int | None = None,
+    strict: bool = False,
+    resamples: int = 2000,
+    progress: Callable[[int, int], None] | None = None,
+) -> TestResult:
+    """Test on a split of the data a run was trained with, or on other data.
+
+    Args:
+        model: a run folder, a model's name or a weights file, as :func:`xraycls.workflows.locate.load_model`.
+        data: other data; its ``split`` is taken, or all of it when it has no splits of its own.
+        images: the folder that a CSV's paths are relative to.
+        split: the split to test on.
+        output: where to write; the run folder for its own data, else ``test-<data>`` within it.
+        device: as in training.
+        batch_size: images at a time.
+        precision: as in training.
+        threads: decoding threads.
+        strict: stop at a file that can't be read.
+        resamples: of the bootstrap, for the intervals.
+        progress: told of (images done, images).
+
+    Raises:
+        RunError: no such run, or one of other classes.
+        DataError: no labelled images in the split.
+    """
+    trained = load_model(model, choose_device(device))
+    table = _table(trained, data, images, split, strict)
+    probabilities, failures = probabilities_of(
+        trained,
+        table,
+        batch_size=batch_size,
+        precision=precision,
+        threads=threads,
+        strict=strict,
+        progress=progress,
+    )
+    predictions = as_predictions(trained, table, probabilities, failures)
+    kept = [i for i, p in enumerate(predictions) if p.error is None]
+    if not kept:
+        raise DataError(f"None of the {len(table)} images of {table.root} could be read", table.root)
+    report = evaluate(
+        table.labels[kept],
+        probabilities[kept],
+        table.classes,
+        threshold=trained.threshold,
+        groups=[table[i].patient for i in kept],
+        resamples=resamples,
+    )
+    folder = output or _folder(trained, data)
+    metadata = {
+        "xraycls": __version__,
+        "model": trained.classifier.architecture.name,
+        "weights": str(trained.weights),
+        "data": str(table.root),
+        "split": split,
+        "dataset": table.fingerprint(),
+        "unreadable": len(failures),
+    }
+    picture: Callable[[int], GreyImage] = lambda index: open_image(table[index]).decode(1)  # noqa: E731
+    files = write_report(report, predictions, folder, image_of=picture, metadata=metadata)
+    return TestResult(report, files, failures)
+
+
+def _table(
+    trained: TrainedModel, data: Path | str | None, images: Path | None, split: Split, strict: bool
+) -> SampleTable:
+    """The labelled samples to test on, with the model's class numbers."""
+    if data is None:
+        if trained.run is None:
+            raise RunError(f"{trained.weights} is a bare weights file", "Say what to test it on with --data")
+        table = run_table(trained.run.read_config())
+    else:
+        table = read_table(Path(data), images=images, strict=strict)
+    if table.splits:
+        chosen = table.split(split)
+        if not len(chosen):
+            raise DataError(f"{table.root} has no {split} split, only {', '.join(table.splits)}", table.root)
+        table = chosen
+    return with_classes(table, trained.classifier.classes)
+
+
+def _folder(trained: TrainedModel, data: Path | str | None) -> Path:
+    home = trained.run.path if trained.run else Path.cwd()
+    return home if data is None else home / f"test-{Path(data).resolve().stem}"

@@ -1,0 +1,216 @@
+"""Train a classifier: data → loaders → model → training → a run folder."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from xraycls.data.source import load_table
+from xraycls.data.table import SampleTable
+from xraycls.errors import UsageError, unknown
+from xraycls.evaluation.metrics import metric, scores
+from xraycls.evaluation.thresholds import choose_threshold, parse_method
+from xraycls.loaders.choose import build_loader
+from xraycls.loaders.recipe import PRESETS, Recipe, find_recipe
+from xraycls.models.classifier import Classifier, build_classifier
+from xraycls.training.checkpoint import load_state
+from xraycls.training.config import TrainConfig, parse_config
+from xraycls.training.distributed import current_world, joined
+from xraycls.training.early_stopping import EarlyStopping
+from xraycls.training.loop import Outcome, Place, Training
+from xraycls.training.memory import explained_out_of_memory
+from xraycls.training.optimizers import OPTIMIZERS
+from xraycls.training.precision import choose_device, choose_precision
+from xraycls.training.reporter import Reporter, Silent
+from xraycls.training.run_folder import RunFolder, new_run
+from xraycls.training.schedules import SCHEDULES
+from xraycls.training.task import Classification, Floats, Labels, balanced_class_weights
+from xraycls.training.tensorboard import TensorBoardReporter
+from xraycls.workflows.resume import resumed_config
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainResult:
+    """A finished training.
+
+    Attributes:
+        run: its folder.
+        outcome: epochs, best epoch and whether it stopped early.
+        config: the settings, fully resolved.
+    """
+
+    run: RunFolder
+    outcome: Outcome
+    config: TrainConfig
+
+
+def train(
+    *,
+    output: Path | str | None = None,
+    resume: Path | str | None = None,
+    reporter: Reporter | None = None,
+    **settings: Any,
+) -> TrainResult:
+    """Train a classifier and write everything into a run folder.
+
+    Args:
+        output: the run folder; None makes a new one below ``runs/``.
+        resume: "auto" (the run in ``output``, else the newest of this model), or a run folder.
+        reporter: is told of every step and epoch.
+        **settings: fields of :class:`xraycls.training.config.TrainConfig`, such as ``data``, ``base_model``,
+            ``epochs``.
+
+    Raises:
+        XrayclsError: one sentence for whatever the user can mend.
+        Interrupted: Ctrl-C; the state is saved.
+    """
+    config = parse_config(settings)
+    run = RunFolder(Path(output)) if output else None
+    resumed = resumed_config(resume, run, config, settings) if resume else None
+    if resumed:
+        run, config = resumed
+    elif run and run.exists():
+        raise UsageError(
+            f"{run.path} already holds a run", "Add --resume auto to go on with it, or choose another --output"
+        )
+    _check_names(config)
+    world = current_world()
+    device = choose_device(config.device, world.local_rank)
+    place = Place(device, choose_precision(config.precision, device), world)
+    with joined(world, device):
+        run = run or new_run(config.base_model.replace(":", "-").replace("/", "-"))
+        return _train(config, run, place, reporter or Silent(), resume=resumed is not None)
+
+
+def _train(config: TrainConfig, run: RunFolder, place: Place, reporter: Reporter, *, resume: bool) -> TrainResult:
+    table = run_table(config)
+    torch.manual_seed(config.seed)
+    classifier, report = build_classifier(
+        config.base_model, table.classes, weights=config.weights, freeze=config.freeze, size=config.size
+    )
+    for line in report.lines():
+        reporter.message(line)
+    recipe = find_recipe(config.augment, classifier.size)
+    config = config.updated({"size": classifier.size})
+    memory_format = torch.channels_last if config.channels_last else torch.contiguous_format
+    classifier.to(device=place.device, memory_format=memory_format)  # type: ignore[call-overload]
+    training = _training(config, table, classifier, recipe, run, place, reporter)
+    if resume and run.state.is_file():
+        training.load_state_dict(load_state(run.state))
+        reporter.message(f"Going on with {run.path} at epoch {training.epoch + 1}, batch {training.step + 1}.")
+    if place.world.is_main:
+        _describe_run(run, config, table, place)
+    board = TensorBoardReporter(run.path, reporter, training.epoch)
+    training.reporter = board if place.world.is_main else Silent()
+    try:
+        with explained_out_of_memory(config.batch_size):
+            outcome = training.fit()
+    finally:
+        board.close()
+    _tell_failures(training, reporter)
+    return TrainResult(run, outcome, config)
+
+
+def run_table(config: TrainConfig) -> SampleTable:
+    """The table of samples that a run trains, validates and tests on."""
+    table = load_table(
+        config.data,
+        images=config.images,
+        val_fraction=config.val_fraction,
+        test_fraction=config.test_fraction,
+        redraw_val=config.redraw_val,
+        seed=config.seed,
+        strict=config.strict,
+    )
+    return table.with_samples(s for s in table if s.label is not None)
+
+
+def _training(
+    config: TrainConfig,
+    table: SampleTable,
+    classifier: Classifier,
+    recipe: Recipe,
+    run: RunFolder,
+    place: Place,
+    reporter: Reporter,
+) -> Training:
+    """Wire loaders, task and early stopping to the loop."""
+    train_table = table.split("train")
+    loader = partial(
+        build_loader,
+        recipe=recipe,
+        device=place.device,
+        seed=config.seed,
+        rank=place.world.rank,
+        world=place.world.size,
+        threads=config.threads,
+        strict=config.strict,
+        batch_size=config.batch_size,
+    )
+    weights = (
+        balanced_class_weights(train_table.labels, len(table.classes)) if config.class_weights == "balanced" else None
+    )
+    task = Classification(scores, _chooser(config.threshold, recipe, config), config.label_smoothing, weights)
+    stopping = EarlyStopping(config.patience, config.min_delta, metric(config.monitor).higher_is_better)
+    train_loader = loader(train_table, training=True, balance=config.balance)
+    val_loader = loader(table.split("val"), training=False)
+    return Training(classifier, task, train_loader, val_loader, config, run, place, reporter, stopping)
+
+
+def _chooser(method: str, recipe: Recipe, config: TrainConfig) -> Callable[[Labels, Floats], dict[str, str]]:
+    """What travels with the weights: the operating threshold of two classes, and what the pictures looked like."""
+
+    def choose(labels: Labels, probabilities: Floats) -> dict[str, str]:
+        settings = {"augment": config.augment, "threshold_method": method}
+        if probabilities.shape[1] == 2 and len(np.unique(labels)) == 2:
+            settings["threshold"] = repr(choose_threshold(labels, probabilities[:, 1], method))
+        return settings
+
+    return choose
+
+
+def _describe_run(run: RunFolder, config: TrainConfig, table: SampleTable, place: Place) -> None:
+    config.write(run.config)
+    run.write_samples(table)
+    run.write_environment(
+        {
+            "device": torch.cuda.get_device_name(place.device) if place.device.type == "cuda" else str(place.device),
+            "precision": place.precision,
+            "processes": place.world.size,
+            "engine": "torch",
+            "seed": config.seed,
+            "dataset": table.fingerprint(),
+            "classes": list(table.classes),
+            "counts": {split: table.split(split).counts() for split in table.splits},
+        }
+    )
+
+
+def _tell_failures(training: Training, reporter: Reporter) -> None:
+    failures = training.train.failures | training.val.failures
+    if failures:
+        names = ", ".join(str(path) for path in list(failures)[:5])
+        more = ", …" if len(failures) > 5 else ""
+        reporter.message(f"{len(failures)} files could not be read and were left out: {names}{more}")
+
+
+def _check_names(config: TrainConfig) -> None:
+    """Find a misspelt name before any data is read."""
+    metric(config.monitor, "--monitor")
+    parse_method(config.threshold, "--threshold")
+    for kind, name, choices, flag in (
+        ("optimiser", config.optimizer.lower(), OPTIMIZERS, "--optimizer"),
+        ("schedule", config.schedule, SCHEDULES, "--schedule"),
+        ("augmentation preset", config.augment, PRESETS, "--augment"),
+    ):
+        if name not in choices:
+            raise unknown(kind, name, choices, flag)
