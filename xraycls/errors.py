@@ -72,8 +72,8 @@ def unknown(kind: str, name: str, choices: Iterable[str], flag: str | None = Non
         flag: the flag that took the name, such as "--optimizer".
     """
     listed = list(choices)
-    near = difflib.get_close_matches(name.lower(), [c.lower() for c in listed], n=3, cutoff=0.5)
-    nearest = [c for c in listed if c.lower() in near]
+    spelt = {c.lower(): c for c in listed}
+    nearest = [spelt[near] for near in difflib.get_close_matches(name.lower(), spelt, n=3, cutoff=0.5)]
     where = f" for {flag}" if flag else ""
     hint = f"Did you mean {', '.join(nearest)}?" if nearest else f"Choose one of: {', '.join(listed)}"
     return UsageError(f"Unknown {kind} {name!r}{where}", hint)

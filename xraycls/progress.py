@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -80,7 +80,7 @@ class TrainingProgress:
             self._bar = None
 
 
-def _fields(report: StepReport) -> dict[str, float]:
+def _fields(report: StepReport) -> dict[str, Any]:
     return {
         "epoch": report.epoch + 1,
         "epochs": report.epochs,

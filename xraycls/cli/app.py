@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.logging import RichHandler
+from rich.markup import escape
 
 from xraycls.cli import cam, data, doctor, models, predict, test, train
 from xraycls.errors import XrayclsError
@@ -20,7 +21,7 @@ ALIASES = {"--epoch": "--epochs", "--nvidiadali": "--dali"}
 app = typer.Typer(
     help="Train, explain and ship chest-radiograph models.",
     no_args_is_help=True,
-    rich_markup_mode="markdown",
+    rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -56,12 +57,13 @@ def _options(
 def main(arguments: list[str] | None = None) -> None:
     """Run the program; exit code 0 done, 1 failed, 2 wrong usage, 130 stopped by Ctrl-C."""
     given = normalised(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given  # wherever it stands, also behind the verb
     try:
-        app(given, prog_name="xraycls")
+        app([a for a in given if a != "--debug"], prog_name="xraycls")
     except XrayclsError as error:
-        if "--debug" in given:
+        if debug:
             raise
-        Console(stderr=True, highlight=False).print(f"[bold red]Error:[/] {_escaped(str(error))}", soft_wrap=True)
+        Console(stderr=True, highlight=False).print(f"[bold red]Error:[/] {escape(str(error))}", soft_wrap=True)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
@@ -77,9 +79,3 @@ def normalised(arguments: list[str]) -> list[str]:
             argument = ALIASES.get(flag, flag) + equals + value
         found.append(argument)
     return found
-
-
-def _escaped(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)

@@ -38,8 +38,8 @@ def list_samples(
     from xraycls.data.source import read_table
 
     table = read_table(path, images=images)
-    parts = [(name, table.split(name)) for name in table.splits] or [("all", table)]
-    for name, part in parts:
+    parts = {name: table.split(name) for name in table.splits} or {"all": table}
+    for name, part in parts.items():
         counts = ", ".join(f"{count} {label}" for label, count in part.counts().items())
         patients = len({s.patient for s in part if s.patient})
         print(f"{name}: {counts}" + (f" ({patients} patients)" if patients else ""))

@@ -52,7 +52,7 @@ def train(
     ] = False,
     dali: Annotated[bool, typer.Option("--dali", hidden=True)] = False,
     base_model: Annotated[
-        str, typer.Option(help="See `xraycls models`; any timm net as timm:NAME.", rich_help_panel=_MODEL)
+        str, typer.Option(help="See [bold]xraycls models[/bold]; any timm net as timm:NAME.", rich_help_panel=_MODEL)
     ] = "resnet18",
     weights: Annotated[
         str, typer.Option(help="imagenet, none, or a file (.pth, .safetensors).", rich_help_panel=_MODEL)

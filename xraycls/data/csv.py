@@ -45,8 +45,9 @@ def read_csv(path: Path, *, images: Path | None = None, strict: bool = False) ->
     """Read a CSV with the columns path and label, and optionally patient and split, under any name of ``COLUMNS``.
 
     The text is UTF-8, separated by commas, semicolons or tabs. A relative path is looked up below ``images``, then
-    below the CSV's own folder, then by its file name anywhere below the first of them; of several such files, the
-    one in a folder named like the row's split is taken. Classes are the labels as written, sorted (numbers by value).
+    below the CSV's own folder, then by its file name anywhere below the first of them, which is the table's root; of
+    several such files, the one whose path ends as written, or that lies in a folder named like the row's split, is
+    taken. Classes are the labels as written, sorted (numbers by value).
     Rows without a path or a label, repeated rows and rows whose image is missing are left out with a warning.
 
     Args:
@@ -208,6 +209,8 @@ class _Finder:
 
     def _by_name(self, row: _Row, name: Path) -> Path | None:
         files = self._index.get(name.name, [])
+        if len(files) > 1:
+            files = [f for f in files if f.parts[-len(name.parts) :] == name.parts] or files
         if len(files) > 1 and row.split:
             files = [f for f in files if row.split in _splits_above(f, self.folders[0])] or files
         if len(files) > 1:

@@ -31,6 +31,9 @@ _JPEG_FLAGS = {
     4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
     8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
 }
+# Pillow warns of large images, but only their header is read here. Threads share the filters: set once, for good.
+warnings.filterwarnings("ignore", category=PillowImage.DecompressionBombWarning)
+
 _EXIF_ORIENTATION = 274
 _SIDEWAYS = (5, 6, 7, 8)
 
@@ -94,15 +97,13 @@ def open_encoded(encoded: bytes, path: Path) -> Image:
 
 def _header(encoded: bytes) -> tuple[int, int, bool] | None:
     """Upright width and height, and whether it is a JPEG; None when Pillow doesn't know the format."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow warns of large images; only their header is read here
-        try:
-            with PillowImage.open(io.BytesIO(encoded)) as image:
-                width, height = image.size
-                is_jpeg = image.format in ("JPEG", "MPO")
-                sideways = is_jpeg and image.getexif().get(_EXIF_ORIENTATION) in _SIDEWAYS
-        except (UnidentifiedImageError, OSError, ValueError, SyntaxError, PillowImage.DecompressionBombError):
-            return None
+    try:
+        with PillowImage.open(io.BytesIO(encoded)) as image:
+            width, height = image.size
+            is_jpeg = image.format in ("JPEG", "MPO")
+            sideways = is_jpeg and image.getexif().get(_EXIF_ORIENTATION) in _SIDEWAYS
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, PillowImage.DecompressionBombError):
+        return None
     return (height, width, is_jpeg) if sideways else (width, height, is_jpeg)
 
 

@@ -65,7 +65,7 @@ def read_table(
     Files that can't be read are left out with a warning, and patients come from file names where the source names
     none. Arguments and errors are those of :func:`load_table`.
     """
-    table = _read_source(path, images, strict)
+    table = _read_source(path, images, strict, progress)
     table = drop_unreadable(table, strict, progress)
     return with_patients(table)
 
@@ -90,14 +90,14 @@ def list_images(paths: Iterable[Path]) -> list[Sample]:
     return samples
 
 
-def _read_source(path: Path | None, images: Path | None, strict: bool) -> SampleTable:
+def _read_source(path: Path | None, images: Path | None, strict: bool, progress: Progress | None) -> SampleTable:
     suffix = path.suffix.lower() if path else ""
     if images is not None and suffix not in _CSV_SUFFIXES:
         raise UsageError("--images goes with a CSV as --data only")
     if path is None:
         from xraycls.data.phantom import phantom_table
 
-        return phantom_table()
+        return phantom_table(progress=progress)
     if not path.exists():
         raise DataError(f"There is no file or folder {path}", path, "Without --data the embedded phantom is used")
     if path.is_dir():

@@ -97,27 +97,32 @@ def _draw(table: SampleTable, pool: list[Sample], targets: _Counts, salt: str) -
     groups: dict[str, list[Sample]] = defaultdict(list)
     for sample in pool:
         groups[_group_key(table, sample)].append(sample)
+    counts = {key: _count(group) for key, group in groups.items()}
     shuffled = sorted(groups, key=lambda key: _digest(f"{salt}/{key}"))
-    drawn: set[Sample] = set()
+    drawn: set[str] = set()
     missing = Counter(targets)
-    for only_if_it_fits in (True, False):
+    for rule in (_fits, _brings_nearer):
         for key in shuffled:
-            counts = _count(groups[key])
-            fits = all(n <= missing[label] for label, n in counts.items())
-            nearer = sum(abs(missing[c] - n) - abs(missing[c]) for c, n in counts.items()) < 0
-            if groups[key][0] not in drawn and (fits if only_if_it_fits else nearer):
-                drawn.update(groups[key])
-                missing.subtract(counts)
-    return drawn
+            if key not in drawn and rule(counts[key], missing):
+                drawn.add(key)
+                missing.subtract(counts[key])
+    return {sample for key in drawn for sample in groups[key]}
+
+
+def _fits(counts: _Counts, missing: _Counts) -> bool:
+    return all(n <= missing[label] for label, n in counts.items())
+
+
+def _brings_nearer(counts: _Counts, missing: _Counts) -> bool:
+    return sum(abs(missing[label] - n) - abs(missing[label]) for label, n in counts.items()) < 0
 
 
 def _group_key(table: SampleTable, sample: Sample) -> str:
     """What mustn't be separated: the patient, or else the image, by a name that is the same on every machine."""
     if sample.patient is not None:
         return f"patient {sample.patient}"
-    inside = sample.path.is_relative_to(table.root)
-    name = sample.path.relative_to(table.root) if inside else sample.path
-    return f"image {name.as_posix()} {sample.member} {sample.row}"
+    name = sample.path.as_posix().removeprefix(f"{table.root.as_posix()}/")  # much faster than relative_to
+    return f"image {name} {sample.member} {sample.row}"
 
 
 def _digest(text: str) -> bytes:

@@ -19,11 +19,8 @@ def render(image: Image, view: View, size: int) -> GreyImage:
     Raises:
         DataError: the image can't be decoded; names the file.
     """
-    scale = view.scale
-    reduce = max((s for s in image.scales if s <= scale), default=1)
-    pixels = image.decode(reduce)
-    matrix = view.matrix / reduce
-    pixels, matrix = _shrunk(pixels, matrix, scale / reduce)
+    reduce = scale_of_decoding(image, view)
+    pixels, matrix = _shrunk(image.decode(reduce), view.matrix / reduce, view.scale / reduce)
     # From corner-based coordinates to OpenCV's, where the centre of the first pixel is 0.
     matrix[:, 2] += matrix[:, :2].sum(axis=1) * 0.5 - 0.5
     picture = cv2.warpAffine(
@@ -36,6 +33,12 @@ def render(image: Image, view: View, size: int) -> GreyImage:
     if view.is_photometric:
         picture = cv2.LUT(picture, grey_curve(view))
     return np.asarray(picture, dtype=np.uint8)
+
+
+def scale_of_decoding(image: Image, view: View) -> int:
+    """The largest reduction, 1, 2, 4 or 8, that still leaves a decoded pixel for every output pixel."""
+    scale = view.scale
+    return max((s for s in image.scales if s <= scale), default=1)
 
 
 def grey_curve(view: View) -> npt.NDArray[np.uint8]:

@@ -132,7 +132,7 @@ class Training:
         )
         self.scaler = torch.amp.GradScaler(place.device.type, enabled=place.precision == "fp16")
         self.ema = (
-            AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=True)
+            AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=True)  # type: ignore[no-untyped-call]
             if config.ema
             else None
         )

@@ -37,7 +37,7 @@ class TensorBoardReporter:
         if self._writer is None:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._writer = SummaryWriter(str(self.folder), purge_step=self.first_epoch + 1)  # type: ignore[no-untyped-call]
+            self._writer = SummaryWriter(str(self.folder), purge_step=self.first_epoch + 1)
         for name, value in row.items():
             if name != "epoch":
                 group, _, rest = name.partition("_")

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from xraycls.data.files import remove_leftovers
 from xraycls.data.source import load_table
 from xraycls.data.table import SampleTable
 from xraycls.errors import UsageError, unknown
@@ -108,6 +109,7 @@ def _train(config: TrainConfig, run: RunFolder, place: Place, reporter: Reporter
         training.load_state_dict(load_state(run.state))
         reporter.message(f"Going on with {run.path} at epoch {training.epoch + 1}, batch {training.step + 1}.")
     if place.world.is_main:
+        remove_leftovers(run.path)
         _describe_run(run, config, table, place)
     board = TensorBoardReporter(run.path, reporter, training.epoch)
     training.reporter = board if place.world.is_main else Silent()

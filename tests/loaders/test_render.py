@@ -1,0 +1,121 @@
+"""Rendering against Pillow: what the engine draws is what the affine says."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image as PillowImage
+
+from benchmarks.exact import exact_rendering
+from xraycls.data.image import open_image, read_grey, to_uint8
+from xraycls.errors import DataError
+from xraycls.loaders.recipe import View, find_recipe
+from xraycls.loaders.render import grey_curve, render, scale_of_decoding
+from xraycls.types import Sample
+
+
+def smooth(width: int, height: int) -> np.ndarray:
+    """A picture without fine detail, so that resampling alone can't explain a difference."""
+    x, y = np.meshgrid(np.arange(width), np.arange(height))
+    wave = np.sin(x / width * 9) * np.cos(y / height * 7) + x / width
+    return np.uint8(255 * (wave - wave.min()) / np.ptp(wave))
+
+
+@pytest.mark.parametrize("preset", ["radiograph", "classic2021", "none"])
+@pytest.mark.parametrize("suffix", [".jpeg", ".png"])
+def test_smooth_pictures_are_rendered_to_a_fraction_of_a_grey_level(tmp_path, preset, suffix):
+    path = tmp_path / f"smooth{suffix}"
+    PillowImage.fromarray(smooth(900, 700)).save(path, quality=95)
+    recipe = find_recipe(preset, 96)
+    for position in range(6):
+        image = open_image(Sample(path))
+        view = recipe.training_view(7, 0, position, image.width, image.height)
+        exact = exact_rendering(path, view, 96)
+        difference = np.abs(render(image, view, 96) - exact)
+        # Along the black border outside the image one side interpolates and the other averages.
+        assert np.median(difference) < 0.8
+        assert difference.mean() < 1.6
+
+
+@pytest.mark.parametrize("preset", ["radiograph", "classic2021"])
+def test_real_radiographs_differ_from_the_exact_rendering_by_less_than_two_grey_levels(shared, preset):
+    recipe = find_recipe(preset, 224)
+    files = sorted((shared / "data" / "kermany_native").glob("*/*.jpeg"))[::12]
+    differences = []
+    for position, path in enumerate(files):
+        image = open_image(Sample(path))
+        view = recipe.training_view(0, 0, position, image.width, image.height)
+        differences.append(np.abs(render(image, view, 224) - exact_rendering(path, view, 224)).mean())
+    assert len(differences) == 10
+    assert np.mean(differences) < 1.5
+    assert np.max(differences) < 2.5
+
+
+def test_large_jpegs_are_decoded_small_and_small_ones_whole(tmp_path):
+    recipe = find_recipe("none", 100)
+    for side, reduce in ((90, 1), (199, 1), (200, 2), (450, 4), (900, 8), (4000, 8)):
+        path = tmp_path / f"{side}.jpeg"
+        PillowImage.fromarray(smooth(side, side)).save(path)
+        image = open_image(Sample(path))
+        assert scale_of_decoding(image, recipe.evaluation_view(side, side)) == reduce
+        assert image.decode(reduce).shape == (-(-side // reduce),) * 2
+
+
+def test_exif_orientation_turns_size_and_pixels_at_every_scale(tmp_path):
+    path = tmp_path / "turned.jpeg"
+    picture = PillowImage.fromarray(smooth(320, 160))
+    exif = PillowImage.Exif()
+    exif[274] = 6
+    picture.save(path, exif=exif, quality=95)
+    image = open_image(Sample(path))
+    assert (image.width, image.height) == (160, 320)
+    upright = np.asarray(picture.rotate(-90, expand=True), np.float64)
+    assert np.abs(image.decode(1) - upright).mean() < 1.5
+    assert image.decode(2).shape == (160, 80)
+
+
+def test_grey_levels_change_by_the_formula():
+    view = View(np.eye(3)[:2], brightness=0.1, contrast=1.3, gamma=0.7)
+    expected = [min(max(((g / 255) ** 0.7 - 0.5) * 1.3 + 0.6, 0), 1) * 255 for g in range(256)]
+    assert np.abs(grey_curve(view) - np.array(expected)).max() <= 0.5 + 1e-9
+    assert np.array_equal(grey_curve(View(np.eye(3)[:2])), np.arange(256))
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 16])
+def test_sixteen_bit_files_use_the_bits_they_hold(tmp_path, bits):
+    values = np.linspace(0, 2**bits - 1, 64 * 48).reshape(48, 64).astype(np.uint16)
+    path = tmp_path / "deep.png"
+    cv2.imwrite(str(path), values)
+    assert np.abs(read_grey(path) - values * (255.0 / (2**bits - 1))).max() <= 0.5 + 1e-3
+
+
+def test_colour_and_alpha_become_the_luma_that_pillow_computes(tmp_path):
+    rng = np.random.default_rng(0)
+    for mode, channels in (("RGB", 3), ("RGBA", 4)):
+        path = tmp_path / f"{mode}.png"
+        picture = PillowImage.fromarray(rng.integers(0, 256, (20, 30, channels), dtype=np.uint8), mode)
+        picture.save(path)
+        assert np.abs(read_grey(path).astype(int) - np.asarray(picture.convert("L"), int)).max() <= 1
+
+
+def test_floating_point_pixels_are_stretched_to_their_range():
+    assert to_uint8(np.array([[0.5, 1.0], [1.5, 2.5]])).tolist() == [[0, 64], [128, 255]]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("empty.jpg", b"", "is empty"),
+        ("text.png", b"not a picture", "is not an image"),
+        ("gone.jpg", None, "could not be read"),
+    ],
+)
+def test_bad_files_are_one_sentence_that_names_them(tmp_path, name, content, words):
+    path: Path = tmp_path / name
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(DataError, match=words) as caught:
+        open_image(Sample(path)).decode(1)
+    assert str(path) in str(caught.value)
+    assert caught.value.path == path

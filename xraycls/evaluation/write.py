@@ -1,0 +1,104 @@
+"""A report on disk: test.json, predictions.csv, pictures and one page that shows it all."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xraycls.data.files import atomic_write
+from xraycls.evaluation import style
+from xraycls.evaluation.cases import as_arrays
+from xraycls.evaluation.mistakes import ImageOf, most_wrong, most_wrong_plot
+from xraycls.evaluation.page import render_page
+from xraycls.evaluation.plots import confusion_plot, pr_plot, reliability_plot, roc_plot
+from xraycls.evaluation.report import Report, without_nan
+from xraycls.types import Prediction
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def write_report(
+    report: Report,
+    predictions: Sequence[Prediction],
+    folder: Path,
+    *,
+    image_of: ImageOf | None = None,
+    metadata: Mapping[str, Any] | None = None,
+) -> list[Path]:
+    """Write everything there is to say about a test.
+
+    Args:
+        report: of the labelled ones among ``predictions``.
+        predictions: one an image, those that could not be read included.
+        folder: ``test.json``, ``predictions.csv`` and ``report.html`` go there, the pictures into ``pictures/``.
+        image_of: from a row of ``predictions`` to its picture, uint8 [H, W], for the contact sheet of the most wrong
+            images; there is no sheet without it, nor when no image is wrong.
+        metadata: what was tested on what; JSON values, under "metadata" in ``test.json``.
+
+    Returns:
+        The files written, the JSON last: where it is, the rest is complete.
+
+    Raises:
+        XrayclsError: a file can't be written.
+    """
+    metadata = metadata or {}
+    pictures = _write_pictures(report, predictions, folder / "pictures", image_of)
+    page = folder / "report.html"
+    with atomic_write(page) as temporary:
+        temporary.write_text(render_page(report, pictures, metadata), encoding="utf-8")
+    rows = write_predictions(predictions, report.classes, folder / "predictions.csv")
+    figures = folder / "test.json"
+    unreadable = sum(prediction.error is not None for prediction in predictions)
+    content = {**report.to_dict(), "unreadable": unreadable, "metadata": without_nan(metadata)}
+    with atomic_write(figures) as temporary:
+        temporary.write_text(
+            json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False, default=str) + "\n", encoding="utf-8"
+        )
+    return [*pictures.values(), page, rows, figures]
+
+
+def write_predictions(predictions: Sequence[Prediction], classes: Sequence[str], path: Path) -> Path:
+    """Write a CSV: name, label, predicted, a probability a class as ``p_<class>``, error; UTF-8, a row an image.
+
+    Labels are class names. A field is empty where it is unknown; probabilities keep nine digits, all of a float32.
+
+    Raises:
+        XrayclsError: the file can't be written.
+    """
+    with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as handle:
+        writer = csv.writer(handle, lineterminator="\n")
+        writer.writerow(["name", "label", "predicted", *(f"p_{title}" for title in classes), "error"])
+        for prediction in predictions:
+            probabilities = [f"{p:.9g}" for p in prediction.probabilities] or [""] * len(classes)
+            label, predicted = ("" if c is None else classes[c] for c in (prediction.label, prediction.predicted))
+            writer.writerow([prediction.name, label, predicted, *probabilities, prediction.error or ""])
+    return path
+
+
+def _write_pictures(
+    report: Report, predictions: Sequence[Prediction], folder: Path, image_of: ImageOf | None
+) -> dict[str, Path]:
+    labels, probabilities = as_arrays(predictions, len(report.classes))
+    labels, probabilities = labels[labels >= 0], probabilities[labels >= 0]
+    wrong = most_wrong(predictions) if image_of else []
+    draw: dict[str, Callable[[], Figure]] = {
+        "roc": lambda: roc_plot(report, labels, probabilities),
+        "pr": lambda: pr_plot(report, labels, probabilities),
+        "reliability": lambda: reliability_plot(report, labels, probabilities),
+        "confusion": lambda: confusion_plot(report),
+    }
+    if image_of and wrong:
+        draw["most_wrong"] = lambda: most_wrong_plot(predictions, wrong, report.classes, image_of)
+    else:
+        (folder / "most_wrong.png").unlink(missing_ok=True)  # an earlier test may have left one
+
+    paths = {}
+    for name, figure in draw.items():
+        paths[name] = folder / f"{name}.png"
+        with atomic_write(paths[name]) as temporary:
+            style.save(figure(), temporary)
+    return paths

@@ -1,0 +1,124 @@
+"""Class activation maps as pictures: over the radiograph, and side by side with it."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
+
+from xraycls.data.files import atomic_write
+from xraycls.errors import UsageError
+
+Pixels = npt.NDArray[np.uint8]
+Map = npt.NDArray[np.floating]
+
+_CLEAR, _FULL, _STRONGEST = 0.1, 0.7, 0.6  # where colour sets in, where it is fullest, and its share there
+
+_PANEL_HEIGHT, _PANEL_WIDTHS = 640, (320, 1280)
+_MARGIN, _HEADER, _BAR, _TICKS = 16, 56, 20, 44
+_BACKGROUND, _TEXT = (24, 24, 24), (235, 235, 235)
+
+
+def overlay(image: Pixels, cam: Map) -> Pixels:
+    """A map in colour over a radiograph, at the radiograph's size.
+
+    Colours are those of "plasma": perceptually uniform, and never grey. Opacity grows with the map, so that what
+    doesn't matter keeps its grey levels.
+
+    Args:
+        image: uint8 [H, W].
+        cam: 0–1 [h, w], over the whole image whatever its own size.
+
+    Returns:
+        uint8 [H, W, 3] RGB.
+    """
+    height, width = image.shape
+    heat = np.clip(cv2.resize(cam.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR), 0, 1)
+    opacity = _STRONGEST * np.clip((heat - _CLEAR) / (_FULL - _CLEAR), 0, 1)[..., None]
+    colours = _plasma()[np.rint(255 * heat).astype(np.uint8)]
+    blend: Pixels = np.rint(colours * opacity + image[..., None] * (1 - opacity)).astype(np.uint8)
+    return blend
+
+
+def side_by_side(image: Pixels, cam: Map, class_name: str, probability: float, title: str) -> Pixels:
+    """The radiograph, the same with the map over it, the class with its probability, and a colour bar.
+
+    Panels are as high as 640 pixels whatever the size of the image, so text stays sharp.
+
+    Args:
+        image: uint8 [H, W].
+        cam: 0–1 [h, w], over the whole image.
+        class_name: the class that the map explains.
+        probability: its probability, 0–1.
+        title: heads the radiograph, such as the model's name.
+
+    Returns:
+        uint8 [h, w, 3] RGB.
+    """
+    panel = _resized(image)
+    height, width = panel.shape
+    slot = max(width, _PANEL_WIDTHS[0])
+    second, bar = 2 * _MARGIN + slot, 3 * _MARGIN + 2 * slot
+    canvas = Image.new("RGB", (bar + _BAR + _TICKS + _MARGIN, _HEADER + height + _MARGIN), _BACKGROUND)
+    inset = (slot - width) // 2
+    canvas.paste(Image.fromarray(panel).convert("RGB"), (_MARGIN + inset, _HEADER))
+    canvas.paste(Image.fromarray(overlay(panel, cam)), (second + inset, _HEADER))
+    ramp = np.repeat(np.linspace(1, 0, height)[:, None], _BAR, axis=1)
+    canvas.paste(Image.fromarray(overlay(np.full(ramp.shape, 96, np.uint8), ramp)), (bar, _HEADER))
+
+    draw = ImageDraw.Draw(canvas)
+    _write(draw, (_MARGIN, _HEADER // 2), title, 24, slot)
+    share = f"  {probability:.1%}"
+    name_width = slot - int(draw.textlength(share, _font(24)))
+    _write(draw, (second, _HEADER // 2), class_name, 24, name_width, tail=share)
+    for value in (0.0, 0.5, 1.0):
+        _write(draw, (bar + _BAR + 8, _HEADER + round((1 - value) * (height - 20)) + 10), f"{value:g}", 18, _TICKS)
+    return np.asarray(canvas)
+
+
+def save_cam(path: Path, rgb: Pixels) -> None:
+    """Write a picture, uint8 [H, W, 3] RGB, atomically; the suffix gives the format (JPEG at quality 92).
+
+    Raises:
+        UsageError: the suffix is no image format that Pillow writes.
+    """
+    if path.suffix.lower() not in Image.registered_extensions():
+        raise UsageError(f"Pictures can't be written as {path.suffix or 'a file without suffix'}", "Use .jpg or .png")
+    with atomic_write(path) as temporary:
+        Image.fromarray(rgb).save(temporary, quality=92, subsampling=0)
+
+
+@cache
+def _plasma() -> npt.NDArray[np.float32]:
+    """RGB 0–255, float32 [256, 3]."""
+    bgr = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], cv2.COLORMAP_PLASMA)
+    return bgr[:, 0, ::-1].astype(np.float32)
+
+
+@cache
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    """matplotlib's own DejaVu Sans: it is there on every machine and knows most alphabets."""
+    import matplotlib
+
+    return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"), size)
+
+
+def _resized(image: Pixels) -> Pixels:
+    height, width = image.shape
+    scale = min(_PANEL_HEIGHT / height, _PANEL_WIDTHS[1] / width)
+    size = max(round(width * scale), 1), max(round(height * scale), 1)
+    smoothing = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(image, size, interpolation=smoothing), dtype=np.uint8)
+
+
+def _write(draw: ImageDraw.ImageDraw, place: tuple[int, int], text: str, size: int, width: int, tail: str = "") -> None:
+    """Text from its left middle, cut with an ellipsis where it would be wider; the tail is kept whole."""
+    font = _font(size)
+    kept = text
+    while kept and draw.textlength(kept if kept == text else f"{kept}…", font) > width:
+        kept = kept[:-1]
+    draw.text(place, (kept if kept == text else f"{kept}…") + tail, _TEXT, font, anchor="lm")

@@ -1,0 +1,133 @@
+"""Fetching ImageNet weights through torchvision's and timm's own loaders and caches."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import re
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from xraycls.errors import WeightsError
+from xraycls.models.build import timm_options
+from xraycls.models.zoo import Architecture
+
+_HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,})\.")
+# torchvision's DenseNet files keep the names that its code used in 2017.
+_OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")
+
+
+def fetch_imagenet(architecture: Architecture, size: int) -> dict[str, torch.Tensor]:
+    """The ImageNet weights of an architecture, from the cache or the network.
+
+    Args:
+        size: side of the input in pixels, for which timm resamples the position embeddings of transformers.
+
+    Returns:
+        The state dict of the network with its 1000-class head, on the CPU.
+
+    Raises:
+        WeightsError: there are none, they can't be reached, or the file isn't the one that its hash promises.
+    """
+    if architecture.weights is None:
+        raise WeightsError(f"{architecture.name} has no ImageNet weights", "Use --weights none or a file")
+    if architecture.library == "timm":
+        return _from_timm(architecture, size)
+    return _from_torchvision(architecture, architecture.weights)
+
+
+def weights_folder() -> Path:
+    """Where torchvision's files lie: ``checkpoints`` in torch's hub folder (``$TORCH_HOME/hub``)."""
+    return Path(torch.hub.get_dir(), "checkpoints")
+
+
+def _from_torchvision(architecture: Architecture, name: str) -> dict[str, torch.Tensor]:
+    from torchvision import models
+
+    weights = next(w for w in models.get_model_weights(architecture.builder) if w.url.endswith(f"/{name}"))
+    path = weights_folder() / name
+    if path.exists():
+        _check_hash(path)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # torch announces the download on stdout, where answers go
+            state = weights.get_state_dict(progress=True, check_hash=True, weights_only=True)
+    except OSError as error:
+        raise WeightsError(
+            f"The ImageNet weights of {architecture.name} can't be fetched ({_reason(error)})",
+            f"Put {name} from {weights.url} into {path.parent}, or train from random weights with --weights none",
+        ) from error
+    except RuntimeError as error:
+        raise WeightsError(f"{name} didn't arrive whole ({error})", "Try again, or use --weights none") from error
+    return {_OLD_DENSENET.sub(r"\1\2", key): tensor for key, tensor in state.items()}
+
+
+def _check_hash(path: Path) -> None:
+    """torch checks the hash of what it downloads, but not of a file that was put into its cache by hand."""
+    promised = _HASH_IN_NAME.search(path.name)
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if promised and not digest.startswith(promised[1]):
+        raise WeightsError(
+            f"{path} is damaged or another file: its SHA-256 begins with {digest[:8]}, not {promised[1]}",
+            "Delete it to fetch it again, or use --weights none",
+        )
+
+
+def _from_timm(architecture: Architecture, size: int) -> dict[str, torch.Tensor]:
+    import timm
+    from timm.models import set_pretrained_check_hash, set_pretrained_download_progress
+
+    set_pretrained_check_hash(True)
+    set_pretrained_download_progress(True)
+    try:
+        with _offline_unless_reachable():
+            net = timm.create_model(architecture.builder, pretrained=True, **timm_options(architecture, size))
+    except Exception as error:  # the errors of the hub, its HTTP client and safetensors share no base
+        raise WeightsError(
+            f"The ImageNet weights of {architecture.name} can't be fetched from {architecture.weights} "
+            f"({_reason(error)})",
+            f"Fill the cache {_hub_cache()} on a machine with internet, give a file with --weights FILE, "
+            "or train from random weights with --weights none",
+        ) from error
+    return dict(net.state_dict())
+
+
+def _hub_cache() -> str:
+    from huggingface_hub import constants
+
+    return constants.HF_HUB_CACHE
+
+
+@contextlib.contextmanager
+def _offline_unless_reachable() -> Iterator[None]:
+    """Ask the hub once whether it is there: its own client would retry for most of a minute before it says no."""
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    try:
+        constants.HF_HUB_OFFLINE = before or not _reachable(constants.ENDPOINT)
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
+def _reachable(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=5):
+            return True
+    except urllib.error.HTTPError:
+        return True  # an answer, whatever it says
+    except OSError:
+        return False
+
+
+def _reason(error: Exception) -> str:
+    """The first sentence of an error; urllib wraps the system's own."""
+    inner = error.reason if isinstance(error, urllib.error.URLError) else error
+    text = inner.strerror if isinstance(inner, OSError) and inner.strerror else str(inner)
+    return text.strip().splitlines()[0].split(". ")[0].rstrip(".") if text.strip() else type(error).__name__

@@ -1,0 +1,115 @@
+"""Reading files of weights that come from anywhere, without running what they hold."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from xraycls.errors import WeightsError
+
+METADATA_KEY = "xraycls"
+BEST = Path("checkpoints", "best.safetensors")
+
+_CONTAINERS = ("state_dict_ema", "model_ema", "state_dict", "model_state_dict", "model")
+_WRAPPERS = ("module.", "_orig_mod.", "model.", "net.")
+_MAGIC = (b"PK", b"\x80")  # a zip archive, as torch has saved since 1.6, or a plain pickle before
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """The tensors of a file.
+
+    Attributes:
+        path: the file.
+        tensors: by name, on the CPU, without the prefixes that wrappers such as DistributedDataParallel add.
+        metadata: text that travels with them; empty but for safetensors.
+    """
+
+    path: Path
+    tensors: dict[str, torch.Tensor]
+    metadata: dict[str, str]
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """Class names in the order of the head's outputs; None unless the file is one of ours."""
+        try:
+            return tuple(json.loads(self.metadata[METADATA_KEY])["classes"])
+        except (KeyError, TypeError, ValueError):
+            return None
+
+
+def read_weights(path: Path) -> WeightFile:
+    """Read a file of weights: safetensors, or what ``torch.save`` wrote of a state dict.
+
+    Args:
+        path: the file, or a run folder, whose best checkpoint is taken.
+
+    Raises:
+        WeightsError: there is no such file, it is damaged, it isn't a file of weights, or it holds Python objects,
+            which are refused because unpickling them can run any code.
+    """
+    if path.is_dir():
+        if not (path / BEST).is_file():
+            raise WeightsError(
+                f"The folder {path} holds no {BEST.as_posix()}", "Give a run folder or a file of weights"
+            )
+        path /= BEST
+    if not path.is_file():
+        raise WeightsError(f"There are no weights at {path}", "Use imagenet, none, a file or a run folder")
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    return WeightFile(path, _unwrap(_read_torch(path), path), {})
+
+
+def _read_safetensors(path: Path) -> WeightFile:
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+            return WeightFile(path, _without_wrappers(tensors), file.metadata() or {})
+    except SafetensorError as error:
+        raise WeightsError(f"{path} is damaged or isn't a safetensors file ({error})") from error
+
+
+def _read_torch(path: Path) -> Any:
+    with path.open("rb") as file:
+        start = file.read(16)
+    if not start.startswith(_MAGIC):
+        raise WeightsError(f"{path} isn't a file of weights: it begins with {start!r}", "Was it downloaded whole?")
+    try:
+        # The training scripts of torchvision and timm leave their arguments beside the weights.
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise WeightsError(
+            f"{path} holds Python objects and not only tensors; it was refused, because reading them can run any code",
+            "Save net.state_dict() instead of the network, from a source that you trust",
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise WeightsError(f"{path} is damaged or cut short", "Fetch it again") from error
+
+
+def _unwrap(content: Any, path: Path) -> dict[str, torch.Tensor]:
+    """The state dict in what was saved: a state dict, or a training script's checkpoint around one."""
+    while isinstance(content, Mapping):
+        inner = next((content[key] for key in _CONTAINERS if isinstance(content.get(key), Mapping)), None)
+        if inner is None:
+            tensors = {k: v for k, v in content.items() if isinstance(k, str) and isinstance(v, torch.Tensor)}
+            if tensors:
+                return _without_wrappers(tensors)
+            break
+        content = inner
+    raise WeightsError(f"{path} holds no tensors by name", "Give a file that net.state_dict() was saved to")
+
+
+def _without_wrappers(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    while prefix := next((p for p in _WRAPPERS if tensors and all(k.startswith(p) for k in tensors)), None):
+        tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+    return tensors

@@ -1,0 +1,169 @@
+"""Weights into a network, with a strict report of what fitted and what didn't."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from xraycls.errors import WeightsError
+from xraycls.models.build import head_name, under
+from xraycls.models.pretrained import fetch_imagenet
+from xraycls.models.weight_files import WeightFile, read_weights
+from xraycls.models.zoo import Architecture
+
+Shape = tuple[int, ...]
+
+_COUNTER = "num_batches_tracked"  # absent from files older than torch 0.4.1; training alone counts it
+
+
+@dataclass(frozen=True)
+class WeightsReport:
+    """What became of every tensor of the source and of the network.
+
+    Attributes:
+        source: "none", or the name of the file or repository.
+        loaded: tensors that were copied into the network.
+        missing: tensors of the network that the source lacks; they keep their random start.
+        unexpected: tensors of the source that the network has no place for.
+        mismatched: tensors of another shape in the source (name, its shape, the network's shape); not loaded.
+        head: how the head started, in a clause of a sentence.
+    """
+
+    source: str
+    loaded: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    unexpected: tuple[str, ...] = ()
+    mismatched: tuple[tuple[str, Shape, Shape], ...] = ()
+    head: str = "the head is new"
+
+    def lines(self) -> list[str]:
+        """Sentences for the log."""
+        if not self.loaded:
+            return ["All weights are random."]
+        lines = [f"{len(self.loaded)} tensors loaded from {self.source}; {self.head}."]
+        if self.unexpected:
+            lines.append(f"The network has no use for {_listed(self.unexpected)} of {self.source}.")
+        return lines
+
+
+def load_weights(
+    net: nn.Module,
+    architecture: Architecture,
+    source: str | Path = "imagenet",
+    *,
+    classes: Sequence[str] | None = None,
+    size: int | None = None,
+) -> WeightsReport:
+    """Copy weights into a network.
+
+    The head may differ, because the classes do: it is then left as it is, as it is when the source is a checkpoint
+    of ours for other classes. So is everything from the head's section on when the source holds features only.
+    Any other tensor must be there in the right shape.
+
+    Args:
+        net: the network as built for ``architecture``; changed in place.
+        source: "imagenet", "none", a file (torchvision's, timm's or ours) or a run folder.
+        classes: class names, to compare with those of a checkpoint of ours; None doesn't compare.
+        size: side of the input in pixels; None for the architecture's own.
+
+    Raises:
+        WeightsError: the source can't be fetched or read, or doesn't fit the network, which is then unchanged.
+    """
+    if source == "none":
+        return WeightsReport("none")
+    if source == "imagenet":
+        tensors = fetch_imagenet(architecture, size or architecture.input_size)
+        return _fit(net, architecture, str(architecture.weights), tensors)
+    file = read_weights(Path(source))
+    tensors = _native(file, net)
+    if classes is None or file.classes in (None, tuple(classes)):
+        return _fit(net, architecture, str(file.path), tensors)
+    heads = _heads(net, architecture)
+    backbone = {name: tensor for name, tensor in tensors.items() if not under(name, heads)}
+    report = _fit(net, architecture, str(file.path), backbone)
+    return replace(report, head=f"the head is new (there the classes are {', '.join(file.classes or ())})")
+
+
+def _fit(net: nn.Module, architecture: Architecture, source: str, tensors: Mapping[str, torch.Tensor]) -> WeightsReport:
+    own = net.state_dict()
+    shared = [name for name in own if name in tensors]
+    report = WeightsReport(
+        source,
+        loaded=tuple(name for name in shared if tensors[name].shape == own[name].shape),
+        missing=tuple(name for name in own if name not in tensors and not name.endswith(_COUNTER)),
+        unexpected=tuple(name for name in tensors if name not in own and not name.endswith(_COUNTER)),
+        mismatched=tuple(
+            (name, tuple(tensors[name].shape), tuple(own[name].shape))
+            for name in shared
+            if tensors[name].shape != own[name].shape
+        ),
+        head=_head_clause(own, tensors, f"{head_name(net, architecture)}.weight"),
+    )
+    heads = _heads(net, architecture)
+    section = heads[0].partition(".")[0]
+    features_only = not any(under(name, (section,)) for name in tensors)
+    _check_fit(architecture.name, report, own, (*heads, section) if features_only else heads)
+    _check_finite(source, {name: tensors[name] for name in report.loaded})
+    own.update((name, tensors[name]) for name in report.loaded)
+    net.load_state_dict(own)
+    return report
+
+
+def _check_fit(name: str, report: WeightsReport, own: Mapping[str, torch.Tensor], excused: tuple[str, ...]) -> None:
+    """Tensors of the backbone that are missing, or left over in a part that the network has, mean another network."""
+    parts = {key.partition(".")[0] for key in own}
+    missing = [key for key in report.missing if not under(key, excused)]
+    mismatched = [key for key, _, _ in report.mismatched if not under(key, excused)]
+    left_over = [key for key in report.unexpected if key.partition(".")[0] in parts and not under(key, excused)]
+    faults = [
+        f"{_listed(keys)} {what}"
+        for keys, what in (
+            (missing, "of the network are missing"),
+            (mismatched, "have another shape"),
+            (left_over, "have no place in it"),
+        )
+        if keys
+    ]
+    if faults:
+        raise WeightsError(
+            f"{report.source} doesn't fit {name}: {', '.join(faults)}", "Is it the file of another network?"
+        )
+
+
+def _check_finite(source: str, tensors: Mapping[str, torch.Tensor]) -> None:
+    for name, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise WeightsError(f"{source} holds values that are not finite, the first in {name}")
+
+
+def _head_clause(own: Mapping[str, torch.Tensor], tensors: Mapping[str, torch.Tensor], weight: str) -> str:
+    if weight not in tensors:
+        return "the head is new (the source has none)"
+    here, there = own[weight].shape, tensors[weight].shape
+    if here == there:
+        return "the head came along"
+    if here[0] == there[0]:
+        return "the head is new (there it takes other features)"
+    return f"the head is new ({there[0]} classes there, {here[0]} here)"
+
+
+def _native(file: WeightFile, net: nn.Module) -> dict[str, torch.Tensor]:
+    """Names and shapes as the network has them: timm keeps the conversion beside each network."""
+    convert = getattr(sys.modules[type(net).__module__], "checkpoint_filter_fn", None)
+    return dict(convert(dict(file.tensors), net)) if convert else file.tensors
+
+
+def _heads(net: nn.Module, architecture: Architecture) -> tuple[str, ...]:
+    """The head and the auxiliary heads, whose shapes depend on the classes."""
+    return (head_name(net, architecture), *architecture.auxiliary)
+
+
+def _listed(names: Sequence[str]) -> str:
+    """How many, and the first of them."""
+    first = ", ".join(names[:2])
+    return f"{len(names)} tensor{'s' * (len(names) > 1)} ({first}{', …' * (len(names) > 2)})"
