@@ -128,7 +128,9 @@ def build_classifier(
     freeze_part(classifier, freeze)
     if classifier.size < architecture.auxiliary_size:
         logger.warning(
-            "%s trains without its auxiliary head, which needs images of %d pixels.", name, architecture.auxiliary_size
+            "%s trains without its auxiliary head, which needs images of %d pixels.",
+            architecture.name,
+            architecture.auxiliary_size,
         )
     return classifier, report
 

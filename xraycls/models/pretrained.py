@@ -18,8 +18,6 @@ from xraycls.models.build import timm_options
 from xraycls.models.zoo import Architecture
 
 _HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,})\.")
-# torchvision's DenseNet files keep the names that its code used in 2017.
-_OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")
 
 
 def fetch_imagenet(architecture: Architecture, size: int) -> dict[str, torch.Tensor]:
@@ -55,7 +53,7 @@ def _from_torchvision(architecture: Architecture, name: str) -> dict[str, torch.
         _check_hash(path)
     try:
         with contextlib.redirect_stdout(sys.stderr):  # torch announces the download on stdout, where answers go
-            state = weights.get_state_dict(progress=True, check_hash=True, weights_only=True)
+            return dict(weights.get_state_dict(progress=True, check_hash=True, weights_only=True))
     except OSError as error:
         raise WeightsError(
             f"The ImageNet weights of {architecture.name} can't be fetched ({_reason(error)})",
@@ -63,7 +61,6 @@ def _from_torchvision(architecture: Architecture, name: str) -> dict[str, torch.
         ) from error
     except RuntimeError as error:
         raise WeightsError(f"{name} didn't arrive whole ({error})", "Try again, or use --weights none") from error
-    return {_OLD_DENSENET.sub(r"\1\2", key): tensor for key, tensor in state.items()}
 
 
 def _check_hash(path: Path) -> None:
@@ -80,38 +77,36 @@ def _check_hash(path: Path) -> None:
 
 def _from_timm(architecture: Architecture, size: int) -> dict[str, torch.Tensor]:
     import timm
+    from huggingface_hub import constants
     from timm.models import set_pretrained_check_hash, set_pretrained_download_progress
 
     set_pretrained_check_hash(True)
     set_pretrained_download_progress(True)
+    reachable = True
     try:
-        with _offline_unless_reachable():
+        with _hub_client() as reachable:
             net = timm.create_model(architecture.builder, pretrained=True, **timm_options(architecture, size))
     except Exception as error:  # the errors of the hub, its HTTP client and safetensors share no base
+        source = str(architecture.weights)
+        url = source if source.startswith("http") else f"{constants.ENDPOINT}/{source}"
+        reason = _reason(error) if reachable else "the hub can't be reached"
         raise WeightsError(
-            f"The ImageNet weights of {architecture.name} can't be fetched from {architecture.weights} "
-            f"({_reason(error)})",
-            f"Fill the cache {_hub_cache()} on a machine with internet, give a file with --weights FILE, "
+            f"The ImageNet weights of {architecture.name} can't be fetched from {url} ({reason})",
+            f"Fill {constants.HF_HUB_CACHE} where there is internet, fetch the file there and give it to --weights, "
             "or train from random weights with --weights none",
         ) from error
     return dict(net.state_dict())
 
 
-def _hub_cache() -> str:
-    from huggingface_hub import constants
-
-    return constants.HF_HUB_CACHE
-
-
 @contextlib.contextmanager
-def _offline_unless_reachable() -> Iterator[None]:
-    """Ask the hub once whether it is there: its own client would retry for most of a minute before it says no."""
+def _hub_client() -> Iterator[bool]:
+    """Whether the hub is there: asked once, and its client told, which would retry for most of a minute."""
     from huggingface_hub import constants
 
     before = constants.HF_HUB_OFFLINE
     try:
         constants.HF_HUB_OFFLINE = before or not _reachable(constants.ENDPOINT)
-        yield
+        yield not constants.HF_HUB_OFFLINE
     finally:
         constants.HF_HUB_OFFLINE = before
 

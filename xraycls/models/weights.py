@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from xraycls.models.zoo import Architecture
 Shape = tuple[int, ...]
 
 _COUNTER = "num_batches_tracked"  # absent from files older than torch 0.4.1; training alone counts it
+_OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")  # torchvision's files kept the names of 2017
 
 
 @dataclass(frozen=True)
@@ -74,9 +76,9 @@ def load_weights(
     Raises:
         WeightsError: the source can't be fetched or read, or doesn't fit the network, which is then unchanged.
     """
-    if source == "none":
+    if str(source).lower() == "none":
         return WeightsReport("none")
-    if source == "imagenet":
+    if str(source).lower() == "imagenet":
         tensors = fetch_imagenet(architecture, size or architecture.input_size)
         return _fit(net, architecture, str(architecture.weights), tensors)
     file = read_weights(Path(source))
@@ -91,6 +93,7 @@ def load_weights(
 
 def _fit(net: nn.Module, architecture: Architecture, source: str, tensors: Mapping[str, torch.Tensor]) -> WeightsReport:
     own = net.state_dict()
+    tensors = {_OLD_DENSENET.sub(r"\1\2", name): tensor for name, tensor in tensors.items()}
     shared = [name for name in own if name in tensors]
     report = WeightsReport(
         source,
@@ -155,7 +158,12 @@ def _head_clause(own: Mapping[str, torch.Tensor], tensors: Mapping[str, torch.Te
 def _native(file: WeightFile, net: nn.Module) -> dict[str, torch.Tensor]:
     """Names and shapes as the network has them: timm keeps the conversion beside each network."""
     convert = getattr(sys.modules[type(net).__module__], "checkpoint_filter_fn", None)
-    return dict(convert(dict(file.tensors), net)) if convert else file.tensors
+    if convert is None:
+        return file.tensors
+    try:
+        return dict(convert(dict(file.tensors), net))
+    except (KeyError, RuntimeError):  # the file of another network; what doesn't fit is told from the file as it is
+        return file.tensors
 
 
 def _heads(net: nn.Module, architecture: Architecture) -> tuple[str, ...]:

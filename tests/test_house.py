@@ -1,0 +1,97 @@
+"""The house rules that a reader would otherwise have to check by eye."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "xraycls"
+STAGES = (
+    "data",
+    "loaders",
+    "models",
+    "training",
+    "evaluation",
+    "explain",
+    "tao",
+    "compress",
+    "export",
+    "serve",
+    "workflows",
+    "cli",
+)
+EVERYWHERE = {"types", "errors", "version", "progress"}
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Absolute names of what a file imports, at any depth."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
+            yield node.module or ""
+
+
+def stage(name: str) -> str | None:
+    parts = name.split(".")
+    return parts[1] if len(parts) > 1 and parts[0] == "xraycls" else None
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: p.relative_to(PACKAGE).as_posix())
+def test_data_flows_one_way(path):
+    own = path.relative_to(PACKAGE).parts[0]
+    if own not in STAGES:
+        return
+    for name in imports(path):
+        used = stage(name)
+        if used is None or used in EVERYWHERE:
+            continue
+        assert STAGES.index(used) <= STAGES.index(own), f"{path} imports {name} of a later stage"
+
+
+@pytest.mark.parametrize("package", ["timm", "pytorch_grad_cam", "tensorboard", "pydicom", "nvidia"])
+def test_a_package_behind_a_feature_is_not_imported_at_the_top(package):
+    for path in MODULES:
+        for node in ast.parse(path.read_text()).body:
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not any(name.split(".")[0] == package for name in names), f"{path} imports {package} at the top"
+
+
+def test_only_the_command_line_prints():
+    for path in MODULES:
+        if path.relative_to(PACKAGE).parts[0] == "cli":
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            assert not (isinstance(node, ast.Call) and getattr(node.func, "id", "") == "print"), f"{path} prints"
+
+
+def test_files_stay_small():
+    lengths = {path: len(path.read_text().splitlines()) for path in MODULES}
+    assert max(lengths.values()) <= 400, max(lengths, key=lengths.__getitem__)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["--version"], ["models"]])
+def test_help_imports_no_torch(arguments):
+    code = (
+        "import sys\nfrom xraycls.cli import main\n"
+        f"try:\n    main({arguments!r})\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
+        "heavy = {'torch', 'torchvision', 'timm', 'sklearn', 'matplotlib', 'cv2'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_everything_promised_at_the_top_is_there():
+    import xraycls
+
+    for name in xraycls.__all__:
+        assert getattr(xraycls, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'tran'"):
+        _ = xraycls.tran

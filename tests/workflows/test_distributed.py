@@ -1,0 +1,36 @@
+"""Two processes are one training: the same weights as one process with the same global batch."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+from xraycls.training.run_folder import RunFolder
+
+# No batch statistics and no dropout, so that halves of a batch add up to the whole.
+SETTINGS = (
+    "--base-model timm:convnext_atto --weights none --size 32 --epochs 2 --optimizer sgd --learning-rate 0.02 "
+    "--schedule constant --warmup-epochs 0 --precision fp32 --device cpu --threads 1 --clip-norm 1"
+).split()
+
+
+def train(data: Path, run: Path, *more: str) -> RunFolder:
+    command = [sys.executable, "-m", "xraycls", "train", "--data", str(data), "-o", str(run), *SETTINGS, *more]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return RunFolder(run)
+
+
+def test_two_gloo_processes_train_what_one_does(tiny, tmp_path):
+    one = train(tiny, tmp_path / "one", "--batch-size", "10")  # 24 images: the last batch is padded
+    two = train(tiny, tmp_path / "two", "--batch-size", "5", "--gpus", "2")
+    a, b = load_file(one.last), load_file(two.last)
+    assert a.keys() == b.keys()
+    for name in a:
+        torch.testing.assert_close(a[name], b[name], rtol=1e-4, atol=1e-6)
+    for first, second in zip(one.read_metrics(), two.read_metrics(), strict=True):
+        assert abs(first["val_loss"] - second["val_loss"]) < 1e-4
+        assert abs(first["train_loss"] - second["train_loss"]) < 1e-4
+    assert one.read_metrics()[1]["train_loss"] != one.read_metrics()[0]["train_loss"]
