@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from xraycls.data.table import SampleTable
 
 app = typer.Typer(help="Look at data and make it.", no_args_is_help=True)
 
@@ -38,7 +41,8 @@ def list_samples(
     from xraycls.data.source import read_table
 
     table = read_table(path, images=images)
-    parts = {name: table.split(name) for name in table.splits} or {"all": table}
+    parts: dict[str, SampleTable] = {name: table.split(name) for name in table.splits}
+    parts = parts or {"all": table}
     for name, part in parts.items():
         counts = ", ".join(f"{count} {label}" for label, count in part.counts().items())
         patients = len({s.patient for s in part if s.patient})

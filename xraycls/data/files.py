@@ -11,7 +11,6 @@ from pathlib import Path
 
 from xraycls.errors import XrayclsError
 
-
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}(\.\w+)?")
 
 
