@@ -129,5 +129,5 @@ def test_a_file_without_tensors_is_told(tmp_path):
 
 
 def test_no_such_file(tmp_path):
-    with pytest.raises(WeightsError, match="There are no weights at .*missing.pth"):
+    with pytest.raises(WeightsError, match=r"There are no weights at .*missing\.pth"):
         read_weights(tmp_path / "missing.pth")

@@ -155,7 +155,7 @@ class TorchLoader(DataLoader[GreyImage]):
                 if self.strict:
                     raise
                 self._note(self.pictures.table[index].path, error)
-                pending.weights[row] = 0.0
+                pending.weights.numpy()[row] = 0.0
                 picture = np.zeros((self.pictures.recipe.size,) * 2, np.uint8)
             pending.images.numpy()[row, 0] = picture
 

@@ -199,8 +199,9 @@ def _rebuild(description: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]
     )
     net = build_net(architecture, len(description["classes"]), size=description["input_size"])
     state = net.state_dict()  # with the version numbers that some networks look for
-    if state.keys() != tensors.keys():
-        raise ValueError(f"tensors differ: {', '.join(sorted(state.keys() ^ tensors.keys())[:3])}")
+    wrong = [n for n in state if n not in tensors or tensors[n].shape != state[n].shape] + list(tensors.keys() - state)
+    if wrong:
+        raise ValueError(f"{len(wrong)} tensors differ, the first is {wrong[0]}")
     state.update(tensors)
     net.load_state_dict(state)
     return Classifier(net, architecture, description["classes"], description["input_size"]).eval()

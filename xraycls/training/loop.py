@@ -313,14 +313,13 @@ class Training:
         """Misses until the plateau schedule lowers the rate: half the patience, so that it acts before the end."""
         return max(self.config.patience // 2, 1)
 
-    @torch.inference_mode()
     def evaluate(self, model: nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
         """Predictions float [n, …] and labels int64 [n] of the validation split, on the CPU, on every process."""
         model.eval()
         outputs, labels, weights = [], [], []
         for batch in self.val:
             on_device = batch.to(self.place.device)
-            with autocast(self.place.device, self.place.precision):
+            with torch.inference_mode(), autocast(self.place.device, self.place.precision):
                 outputs.append(self.task.predict(model, on_device))
             labels.append(on_device.labels)
             weights.append(on_device.weights)

@@ -19,7 +19,6 @@ from xraycls.types import Prediction
 from xraycls.workflows.locate import TrainedModel
 
 
-@torch.inference_mode()
 def probabilities_of(
     model: TrainedModel,
     table: SampleTable,
@@ -48,7 +47,7 @@ def probabilities_of(
     with explained_out_of_memory(batch_size):
         for batch in loader:
             on_device = batch.to(device)
-            with autocast(device, form):
+            with torch.inference_mode(), autocast(device, form):
                 logits = classifier(on_device.images)
             readable = batch.weights.numpy() > 0
             rows = batch.indices.numpy()[readable]

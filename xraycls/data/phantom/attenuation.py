@@ -25,9 +25,9 @@ def attenuation(canvas: Canvas, chest: Chest, air: Field, filled: Field | None, 
         aerated = aerated * (1.0 - filled)
     blood = vessels(canvas, chest.hila, chest.patient.height, particular)
     # Only what air surrounds can be seen: vessels drown in a filled lung.
-    seen = 0.5 * chest.patient.vessels * blood + 0.03 * mottle(particular, canvas.shape, 90)
+    seen = 0.45 * chest.patient.vessels * blood + 0.03 * mottle(particular, canvas.shape, 90)
     loss = chest.patient.depth * (3.4 * body - 2.3 * aerated) + aerated * seen
-    loss += 0.1 * tissue.heart(canvas, chest) + 0.5 * tissue.breasts(canvas, chest)
+    loss += 0.5 * tissue.breasts(canvas, chest)
     loss -= 0.35 * tissue.airways(canvas, chest) + 0.6 * tissue.bowel_gas(canvas, chest, day)
     metal = 0.6 * tissue.leads(canvas, chest, day)
     bone = chest.patient.bone * _bones(canvas, chest, particular)

@@ -104,7 +104,9 @@ def as_field(values: npt.ArrayLike) -> Field:
 
 def dome(squared_radius: Field) -> Field:
     """The depth of a ball seen from the front: 1 in the middle, 0 from radius 1 on."""
-    return as_field(np.sqrt(np.maximum(1.0 - squared_radius, 0.0)))
+    depth = as_field(1.0 - squared_radius)
+    np.maximum(depth, 0.0, out=depth)
+    return np.sqrt(depth, out=depth)
 
 
 def bump(distance: Field, width: float) -> Field:

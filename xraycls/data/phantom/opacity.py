@@ -6,6 +6,8 @@ import numpy as np
 
 from xraycls.data.phantom.canvas import Canvas, Field, Point, as_field, mottle, ramp
 
+_APART = 0.34  # between the centres of two patches, so that their boxes stay two findings
+
 
 def consolidations(canvas: Canvas, air: Field, rng: np.random.Generator) -> list[Field]:
     """One to three patches: how much of the air is gone along the beam, 0–1 [H, W] each.
@@ -16,12 +18,14 @@ def consolidations(canvas: Canvas, air: Field, rng: np.random.Generator) -> list
         air: depth of aerated lung along the beam, 0–1 [H, W]; patches are centred where it is deep.
     """
     coarse = canvas.coarser()
-    rows, columns = np.nonzero(air > 0.55)
+    free = air > 0.55
     patches = []
     for _ in range(int(rng.choice([1, 2, 3], p=[0.4, 0.35, 0.25]))):
+        rows, columns = np.nonzero(free)
         pick = int(rng.integers(len(rows)))
         centre = (float(canvas.x[0, columns[pick]]), float(canvas.y[rows[pick], 0]))
         patches.append(canvas.enlarged(_patch(coarse, centre, rng)))
+        free &= canvas.ellipse(centre, (_APART, _APART)) > 1.0
     return patches
 
 

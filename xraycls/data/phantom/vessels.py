@@ -30,13 +30,13 @@ def vessels(canvas: Canvas, hila: tuple[Point, Point], height: float, rng: np.ra
 def _trees(hila: tuple[Point, Point], height: float, rng: np.random.Generator) -> list[Points]:
     """The branches of each level as curves [n, steps + 1, 2], both lungs together."""
     fan = np.linspace(-1.35, 1.45, _TRUNKS)
-    headings = np.concatenate([np.pi - fan, fan]) + rng.normal(0.0, 0.12, 2 * _TRUNKS)
+    headings = np.concatenate([np.pi - fan, fan]) + rng.normal(0.0, 0.18, 2 * _TRUNKS)
     points = np.repeat(np.array(hila), _TRUNKS, axis=0)
     length = 0.17 * height / _STEPS
     levels = []
     for _ in range(_LEVELS):
         count = len(points)
-        bends = rng.normal(0.0, 0.10, count)
+        bends = rng.normal(0.0, 0.16, count)
         turning = headings[:, None] + bends[:, None] * np.arange(_STEPS)
         steps = np.stack([np.cos(turning), np.sin(turning)], axis=2)
         steps *= (rng.uniform(0.6, 1.25, count) * length)[:, None, None]
