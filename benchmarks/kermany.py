@@ -32,7 +32,7 @@ COMMON: dict[str, Any] = {
 TRANSFER = COMMON | {
     "base_model": "torchvision:mobilenet_v2",
     "size": 160,
-    "epochs": 5,
+    "epochs": 4,
     "learning_rate": 5e-4,
     "weight_decay": 0.05,
 }
@@ -40,8 +40,8 @@ SCRATCH = COMMON | {
     "base_model": "ResNet18",
     "weights": "none",
     "size": 96,
-    "epochs": 10,
-    "patience": 10,
+    "epochs": 8,
+    "patience": 8,
     "learning_rate": 1e-3,
     "weight_decay": 0.05,
 }

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
     from xraycls.training.reporter import StepReport
@@ -30,7 +30,6 @@ class TrainingProgress:
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or default_console()
         self._bar: Progress | None = None
-        self._task: TaskID | None = None
 
     def __enter__(self) -> TrainingProgress:
         return self
@@ -40,12 +39,18 @@ class TrainingProgress:
     ) -> None:
         self._close()
 
-    def step(self, report: StepReport) -> None:
-        """Move the bar."""
-        if not (self.console.is_terminal or self.console.is_jupyter):
-            return
+    def preparing(self, done: int, total: int) -> None:
+        """Show how far the data is drawn or checked."""
         if self._bar is None:
-            self._bar = Progress(
+            self._start(TextColumn("preparing data"), BarColumn(bar_width=28), MofNCompleteColumn())
+        self._move(done, total)
+        if done == total:
+            self._close()
+
+    def step(self, report: StepReport) -> None:
+        """Move the bar of the epoch."""
+        if self._bar is None:
+            self._start(
                 TextColumn("epoch {task.fields[epoch]:>3}/{task.fields[epochs]}"),
                 BarColumn(bar_width=28),
                 MofNCompleteColumn(),
@@ -53,13 +58,9 @@ class TrainingProgress:
                 TextColumn("[cyan]{task.fields[rate]:,.0f} images/s"),
                 TextColumn("[dim]waiting {task.fields[waiting]:.0%}"),
                 TimeRemainingColumn(compact=True),
-                console=self.console,
-                transient=True,
+                **_fields(report),
             )
-            self._task = self._bar.add_task("", total=report.steps, **_fields(report))
-            self._bar.start()
-        if self._task is not None:
-            self._bar.update(self._task, completed=report.step, **_fields(report))
+        self._move(report.step, report.steps, **_fields(report))
 
     def epoch(self, row: Mapping[str, float], improved: bool) -> None:
         """Replace the bar by a line of figures."""
@@ -73,6 +74,16 @@ class TrainingProgress:
     def message(self, text: str) -> None:
         """Print a sentence."""
         self.console.print(text, markup=False)
+
+    def _start(self, *columns: ProgressColumn, **fields: Any) -> None:
+        if self.console.is_terminal or self.console.is_jupyter:
+            self._bar = Progress(*columns, console=self.console, transient=True)
+            self._bar.add_task("", total=None, **fields)
+            self._bar.start()
+
+    def _move(self, done: int, total: int, **fields: Any) -> None:
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], completed=done, total=total, **fields)
 
     def _close(self) -> None:
         if self._bar is not None:

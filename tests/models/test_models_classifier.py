@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from torch.nn import functional as F
 from torchvision import models
 from torchvision.transforms.v2.functional import normalize, to_dtype
 
-from xraycls.errors import RunError, UsageError
+from xraycls.errors import RunError, UsageError, XrayclsError
 from xraycls.models.build import build_net
 from xraycls.models.classifier import Classifier, build_classifier, load_classifier, save_classifier
 from xraycls.models.zoo import find
@@ -236,11 +237,13 @@ def test_a_failed_save_leaves_the_old_file(small, tmp_path, monkeypatch):
     path = tmp_path / "net.safetensors"
     save_classifier(small, path, extra={"epoch": "1"})
 
-    def fail(*_):
+    def fail(self, content):
+        with self.open("wb") as file:
+            file.write(content[:1000])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("xraycls.models.classifier.save_file", fail)
-    with pytest.raises(Exception, match="disk is full"):
+    monkeypatch.setattr(Path, "write_bytes", fail)
+    with pytest.raises(XrayclsError, match="disk is full"):
         save_classifier(small, path, extra={"epoch": "2"})
     assert load_classifier(path)[1]["epoch"] == "1"
     assert [p.name for p in tmp_path.iterdir()] == ["net.safetensors"]

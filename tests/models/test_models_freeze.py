@@ -75,7 +75,7 @@ def test_an_unknown_part_is_told(classifier):
 @pytest.mark.parametrize(
     ("name", "first", "count"),
     [
-        ("timm:test_resnet", "stem", 5),
+        ("timm:test_resnet", "conv1", 5),
         ("timm:test_vit", "cls_token", None),
         ("timm:poolformer_s12", "stem", None),  # a network without groups of its own
         ("torchvision:mobilenet_v3_small", "features.0", 14),

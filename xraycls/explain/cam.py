@@ -12,9 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from xraycls.errors import UsageError, unknown
-from xraycls.explain.layers import CamLayer, find_layer
+from xraycls.explain.layers import MapLayer, find_layer, prefix_tokens
+from xraycls.models.build import under
 from xraycls.models.classifier import Classifier
 
 METHODS: dict[str, str] = {
@@ -80,19 +82,22 @@ def class_activation_map(
     if method not in METHODS:
         raise unknown("CAM method", method, METHODS, "--method")
     index = _class_index(classifier.classes, target)
-    # A caller may predict in inference mode, where no gradient can be had, not even from a tensor made there.
-    with torch.inference_mode(False), torch.enable_grad():
+    # A caller may predict in inference mode, where no gradient can be had, not even from a tensor made there; and
+    # shapleycam derives twice, which only the plain kernel of attention can.
+    with torch.inference_mode(False), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
         net = _twin(classifier)
         inputs = classifier.prepare(images.clone()).detach()
-        layer = find_layer(net, inputs[:1], classifier.architecture.cam_layer, classifier.head)
+        name = find_layer(net, inputs[:1], classifier.architecture.cam_layer, classifier.head)
+        layer = MapLayer(net.get_submodule(name), prefix_tokens(net))
+        net.set_submodule(name, layer)
         probabilities = net(inputs).detach().double().softmax(1).cpu().numpy()
         classes = probabilities.argmax(1) if index is None else np.full(len(inputs), index)
         # One image at a time: scorecam holds a copy of the image for every channel of the layer.
         maps = [
-            _explain(method, net, layer, image[None], int(chosen))
+            _explain(method, net, layer.maps, image[None], int(chosen))
             for image, chosen in zip(inputs.detach(), classes, strict=True)
         ]
-    return CamResult(np.stack(maps), classes.astype(np.int64), probabilities, layer.name)
+    return CamResult(np.stack(maps), classes.astype(np.int64), probabilities, name)
 
 
 def _class_index(classes: tuple[str, ...], target: int | str | None) -> int | None:
@@ -110,10 +115,14 @@ def _twin(classifier: Classifier) -> nn.Module:
 
     The methods hook modules, swap them and clear gradients; nothing of that reaches the classifier. Operations in
     place are switched off, as they would change an activation after it was noted, and so are auxiliary heads, which
-    never run here. No parameter asks for a gradient but the input does, so activations have theirs at least cost.
+    never run here. The input asks for a gradient, so that activations have theirs; of the parameters only the
+    head's do, from which shapleycam derives a second time.
     """
     net = classifier.net
-    shared: dict[int, Any] = {id(p): nn.Parameter(p.detach(), requires_grad=False) for p in net.parameters()}
+    shared: dict[int, Any] = {
+        id(parameter): nn.Parameter(parameter.detach(), requires_grad=under(name, (classifier.head,)))
+        for name, parameter in net.named_parameters()
+    }
     shared |= {id(buffer): buffer.detach() for buffer in net.buffers()}
     twin: Any = copy.deepcopy(net, shared).eval()
     twin.register_forward_pre_hook(lambda _, inputs: inputs[0].requires_grad_())
@@ -126,7 +135,9 @@ def _twin(classifier: Classifier) -> nn.Module:
     return cast(nn.Module, twin)
 
 
-def _explain(method: str, net: nn.Module, layer: CamLayer, image: torch.Tensor, chosen: int) -> npt.NDArray[np.float32]:
+def _explain(
+    method: str, net: nn.Module, layer: nn.Module, image: torch.Tensor, chosen: int
+) -> npt.NDArray[np.float32]:
     """The map of one image [1, 3, S, S]: float32 [S, S]."""
     import pytorch_grad_cam as library
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
@@ -134,17 +145,18 @@ def _explain(method: str, net: nn.Module, layer: CamLayer, image: torch.Tensor, 
     kind = getattr(library, METHODS[method], None)
     if kind is None:
         raise UsageError(f"--method {method} needs a newer grad-cam", "Update it with: pip install -U grad-cam")
-    # fullgrad finds its layers itself; ablationcam must be told on which axis the channels are.
-    targets = [] if method == "fullgrad" else [net.get_submodule(layer.name)]
-    options = {}
-    if method == "ablationcam":
-        options["ablation_layer"] = library.AblationLayerVit() if layer.channels_last else library.AblationLayer()
+    targets = [] if method == "fullgrad" else [layer]  # fullgrad finds its layers itself
+    options = {"ablation_layer": library.AblationLayer()} if method == "ablationcam" else {}  # else all calls share one
     # The library prints its remarks and draws progress bars.
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        explainer = kind(net, targets, reshape_transform=layer.maps, **options)
-        if method == "finercam":  # given targets, it would skip the comparison with the next classes
-            grey = explainer(image, target_idx=chosen)
-        else:
-            grey = explainer(image, [ClassifierOutputTarget(chosen)])
+        explainer = kind(net, targets, **options)
+        try:
+            if method == "finercam":  # given targets, it would skip the comparison with the next classes
+                grey = explainer(image, target_idx=chosen)
+            else:
+                grey = explainer(image, [ClassifierOutputTarget(chosen)])
+        finally:  # what it noted is dropped here, because its own clean-up fails on views
+            notes = getattr(explainer, "base_cam", explainer).activations_and_grads
+            notes.activations, notes.gradients = [], []
     found: npt.NDArray[np.float32] = np.nan_to_num(grey[0].astype(np.float32), nan=0.0, posinf=1.0, neginf=0.0)
     return found

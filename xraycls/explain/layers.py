@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from math import isqrt
+from typing import Any
 
 import torch
 from torch import nn
@@ -16,49 +16,7 @@ _NO_FEATURES = (nn.Identity, nn.Dropout, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPoo
 _TOKEN_NORMS = ("norm1", "ln_1")  # the first norm of a transformer's block, in timm and in torchvision
 
 
-@dataclass(frozen=True)
-class CamLayer:
-    """A layer whose output is a map of several positions.
-
-    Attributes:
-        name: module path in the network.
-        channels_last: whether the channels are the last axis of its output, as in transformers.
-        prefix_tokens: class and register tokens in front of those of the patches; None: as many as are left over
-            from a square grid.
-    """
-
-    name: str
-    channels_last: bool
-    prefix_tokens: int | None
-
-    def maps(self, output: torch.Tensor) -> torch.Tensor:
-        """Maps [B, C, h, w] of this layer's output, or of another's in the same network."""
-        # A copy, because some networks go on in place (DenseNet) and would change what was noted.
-        return to_maps(output, self.prefix_tokens).clone()
-
-
-def to_maps(output: torch.Tensor, prefix_tokens: int | None = None) -> torch.Tensor:
-    """Maps [B, C, h, w] of an output [B, C, h, w] (CNN), [B, h, w, C] (Swin) or [B, tokens, C] (ViT).
-
-    The shape alone tells them apart: images are square, and so are grids of positions.
-
-    Raises:
-        ValueError: the output is no grid.
-    """
-    if output.ndim == 4 and output.shape[2] == output.shape[3]:
-        return output
-    if output.ndim == 4 and output.shape[1] == output.shape[2]:
-        return output.permute(0, 3, 1, 2)
-    if output.ndim == 3:
-        tokens = output.shape[1]
-        prefix = tokens - isqrt(tokens) ** 2 if prefix_tokens is None else prefix_tokens
-        side = isqrt(tokens - prefix)
-        if side**2 == tokens - prefix:
-            return output[:, prefix:].reshape(len(output), side, side, -1).permute(0, 3, 1, 2)
-    raise ValueError(f"an output of shape {list(output.shape)} is no grid of positions")
-
-
-def find_layer(net: nn.Module, image: torch.Tensor, preferred: str | None, head: str) -> CamLayer:
+def find_layer(net: nn.Module, image: torch.Tensor, preferred: str | None, head: str) -> str:
     """The layer for class activation maps: the preferred one, unless its map has a single position.
 
     Otherwise it is the last layer to finish whose output is a map of several positions: the last convolution block
@@ -73,19 +31,18 @@ def find_layer(net: nn.Module, image: torch.Tensor, preferred: str | None, head:
     Raises:
         UsageError: no layer keeps several positions.
     """
-    prefix_tokens = getattr(net, "num_prefix_tokens", None)
-    found: dict[str, CamLayer] = {}
+    found: list[str] = []
 
     def note(name: str, module: nn.Module, inputs: object, output: object) -> None:
         if isinstance(module, _NO_FEATURES) or not isinstance(output, torch.Tensor) or len(output) != 1:
             return
         if output.ndim == 4 or (output.ndim == 3 and name.endswith(_TOKEN_NORMS)):
             try:
-                maps = to_maps(output, prefix_tokens)
+                side = to_maps(output, prefix_tokens(net)).shape[-1]
             except ValueError:
                 return
-            if maps.shape[-1] > 1:
-                found[name] = CamLayer(name, maps.shape[1] != output.shape[1], prefix_tokens)
+            if side > 1:
+                found.append(name)
 
     section = head.partition(".")[0]
     hooks = [
@@ -101,5 +58,64 @@ def find_layer(net: nn.Module, image: torch.Tensor, preferred: str | None, head:
             hook.remove()
     if not found:
         raise UsageError(f"Images of {image.shape[-1]} pixels leave no map to explain", "Train with a larger --size")
-    last = list(found.values())[-1]
-    return found.get(preferred, last) if preferred else last
+    return preferred if preferred in found else found[-1]
+
+
+class MapLayer(nn.Module):
+    """A layer, with its output shown as maps [B, C, h, w] to who hooks or replaces ``maps``; the values stay.
+
+    Args:
+        layer: any layer whose output is a grid of positions; see :func:`to_maps`.
+        prefix: class and register tokens in front of those of the patches; None where that is not known.
+    """
+
+    def __init__(self, layer: nn.Module, prefix: int | None) -> None:
+        super().__init__()
+        self.layer = layer
+        self.prefix = prefix
+        self.maps = nn.Identity()
+
+    def forward(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """What the layer gives, in its own shape."""
+        output = self.layer(*args, **kwargs)
+        return from_maps(self.maps(to_maps(output, self.prefix)), output)
+
+
+def prefix_tokens(net: nn.Module) -> int | None:
+    """How many tokens a transformer of timm has in front of those of the patches; None for other networks."""
+    number: int | None = getattr(net, "num_prefix_tokens", None)
+    return number
+
+
+def to_maps(output: torch.Tensor, prefix: int | None = None) -> torch.Tensor:
+    """Maps [B, C, h, w] of an output [B, C, h, w] (CNN), [B, h, w, C] (Swin) or [B, tokens, C] (ViT).
+
+    The shape alone tells them apart: images are square, and so are grids of positions.
+
+    Args:
+        prefix: tokens in front of those of the patches; None: as many as a square grid leaves over.
+
+    Raises:
+        ValueError: the output is no grid.
+    """
+    if output.ndim == 4 and output.shape[2] == output.shape[3]:
+        return output
+    if output.ndim == 4 and output.shape[1] == output.shape[2]:
+        return output.permute(0, 3, 1, 2)
+    if output.ndim == 3:
+        tokens = output.shape[1]
+        prefix = tokens - isqrt(tokens) ** 2 if prefix is None else prefix
+        side = isqrt(tokens - prefix)
+        if side**2 == tokens - prefix:
+            return output[:, prefix:].reshape(len(output), side, side, -1).permute(0, 3, 1, 2)
+    raise ValueError(f"an output of shape {list(output.shape)} is no grid of positions")
+
+
+def from_maps(maps: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
+    """The inverse of :func:`to_maps`, in the shape of ``output``, whose tokens in front of the patches are kept."""
+    if output.ndim == 3:
+        patches = maps.flatten(2).transpose(1, 2)
+        return torch.cat([output[:, : output.shape[1] - patches.shape[1]], patches], dim=1)
+    if output.shape == maps.shape:
+        return maps.clone()  # some networks go on in place (DenseNet), which must not change what was noted
+    return maps.permute(0, 2, 3, 1)

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -156,8 +156,10 @@ def save_classifier(classifier: Classifier, path: Path, *, extra: Mapping[str, s
     }
     # Copies, because safetensors takes no tensors that share memory, as those of some networks of timm do.
     tensors = {name: t.clone(memory_format=torch.contiguous_format) for name, t in classifier.net.state_dict().items()}
+    metadata = {**(extra or {}), METADATA_KEY: json.dumps(description, ensure_ascii=False)}
     with atomic_write(path) as temporary:
-        save_file(tensors, temporary, {**(extra or {}), METADATA_KEY: json.dumps(description, ensure_ascii=False)})
+        # Serialised first, so that a full disk is an OSError of the write, which atomic_write explains.
+        temporary.write_bytes(save(tensors, metadata))
 
 
 def load_classifier(path: Path) -> tuple[Classifier, dict[str, Any]]:

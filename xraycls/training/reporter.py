@@ -33,6 +33,9 @@ class StepReport:
 class Reporter(Protocol):
     """Listens to a training: a progress bar, plain lines, or nothing."""
 
+    def preparing(self, done: int, total: int) -> None:
+        """So many files of the data are drawn or checked."""
+
     def step(self, report: StepReport) -> None:
         """A batch is done."""
 
@@ -45,6 +48,9 @@ class Reporter(Protocol):
 
 class Silent:
     """A reporter that says nothing."""
+
+    def preparing(self, done: int, total: int) -> None:
+        """Ignore it."""
 
     def step(self, report: StepReport) -> None:
         """Ignore it."""

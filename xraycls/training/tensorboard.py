@@ -24,6 +24,10 @@ class TensorBoardReporter:
         self.first_epoch = first_epoch
         self._writer: Any = None
 
+    def preparing(self, done: int, total: int) -> None:
+        """Pass it on."""
+        self.listener.preparing(done, total)
+
     def step(self, report: StepReport) -> None:
         """Pass it on."""
         self.listener.step(report)

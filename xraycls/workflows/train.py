@@ -93,7 +93,7 @@ def train(
 
 
 def _train(config: TrainConfig, run: RunFolder, place: Place, reporter: Reporter, *, resume: bool) -> TrainResult:
-    table = run_table(config)
+    table = run_table(config, reporter.preparing if place.world.is_main else None)
     torch.manual_seed(config.seed)
     classifier, report = build_classifier(
         config.base_model, table.classes, weights=config.weights, freeze=config.freeze, size=config.size
@@ -122,7 +122,7 @@ def _train(config: TrainConfig, run: RunFolder, place: Place, reporter: Reporter
     return TrainResult(run, outcome, config)
 
 
-def run_table(config: TrainConfig) -> SampleTable:
+def run_table(config: TrainConfig, progress: Callable[[int, int], None] | None = None) -> SampleTable:
     """The table of samples that a run trains, validates and tests on."""
     table = load_table(
         config.data,
@@ -132,6 +132,7 @@ def run_table(config: TrainConfig) -> SampleTable:
         redraw_val=config.redraw_val,
         seed=config.seed,
         strict=config.strict,
+        progress=progress,
     )
     return table.with_samples(s for s in table if s.label is not None)
 

@@ -19,7 +19,8 @@ def attenuation(canvas: Canvas, chest: Chest, air: Field, filled: Field | None, 
         day: draws what differs between two radiographs of a patient.
     """
     particular = np.random.default_rng(chest.patient.detail)
-    body = canvas.enlarged(tissue.body(canvas.coarser(), chest))
+    coarse = canvas.coarser()
+    body = canvas.enlarged(tissue.body(coarse, chest))
     aerated = np.minimum(air, body)
     if filled is not None:
         aerated = aerated * (1.0 - filled)
@@ -27,8 +28,8 @@ def attenuation(canvas: Canvas, chest: Chest, air: Field, filled: Field | None, 
     # Only what air surrounds can be seen: vessels drown in a filled lung.
     seen = 0.45 * chest.patient.vessels * blood + 0.03 * mottle(particular, canvas.shape, 90)
     loss = chest.patient.depth * (3.4 * body - 2.3 * aerated) + aerated * seen
-    loss += 0.5 * tissue.breasts(canvas, chest)
-    loss -= 0.35 * tissue.airways(canvas, chest) + 0.6 * tissue.bowel_gas(canvas, chest, day)
+    air_elsewhere = 0.35 * tissue.airways(coarse, chest) + 0.6 * tissue.bowel_gas(coarse, chest, day)
+    loss += canvas.enlarged(0.5 * tissue.breasts(coarse, chest) - air_elsewhere)
     metal = 0.6 * tissue.leads(canvas, chest, day)
     bone = chest.patient.bone * _bones(canvas, chest, particular)
     return as_field(np.maximum(loss, 0.0) + metal + bone * np.minimum(4.0 * body, 1.0))

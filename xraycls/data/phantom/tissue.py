@@ -28,7 +28,7 @@ def lungs(canvas: Canvas, chest: Chest) -> Field:
     """Both lungs, as if the heart took no room."""
     x, y = canvas.x, canvas.y
     pleura = np.maximum(0.965 * chest.half_width - 0.012, 1e-3)
-    depth = np.sqrt(dome(np.square(x / pleura))) ** 1.6
+    depth = dome(np.square(x / pleura)) ** 0.8
     depth *= 0.65 + 0.35 * ramp(y, chest.patient.top - 0.02, chest.patient.top + 0.25)
     right, left = _mediastinum(y, chest)
     beside = np.abs(x - chest.front) - np.where(x < 0, right, left)
