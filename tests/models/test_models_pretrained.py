@@ -89,7 +89,7 @@ def test_an_unreachable_hub_is_asked_once_and_told(monkeypatch, tmp_path):
     with pytest.raises(WeightsError) as caught:
         fetch_imagenet(find("timm:test_resnet"), 160)
     said = str(caught.value)
-    assert "timm/test_resnet.r160_in1k (the hub can't be reached)" in said
+    assert "timm/test_resnet.r160_in1k (the hub can't be reached). Download model.safetensors from there" in said
     assert str(tmp_path) in said
     assert "--weights none" in said
     assert len(asked) == 1

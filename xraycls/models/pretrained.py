@@ -88,12 +88,14 @@ def _from_timm(architecture: Architecture, size: int) -> dict[str, torch.Tensor]
             net = timm.create_model(architecture.builder, pretrained=True, **timm_options(architecture, size))
     except Exception as error:  # the errors of the hub, its HTTP client and safetensors share no base
         source = str(architecture.weights)
-        url = source if source.startswith("http") else f"{constants.ENDPOINT}/{source}"
+        url, file = f"{constants.ENDPOINT}/{source}", "model.safetensors"
+        if source.startswith("http"):
+            url, file = source, source.rpartition("/")[2]
         reason = _reason(error) if reachable else "the hub can't be reached"
         raise WeightsError(
             f"The ImageNet weights of {architecture.name} can't be fetched from {url} ({reason})",
-            f"Fill {constants.HF_HUB_CACHE} where there is internet, fetch the file there and give it to --weights, "
-            "or train from random weights with --weights none",
+            f"Download {file} from there and give it to --weights, or fill {constants.HF_HUB_CACHE} where there is "
+            "internet, or train from random weights with --weights none",
         ) from error
     return dict(net.state_dict())
 
