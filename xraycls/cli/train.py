@@ -63,18 +63,23 @@ def train(
     size: Annotated[
         int | None, typer.Option(help="Side of the input, pixels; the model's own by default.", rich_help_panel=_MODEL)
     ] = None,
+    dropout: Annotated[
+        float | None, typer.Option(help="Of the features in front of the head.", rich_help_panel=_MODEL)
+    ] = None,
     epochs: Annotated[int, typer.Option(help="At most this many.", rich_help_panel=_FIT)] = 30,
     batch_size: Annotated[int, typer.Option(help="Images a process and batch.", rich_help_panel=_FIT)] = 32,
     optimizer: Annotated[
         str, typer.Option(help="adam, adamw, adamax, sgd, rmsprop, adagrad, adadelta.", rich_help_panel=_FIT)
     ] = "adamw",
-    learning_rate: Annotated[float, typer.Option("--learning-rate", "--lr", rich_help_panel=_FIT)] = 3e-4,
-    weight_decay: Annotated[float, typer.Option(rich_help_panel=_FIT)] = 0.01,
+    learning_rate: Annotated[
+        float, typer.Option("--learning-rate", "--lr", help="At its peak.", rich_help_panel=_FIT)
+    ] = 3e-4,
+    weight_decay: Annotated[float, typer.Option(help="Not of biases and norms.", rich_help_panel=_FIT)] = 0.01,
     schedule: Annotated[str, typer.Option(help="cosine, constant, step or plateau.", rich_help_panel=_FIT)] = "cosine",
     warmup_epochs: Annotated[float, typer.Option(help="Linear warm-up.", rich_help_panel=_FIT)] = 1.0,
     step_epochs: Annotated[int, typer.Option(help="Length of a step of --schedule step.", rich_help_panel=_FIT)] = 10,
     step_factor: Annotated[float, typer.Option(help="Factor a step or plateau.", rich_help_panel=_FIT)] = 0.1,
-    label_smoothing: Annotated[float, typer.Option(rich_help_panel=_FIT)] = 0.0,
+    label_smoothing: Annotated[float, typer.Option(help="0 to below 1.", rich_help_panel=_FIT)] = 0.0,
     class_weights: Annotated[
         str, typer.Option(help="none, or balanced: rare classes count more.", rich_help_panel=_FIT)
     ] = "none",
@@ -109,7 +114,7 @@ def train(
     device: DeviceOption = "auto",
     gpus: Annotated[int, typer.Option(help="Processes, one a GPU.", rich_help_panel=_MACHINE)] = 1,
     threads: ThreadsOption = None,
-    seed: Annotated[int, typer.Option(rich_help_panel=_MACHINE)] = 0,
+    seed: Annotated[int, typer.Option(help="Of weights, order, views and splits.", rich_help_panel=_MACHINE)] = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Train a classifier and stop early when validation no longer improves.

@@ -33,6 +33,7 @@ class TrainConfig(BaseModel):
     weights: str = "imagenet"
     freeze: str = "none"
     size: int | None = Field(None, ge=8)
+    dropout: float | None = Field(None, ge=0, lt=1)
     # Loading
     augment: str = "radiograph"
     threads: int | None = Field(None, ge=0)

@@ -96,7 +96,12 @@ def _train(config: TrainConfig, run: RunFolder, place: Place, reporter: Reporter
     table = run_table(config, reporter.preparing if place.world.is_main else None)
     torch.manual_seed(config.seed)
     classifier, report = build_classifier(
-        config.base_model, table.classes, weights=config.weights, freeze=config.freeze, size=config.size
+        config.base_model,
+        table.classes,
+        weights=config.weights,
+        freeze=config.freeze,
+        size=config.size,
+        dropout=config.dropout,
     )
     for line in report.lines():
         reporter.message(line)
