@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from xraycls.data.files import atomic_write
+from xraycls.data.files import atomic_write, share_file
 from xraycls.errors import RunError, TrainingError, UsageError, XrayclsError
 from xraycls.training.checkpoint import load_state, save_state
 from xraycls.training.config import TrainConfig, parse_config, read_config
@@ -151,6 +151,21 @@ def test_an_error_in_the_block_leaves_the_old_file(tmp_path):
         fail()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_shared_file_keeps_its_content_when_the_other_name_is_written_again(tmp_path, monkeypatch, links):
+    first, second = tmp_path / "last", tmp_path / "best"
+    if not links:  # as on a mounted Drive
+        monkeypatch.setattr(
+            Path, "hardlink_to", lambda *_: (_ for _ in ()).throw(OSError(errno.EPERM, "no links here"))
+        )
+    for content in ("one", "two"):
+        with atomic_write(first) as temporary:
+            temporary.write_text(content)
+        if content == "one":
+            share_file(first, second)
+    assert (first.read_text(), second.read_text()) == ("two", "one")
 
 
 @pytest.mark.parametrize(

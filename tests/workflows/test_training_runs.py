@@ -201,6 +201,26 @@ def test_resuming_with_another_setting_names_the_flag(tiny, whole):
         xraycls.train(output=whole.path, resume="auto", batch_size=7)
 
 
+def test_resuming_with_other_data_is_refused(tmp_path, draw_folder):
+    folder = draw_folder(tmp_path / "data", {"train": 6, "val": 3, "test": 3})
+    with pytest.raises(Interrupted):
+        xraycls.train(data=folder, output=tmp_path / "run", reporter=StopAt(0, 1), **FAST)
+    next((folder / "train" / "NORMAL").iterdir()).unlink()
+    with pytest.raises(RunError, match="has changed since"):
+        xraycls.train(output=tmp_path / "run", resume="auto")
+
+
+def test_resuming_needs_no_starting_weights(tiny, tmp_path):
+    start = xraycls.train(data=tiny, output=tmp_path / "start", **FAST | {"epochs": 1}).run
+    weights = tmp_path / "weights.safetensors"
+    start.best.rename(weights)
+    settings = FAST | {"weights": str(weights)}
+    with pytest.raises(Interrupted):
+        xraycls.train(data=tiny, output=tmp_path / "run", reporter=StopAt(0, 2), **settings)
+    weights.unlink()
+    assert len(xraycls.train(output=tmp_path / "run", resume="auto").outcome.rows) == 3
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [

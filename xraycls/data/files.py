@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import re
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,6 +37,15 @@ def atomic_write(path: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def share_file(source: Path, target: Path) -> None:
+    """Give a finished file a second name, atomically: a hard link, or a copy where the file system has none."""
+    with atomic_write(target) as temporary:
+        try:
+            temporary.hardlink_to(source)
+        except OSError:
+            shutil.copyfile(source, temporary)
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -81,10 +81,13 @@ class Sampler:
         random = generator(self.seed, epoch)
         return self._balanced(random) if self.balance else random.permutation(count)
 
+    def seen(self, batches: int) -> int:
+        """Samples in the first so many batches of an epoch over all ranks, padding left out."""
+        return min(batches * self.batch_size * self.world, len(self.labels))
+
     def valid(self, number: int) -> int:
         """Samples of batch ``number`` over all ranks, padding left out."""
-        full = self.batch_size * self.world
-        return min(full, len(self.labels) - number * full)
+        return self.seen(number + 1) - self.seen(number)
 
     def _batch(self, order: npt.NDArray[np.int64], number: int) -> IndexBatch:
         full = self.batch_size * self.world

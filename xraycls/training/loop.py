@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from xraycls.data.files import share_file
 from xraycls.errors import TrainingError
 from xraycls.loaders.sampler import Sampler
 from xraycls.training.checkpoint import save_state
@@ -251,7 +252,7 @@ class Training:
         """Samples of the present accumulation group, over all processes."""
         first = self.step - self.step % self.config.accumulate
         last = min(first + self.config.accumulate, len(self.train))
-        return sum(self.train.sampler_.valid(number) for number in range(first, last))
+        return self.train.sampler_.seen(last) - self.train.sampler_.seen(first)
 
     def learning_rate(self) -> float:
         """The learning rate of the present step."""
@@ -283,8 +284,7 @@ class Training:
                 f"Stopped at epoch {self.epoch + 1}, batch {self.step} of {len(self.train)}",
                 f"All is saved; go on with --resume {self.run.path}",
             )
-        done = sum(self.train.sampler_.valid(number) for number in range(self.step))
-        return float(sums[: self.step].sum()) / done
+        return float(sums[: self.step].sum()) / self.train.sampler_.seen(self.step)
 
     def _finish_epoch(self, wish: StopWish, seconds: float, waited: float) -> None:
         """Validate, note the epoch, and save: weights first, then the table, then the state that counts."""
@@ -302,9 +302,9 @@ class Training:
         self.epoch, self.step = self.epoch + 1, 0
         if self.place.world.is_main:
             settings = self.task.settings(predictions, labels) | {"epoch": str(self.epoch)}
-            if improved:
-                self.task.save(evaluated, self.run.best, settings)
             self.task.save(evaluated, self.run.last, settings)
+            if improved:
+                share_file(self.run.last, self.run.best)
             self.run.write_metrics(self.rows)
         self._save_state()
         self.reporter.epoch(row, improved)

@@ -90,6 +90,11 @@ class RunFolder:
                 label = "" if s.label is None else table.classes[s.label]
                 writer.writerow([s.name, label, s.split or "", s.patient or ""])
 
+    def read_environment(self) -> dict[str, Any]:
+        """What :meth:`write_environment` wrote; empty when a kill came before it."""
+        path = self.path / "environment.json"
+        return dict(json.loads(path.read_text())) if path.is_file() else {}
+
     def write_environment(self, extra: Mapping[str, Any]) -> None:
         """Write versions, machine and what else tells this run from another."""
         facts = environment() | dict(extra)

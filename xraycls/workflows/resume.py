@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from xraycls.data.table import SampleTable
 from xraycls.errors import RunError, UsageError
 from xraycls.training.config import RESUMABLE, TrainConfig
 from xraycls.training.run_folder import RUNS, RunFolder, find_runs
@@ -66,3 +67,13 @@ def _find(resume: Path | str, output: RunFolder | None, config: TrainConfig) -> 
     raise RunError(
         f"Nothing to resume: {RUNS}/ holds no run of {config.base_model}", "Leave out --resume to start a new run"
     )
+
+
+def check_same_data(run: RunFolder, table: SampleTable) -> None:
+    """Raise RunError when the images, labels or splits are not those that the run was started with."""
+    before = run.read_environment().get("dataset")
+    if before not in (None, table.fingerprint()):
+        raise RunError(
+            f"{table.root} has changed since {run.path} was started: it no longer holds the same images and labels",
+            "Restore it, or start a new run with another --output",
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -34,7 +35,7 @@ from xraycls.training.run_folder import RunFolder, new_run
 from xraycls.training.schedules import SCHEDULES
 from xraycls.training.task import Classification, Floats, Labels, balanced_class_weights
 from xraycls.training.tensorboard import TensorBoardReporter
-from xraycls.workflows.resume import resumed_config
+from xraycls.workflows.resume import check_same_data, resumed_config
 
 logger = logging.getLogger(__name__)
 
@@ -87,42 +88,47 @@ def train(
     world = current_world()
     device = choose_device(config.device, world.local_rank)
     place = Place(device, choose_precision(config.precision, device), world)
+    if not world.is_main:  # one process talks to the user
+        logging.getLogger("xraycls.data").setLevel(logging.ERROR)
+        reporter = None
     with joined(world, device):
         run = run or new_run(config.base_model.replace(":", "-").replace("/", "-"))
         return _train(config, run, place, reporter or Silent(), resume=resumed is not None)
 
 
 def _train(config: TrainConfig, run: RunFolder, place: Place, reporter: Reporter, *, resume: bool) -> TrainResult:
-    table = run_table(config, reporter.preparing if place.world.is_main else None)
+    table = run_table(config, reporter.preparing)
+    resume = resume and run.state.is_file()
+    if resume:
+        check_same_data(run, table)
     torch.manual_seed(config.seed)
     classifier, report = build_classifier(
         config.base_model,
         table.classes,
-        weights=config.weights,
+        weights="none" if resume else config.weights,
         freeze=config.freeze,
         size=config.size,
         dropout=config.dropout,
     )
-    for line in report.lines():
+    for line in [] if resume else report.lines():
         reporter.message(line)
     recipe = find_recipe(config.augment, classifier.size)
     config = config.updated({"size": classifier.size})
     memory_format = torch.channels_last if config.channels_last else torch.contiguous_format
     classifier.to(device=place.device, memory_format=memory_format)  # type: ignore[call-overload]
     training = _training(config, table, classifier, recipe, run, place, reporter)
-    if resume and run.state.is_file():
+    if resume:
         training.load_state_dict(load_state(run.state))
         reporter.message(f"Going on with {run.path} at epoch {training.epoch + 1}, batch {training.step + 1}.")
     if place.world.is_main:
         remove_leftovers(run.path)
         _describe_run(run, config, table, place)
-    board = TensorBoardReporter(run.path, reporter, training.epoch)
-    training.reporter = board if place.world.is_main else Silent()
-    try:
-        with explained_out_of_memory(config.batch_size):
-            outcome = training.fit()
-    finally:
-        board.close()
+    with (
+        explained_out_of_memory(config.batch_size),
+        closing(TensorBoardReporter(run.path, reporter, training.epoch)) as board,
+    ):
+        training.reporter = board if place.world.is_main else reporter
+        outcome = training.fit()
     _tell_failures(training, reporter)
     return TrainResult(run, outcome, config)
 
