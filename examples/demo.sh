@@ -7,12 +7,9 @@ run="runs/demo-$(date +%Y%m%d-%H%M%S)"
 xraycls train --base-model resnet18 --weights none --size 128 --epochs 8 --learning-rate 1e-3 --output "$run"
 xraycls test "$run"
 
-# A few test images with pneumonia, explained.
-set -- $(python -c '
-import xraycls
-table = xraycls.phantom_table().split("test")
-print(*[sample.path for sample in table if sample.label == 1][:3])')
-xraycls cam "$run" "$@" --output "$run/cam"
+# The test images with pneumonia, explained.
+images=$(python -c 'import xraycls; print(xraycls.phantom_table().root)')
+xraycls cam "$run" "$images/test/PNEUMONIA" --output "$run/cam"
 
 echo
 echo "Look at:"

@@ -29,9 +29,8 @@ def phantoms(output: Path, columns: int = 6, side: int = 220) -> None:
 
 def cams(run: str, images: list[Path], output: Path, width: int = 1000) -> None:
     """The explanations of some images, one below the other."""
-    explanations, _ = xraycls.cam(run, images)
     pictures = []
-    for explanation in explanations:
+    for explanation in xraycls.cam(run, images):
         if explanation.picture is None:
             raise SystemExit(explanation.error)
         height = round(explanation.picture.shape[0] * width / explanation.picture.shape[1])

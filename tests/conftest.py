@@ -25,7 +25,7 @@ def shared() -> Path:
 @pytest.fixture(autouse=True, scope="session")
 def _cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Tests never touch the user's cache."""
-    os.environ["XRAYCLS_CACHE"] = str(tmp_path_factory.getbasetemp().parent / "xraycls-cache")
+    os.environ["XRAYCLS_CACHE"] = str(tmp_path_factory.getbasetemp() / "xraycls-cache")
 
 
 @pytest.fixture(scope="session")

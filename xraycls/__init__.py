@@ -11,7 +11,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from xraycls.errors import DataError, MissingExtra, RunError, TrainingError, UsageError, WeightsError, XrayclsError
+from xraycls.errors import DataError, RunError, TrainingError, UsageError, WeightsError, XrayclsError
 from xraycls.types import Batch, Box, Prediction, Sample
 from xraycls.version import __version__
 
@@ -48,7 +48,6 @@ __all__ = [
     "Batch",
     "Box",
     "DataError",
-    "MissingExtra",
     "Prediction",
     "RunError",
     "Sample",

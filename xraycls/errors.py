@@ -55,13 +55,6 @@ class TrainingError(XrayclsError):
     """Training that can't go on: loss not finite, memory exhausted, disk full."""
 
 
-class MissingExtra(XrayclsError):
-    """A feature whose optional package isn't installed."""
-
-    def __init__(self, package: str, extra: str) -> None:
-        super().__init__(f"{package} is not installed", f'Install it with: pip install "xraycls[{extra}]"')
-
-
 def unknown(kind: str, name: str, choices: Iterable[str], flag: str | None = None) -> UsageError:
     """The error for a name outside a list, with the nearest names first.
 

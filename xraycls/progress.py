@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
@@ -16,8 +18,23 @@ if TYPE_CHECKING:
 
 
 def default_console() -> Console:
-    """Where progress goes: standard error, so that standard output stays readable for programs."""
-    return Console(stderr="ipykernel" not in sys.modules, highlight=False)
+    """Standard error, so that standard output stays readable for programs; silent with --quiet."""
+    quiet = logging.getLogger("xraycls").level >= logging.WARNING
+    return Console(stderr="ipykernel" not in sys.modules, highlight=False, quiet=quiet)
+
+
+class _NowAndThen:
+    """True at most once in a while, for lines in a log file."""
+
+    def __init__(self, seconds: float = 30.0) -> None:
+        self.seconds = seconds
+        self.last = time.monotonic()
+
+    def __call__(self) -> bool:
+        if time.monotonic() - self.last < self.seconds:
+            return False
+        self.last = time.monotonic()
+        return True
 
 
 class TrainingProgress:
@@ -30,6 +47,7 @@ class TrainingProgress:
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or default_console()
         self._bar: Progress | None = None
+        self._due = _NowAndThen()
 
     def __enter__(self) -> TrainingProgress:
         return self
@@ -61,6 +79,11 @@ class TrainingProgress:
                 **_fields(report),
             )
         self._move(report.step, report.steps, **_fields(report))
+        if self._bar is None and report.step < report.steps and self._due():
+            self.console.print(
+                f"epoch {report.epoch + 1:>3}/{report.epochs}  batch {report.step}/{report.steps}  "
+                f"loss {report.loss:.4f}  {report.images_per_second:,.0f} images/s  waiting {report.waiting:.0%}"
+            )
 
     def epoch(self, row: Mapping[str, float], improved: bool) -> None:
         """Replace the bar by a line of figures."""
@@ -103,10 +126,16 @@ def _fields(report: StepReport) -> dict[str, Any]:
 
 @contextmanager
 def counting(label: str, console: Console | None = None) -> Iterator[Callable[[int, int], None]]:
-    """A bar for anything that reports (done, total); it shows on terminals and in notebooks only."""
+    """A bar for anything that reports (done, total); where there is no terminal, a line every half minute."""
     console = console or default_console()
     if not (console.is_terminal or console.is_jupyter):
-        yield lambda _done, _total: None
+        due = _NowAndThen()
+
+        def tell(done: int, total: int) -> None:
+            if due():
+                console.print(f"{label}: {done} of {total}")
+
+        yield tell
         return
     columns = (
         TextColumn("{task.description}"),

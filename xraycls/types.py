@@ -63,7 +63,7 @@ class Batch:
         images: uint8 [B, 1, S, S], grey levels 0–255, not normalised.
         labels: int64 [B]; -1 where unknown.
         indices: int64 [B], rows of the sample table.
-        weights: float32 [B]; 0 marks padding and images that could not be read, which count nowhere.
+        weights: float32 [B]; 0 marks padding and images that could not be read: they add nothing to loss and figures.
     """
 
     images: torch.Tensor

@@ -88,7 +88,7 @@ def test_test_on_other_data_leaves_the_runs_own_figures(here, draw_folder, tmp_p
     other = draw_folder(tmp_path / "other", {"test": 5})
     assert run("test", "runs/first", "--data", other, "--resamples", 50, "--json") == 0
     assert json.loads(capfd.readouterr().out)["n"] == 10
-    assert (here / "runs" / "first" / "test-other" / "test.json").is_file()
+    assert (here / "runs" / "first" / "test-other-test" / "test.json").is_file()
 
 
 def test_predict_goes_on_after_a_bad_file(here, tiny, tmp_path, capfd):
@@ -122,6 +122,32 @@ def test_cam_of_many_images_names_each_and_goes_on_after_a_bad_one(here, tiny, t
     assert len(list(tmp_path.glob("CAM_ResNet18_test-NORMAL-*.jpg"))) == 4
 
 
+def test_validation_figures_and_the_runs_own_data_by_name_keep_apart(here, tiny, capfd):
+    assert run("test", "runs/first", "--resamples", 50, "--json") == 0
+    own = json.loads(capfd.readouterr().out)
+    before = (here / "runs" / "first" / "test.json").read_text()
+    assert run("test", "runs/first", "--split", "val", "--resamples", 50) == 0
+    assert (here / "runs" / "first" / "test-val" / "test.json").is_file()
+    assert (here / "runs" / "first" / "test.json").read_text() == before
+    capfd.readouterr()
+    assert run("test", "runs/first", "--data", tiny, "--resamples", 50, "--json") == 0
+    assert json.loads(capfd.readouterr().out)["auroc"] == own["auroc"]
+
+
+def test_testing_on_images_that_were_trained_with_warns(here, tiny, tmp_path, capfd):
+    lines = ["path,label"] + [f"{p},{p.parent.name}" for p in sorted((tiny / "train").rglob("*.jpeg"))[8:16]]
+    (tmp_path / "seen.csv").write_text("\n".join(lines))
+    assert run("test", "runs/first", "--data", tmp_path / "seen.csv", "--resamples", 50) == 0
+    assert "8 of 8 images were trained or chosen with" in " ".join(capfd.readouterr().err.split())
+
+
+def test_quiet_leaves_only_results(tiny, tmp_path, capfd):
+    assert run("train", "--data", tiny, "--epochs", 1, "-o", tmp_path / "run", "--quiet", *FAST) == 0
+    out, err = capfd.readouterr()
+    assert "epoch" not in err
+    assert "Run folder" in out
+
+
 def test_models_doctor_and_version_answer(capfd):
     assert run("models") == 0
     assert "Inception" in capfd.readouterr().out
@@ -147,25 +173,26 @@ def test_colab_writes_below_the_drive_and_says_so(tiny, tmp_path, monkeypatch, c
 
     monkeypatch.setattr(colab.drive_runs, "__defaults__", (tmp_path,))
     assert run("train", "--colab", "--data", tiny, "--epochs", 1, *FAST) == 0
-    assert str(tmp_path) in capfd.readouterr().out
+    assert str(tmp_path) in capfd.readouterr().err
+    assert run("train", "--colab", "--data", tiny, "--epochs", 2, "--resume", "auto", *FAST) == 0
     (found,) = (tmp_path / "xraycls" / "runs").iterdir()
-    assert RunFolder(found).best.is_file()
+    assert len(RunFolder(found).read_metrics()) == 2
 
 
 MISTAKES = {
     "no such folder": (["train", "--data", "no/such"], 1, "no/such"),
-    "unknown model": (["train", "--base-model", "ResNet19"], 2, "ResNet18"),
-    "unknown optimiser": (["train", "--optimizer", "adan"], 2, "adam"),
-    "unknown metric": (["train", "--monitor", "auc"], 2, "auroc"),
+    "unknown model": (["train", "--base-model", "ResNet19"], 2, "Did you mean ResNet"),
+    "unknown optimiser": (["train", "--optimizer", "adan"], 2, "Did you mean adam"),
+    "unknown metric": (["train", "--monitor", "auc"], 2, "Did you mean auroc"),
     "number out of range": (["train", "--epochs", "0"], 2, "--epochs"),
     "not a number": (["train", "--epochs", "many"], 2, "--epochs"),
     "unknown flag": (["train", "--epochz", "3"], 2, "--epochs"),
     "nothing to resume": (["train", "--resume", "no/run"], 1, "Nothing to resume"),
     "too many gpus": (["train", "--gpus", "99", "--device", "cuda"], 2, "--gpus 99"),
     "no such run": (["test", "no/run"], 1, "no/run"),
-    "unknown split": (["test", "runs/first", "--split", "tests"], 2, "test"),
+    "unknown split": (["test", "runs/first", "--split", "tests"], 2, "Did you mean test"),
     "no such image": (["cam", "runs/first", "gone.jpg"], 1, "gone.jpg"),
-    "unknown method": (["cam", "runs/first", "IMAGE", "--method", "gradcamp"], 2, "gradcam"),
+    "unknown method": (["cam", "runs/first", "IMAGE", "--method", "gradcamp"], 2, "Did you mean gradcam"),
     "unknown class": (["cam", "runs/first", "IMAGE", "--target", "PNEUMONA"], 2, "PNEUMONIA"),
     "empty folder": (["predict", "runs/first", "EMPTY"], 1, "no images"),
 }

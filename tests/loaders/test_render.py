@@ -62,6 +62,19 @@ def test_large_jpegs_are_decoded_small_and_small_ones_whole(tmp_path):
         assert image.decode(reduce).shape == (-(-side // reduce),) * 2
 
 
+@pytest.mark.parametrize("suffix", [".png", ".webp", ".jpeg"])
+def test_exif_orientation_turns_every_format(tmp_path, suffix):
+    path = tmp_path / f"turned{suffix}"
+    picture = PillowImage.fromarray(smooth(80, 40))
+    exif = PillowImage.Exif()
+    exif[274] = 6
+    picture.save(path, exif=exif, **({"lossless": True} if suffix == ".webp" else {}))
+    image = open_image(Sample(path))
+    assert (image.width, image.height) == (40, 80)
+    upright = np.asarray(picture.rotate(-90, expand=True), np.float64)
+    assert np.abs(image.decode(1) - upright).mean() < 3
+
+
 def test_exif_orientation_turns_size_and_pixels_at_every_scale(tmp_path):
     path = tmp_path / "turned.jpeg"
     picture = PillowImage.fromarray(smooth(320, 160))

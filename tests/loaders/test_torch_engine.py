@@ -125,7 +125,7 @@ def test_a_batch_larger_than_the_data_is_one_sentence(table):
         load(table, batch_size=13, world=2)
 
 
-def test_sixteen_bit_and_medmnist_samples_arrive_like_any_other(tmp_path):
+def test_medmnist_samples_arrive_like_any_other(tmp_path):
     rng = np.random.default_rng(0)
     arrays = {}
     for split, count in (("train", 6), ("val", 2), ("test", 2)):

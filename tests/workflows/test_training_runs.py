@@ -5,6 +5,7 @@ import os
 import random
 import signal
 import time
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -156,6 +157,27 @@ def test_a_run_killed_again_and_again_still_ends_with_the_same_weights(tiny, who
     assert not list(run.rglob(".*")), "temporary files of killed writes are left"
 
 
+def test_a_run_without_a_checkpoint_may_start_over_with_other_settings(tiny, tmp_path):
+    run = tmp_path / "run"
+    xraycls.train(data=tiny, output=run, **FAST | {"epochs": 1})
+    RunFolder(run).state.unlink()
+    again = xraycls.train(data=tiny, output=run, resume="auto", **FAST | {"epochs": 1, "batch_size": 4})
+    assert again.config.batch_size == 4
+
+
+def test_a_compiled_step_trains_the_same_weights(tiny, whole, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))  # the compiler itself is torch's
+    compiled = xraycls.train(data=tiny, output=tmp_path / "run", **FAST | {"compile": True}).run
+    for (name, a), b in zip(load_file(compiled.last).items(), load_file(whole.last).values(), strict=True):
+        torch.testing.assert_close(a, b, msg=name)
+
+
+def test_a_longer_cosine_is_announced(tiny, tmp_path, caplog):
+    xraycls.train(data=tiny, output=tmp_path / "run", **FAST | {"epochs": 1})
+    xraycls.train(output=tmp_path / "run", resume="auto", epochs=2)
+    assert "cosine schedule now spans 2 epochs" in caplog.text
+
+
 def test_early_stopping_ends_the_training_and_says_so(tiny, tmp_path):
     outcome = xraycls.train(
         data=tiny, output=tmp_path / "run", **FAST | {"epochs": 20, "patience": 1, "min_delta": 10.0}
@@ -224,7 +246,8 @@ def test_resuming_needs_no_starting_weights(tiny, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"base_model": "resnet19"}, "ResNet18"),
+        ({"base_model": "resnet19"}, "Did you mean ResNet"),
+        ({"gpus": 2}, "xraycls train --gpus 2"),
         ({"optimizer": "adan"}, "adam"),
         ({"monitor": "auc"}, "auroc"),
         ({"schedule": "cosin"}, "cosine"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from typing import Annotated
 
@@ -46,8 +47,12 @@ def _options(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only warnings and errors.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Only warnings, errors and results.")] = False,
 ) -> None:
+    """These two are taken out by main, so that they may stand anywhere; here they are for --help."""
+
+
+def _log(*, quiet: bool) -> None:
     console = Console(stderr=True, highlight=False)
     handler = RichHandler(console=console, show_time=False, show_path=False, show_level=True, markup=False)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler], force=True)
@@ -57,13 +62,16 @@ def _options(
 def main(arguments: list[str] | None = None) -> None:
     """Run the program; exit code 0 done, 1 failed, 2 wrong usage, 130 stopped by Ctrl-C."""
     given = normalised(sys.argv[1:] if arguments is None else arguments)
-    debug = "--debug" in given  # wherever it stands, also behind the verb
+    _log(quiet="--quiet" in given)
     try:
-        app([a for a in given if a != "--debug"], prog_name="xraycls")
+        app([a for a in given if a not in ("--debug", "--quiet")], prog_name="xraycls")
     except XrayclsError as error:
-        if debug:
+        if "--debug" in given:
             raise
-        Console(stderr=True, highlight=False).print(f"[bold red]Error:[/] {escape(str(error))}", soft_wrap=True)
+        if os.environ.get("RANK", "0") != "0":  # the first process says it for all
+            sys.exit(error.exit_code)
+        head = "" if error.exit_code == 130 else "[bold red]Error:[/] "
+        Console(stderr=True, highlight=False).print(f"{head}{escape(str(error))}", soft_wrap=True)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)

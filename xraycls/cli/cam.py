@@ -19,20 +19,28 @@ def cam(
     device: DeviceOption = "auto",
 ) -> None:
     """Show where a classifier looks: CAM_<Model>.jpg with the image, the overlay, the class and its probability."""
+    from xraycls.data.source import list_images
+    from xraycls.explain.overlay import save_cam
     from xraycls.progress import counting
-    from xraycls.workflows.cam import cam as explain
-    from xraycls.workflows.cam import write_cams
+    from xraycls.training.precision import choose_device
+    from xraycls.workflows.cam import cam_path, explain
+    from xraycls.workflows.locate import load_model
 
+    trained = load_model(run, choose_device(device))
+    samples = list_images(paths)
+    failed, taken = 0, set[Path]()
     with counting("explaining") as progress:
-        explanations, trained = explain(run, paths, method=method, target=target, device=device, progress=progress)
-    files = iter(write_cams(explanations, trained.classifier.architecture.name, output))
-    failed = 0
-    for e in explanations:
-        if e.error is not None:
-            failed += 1
-            typer.echo(e.error, err=True)
-        else:
-            print(f"{e.name}: {e.class_name} {e.probability:.3f} → {next(files)}")
+        found = explain(trained, samples, method=method, target=target)
+        for done, (sample, e) in enumerate(zip(samples, found, strict=True), start=1):
+            if e.picture is None:
+                failed += 1
+                typer.echo(e.error, err=True)
+            else:
+                name = trained.classifier.architecture.name
+                path = cam_path(name, sample, output, alone=len(samples) == 1, taken=taken)
+                save_cam(path, e.picture)
+                print(f"{e.name}: {e.class_name} {e.probability:.3f} → {path}")
+            progress(done, len(samples))
     if failed:
-        typer.echo(f"{failed} of {len(explanations)} images could not be read.", err=True)
+        typer.echo(f"{failed} of {len(samples)} images could not be read.", err=True)
         raise typer.Exit(1)

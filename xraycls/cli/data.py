@@ -16,7 +16,7 @@ app = typer.Typer(help="Look at data and make it.", no_args_is_help=True)
 @app.command()
 def phantom(
     folder: Annotated[Path, typer.Argument(help="Where to write.")],
-    images: Annotated[int, typer.Option(min=20)] = 600,
+    images: Annotated[int, typer.Option(min=6)] = 600,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     dicom: Annotated[bool, typer.Option("--dicom", help="Write DICOM files as well.")] = False,
 ) -> None:

@@ -125,11 +125,9 @@ def train(
     if dali:
         logger.warning("The DALI engine is not part of this version: the torch engine loads the data.")
     if colab:
-        output = _on_drive(output, settings)
+        output = _on_drive(output, resume, base_model)
     if settings.get("gpus", 1) > 1 and "WORLD_SIZE" not in os.environ:
-        from xraycls.training.launch import launch
-
-        sys.exit(launch(settings["gpus"], settings.get("device", "auto"), _arguments(output)))
+        sys.exit(_launch(settings, output, resume, base_model))
     from xraycls.progress import TrainingProgress
     from xraycls.workflows.train import train as train_classifier
 
@@ -139,7 +137,10 @@ def train(
     if os.environ.get("RANK", "0") != "0":
         return
     if as_json:
-        print(json.dumps({"run": str(result.run.path), "best_epoch": outcome.best_epoch, "epochs": outcome.rows}))
+        from xraycls.evaluation.report import without_nan
+
+        facts = {"run": str(result.run.path), "best_epoch": outcome.best_epoch, "epochs": outcome.rows}
+        print(json.dumps(without_nan(facts), allow_nan=False))
         return
     why = f"no improvement for {result.config.patience} epochs" if outcome.stopped_early else "all epochs done"
     print(
@@ -161,24 +162,36 @@ def _settings(context: typer.Context, config: Path | None) -> dict[str, Any]:
     return named
 
 
-def _on_drive(output: Path | None, settings: dict[str, Any]) -> Path:
+def _on_drive(output: Path | None, resume: str | None, model: str) -> Path:
+    """The run folder below the mounted Drive."""
     from xraycls.training.run_folder import new_run
     from xraycls.workflows.colab import drive_runs
+    from xraycls.workflows.locate import runs_of
 
     runs = drive_runs()
     if output and output.is_absolute():
         raise UsageError("--colab chooses the folder, so --output must be a name and not a path from the root")
-    chosen = runs / output if output else new_run(str(settings.get("base_model", "resnet18")), runs).path
-    print(f"Writing to {chosen} on your Drive.")
+    if resume == "auto" and output is None:
+        earlier = runs_of(model, runs)
+        chosen = earlier[0].path if earlier else new_run(model, runs).path
+    else:
+        chosen = runs / output if output else new_run(model, runs).path
+    typer.echo(f"Writing to {chosen} on your Drive.", err=True)
     return chosen
 
 
-def _arguments(output: Path | None) -> list[str]:
-    """This command line for the processes it starts; they need one output folder between them."""
+def _launch(settings: dict[str, Any], output: Path | None, resume: str | None, model: str) -> int:
+    """Start the processes of --gpus, with names checked once and one output folder between them."""
     from xraycls.cli.app import normalised
+    from xraycls.training.config import parse_config
+    from xraycls.training.launch import launch
+    from xraycls.training.run_folder import new_run
+    from xraycls.workflows.settings import resolved
 
+    config = resolved(parse_config(settings))
     arguments = [a for a in normalised(sys.argv[1:]) if a != "--colab"]
-    given = any(a in ("--output", "-o", "--resume") or a.startswith(("--output=", "--resume=")) for a in arguments)
-    if output and not given:
-        arguments += ["--output", str(output)]
-    return arguments
+    if output is None and resume is None:
+        output = new_run(model).path
+    if output:
+        arguments += ["--output", str(output)]  # of two the last one counts
+    return launch(config.gpus, config.device, arguments)

@@ -34,13 +34,14 @@ _JPEG_FLAGS = {
 # Pillow warns of large images, but only their header is read here. Threads share the filters: set once, for good.
 warnings.filterwarnings("ignore", category=PillowImage.DecompressionBombWarning)
 
+_JPEG_MAGIC = b"\xff\xd8\xff"
 _EXIF_ORIENTATION = 274
 _SIDEWAYS = (5, 6, 7, 8)
 
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """An image whose header has been read and whose pixels have not.
+    """An image whose size is known; a JPEG's pixels are not decoded yet.
 
     Attributes:
         width: pixels, upright (EXIF orientation applied).
@@ -86,25 +87,21 @@ def open_encoded(encoded: bytes, path: Path) -> Image:
     """Read the header of an encoded image; ``path`` only names it in errors."""
     if not encoded:
         raise DataError(f"{path} is empty (0 bytes)", path)
-    header = _header(encoded)
-    if header is None:  # a format that OpenCV reads and Pillow doesn't
+    size = _jpeg_size(encoded) if encoded.startswith(_JPEG_MAGIC) else None
+    if size is None:  # nothing is to be gained by decoding later
         return _decoded(_decode(encoded, path, 1))
-    width, height, is_jpeg = header
-    if is_jpeg:
-        return Image(width, height, lambda reduce: _decode(encoded, path, reduce), tuple(_JPEG_FLAGS))
-    return Image(width, height, lambda _: _decode(encoded, path, 1))
+    return Image(*size, lambda reduce: _decode(encoded, path, reduce), tuple(_JPEG_FLAGS))
 
 
-def _header(encoded: bytes) -> tuple[int, int, bool] | None:
-    """Upright width and height, and whether it is a JPEG; None when Pillow doesn't know the format."""
+def _jpeg_size(encoded: bytes) -> tuple[int, int] | None:
+    """Upright width and height; None when Pillow can't tell."""
     try:
         with PillowImage.open(io.BytesIO(encoded)) as image:
             width, height = image.size
-            is_jpeg = image.format in ("JPEG", "MPO")
-            sideways = is_jpeg and image.getexif().get(_EXIF_ORIENTATION) in _SIDEWAYS
+            sideways = image.getexif().get(_EXIF_ORIENTATION) in _SIDEWAYS
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, PillowImage.DecompressionBombError):
         return None
-    return (height, width, is_jpeg) if sideways else (width, height, is_jpeg)
+    return (height, width) if sideways else (width, height)
 
 
 def _decode(encoded: bytes, path: Path, reduce: int) -> GreyImage:

@@ -90,7 +90,7 @@ def class_activation_map(
         name = find_layer(net, inputs[:1], classifier.architecture.cam_layer, classifier.head)
         layer = MapLayer(net.get_submodule(name), prefix_tokens(net))
         net.set_submodule(name, layer)
-        probabilities = net(inputs).detach().double().softmax(1).cpu().numpy()
+        probabilities = net(inputs).detach().cpu().double().softmax(1).numpy()
         classes = probabilities.argmax(1) if index is None else np.full(len(inputs), index)
         # One image at a time: scorecam holds a copy of the image for every channel of the layer.
         maps = [

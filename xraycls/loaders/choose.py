@@ -52,7 +52,7 @@ def build_loader(
         )
     sampler = Sampler(table.labels, batch_size, training=training, balance=balance, seed=seed, rank=rank, world=world)
     if threads is None:
-        threads = max(available_processors() // world, 1)
+        threads = max(available_processors() // int(os.environ.get("LOCAL_WORLD_SIZE", 1)), 1)
     return TorchLoader(table, recipe, sampler, threads=threads, pin_memory=device.type == "cuda", strict=strict)
 
 

@@ -92,7 +92,7 @@ class TorchLoader(DataLoader[GreyImage]):
         strict: bool = False,
     ) -> None:
         self.pictures = PictureSet(table, recipe)
-        self.sampler_ = sampler
+        self.index_sampler = sampler
         self.threads = threads
         self.prefetch = prefetch
         self.pinned = pin_memory
@@ -104,12 +104,12 @@ class TorchLoader(DataLoader[GreyImage]):
 
     def set_epoch(self, epoch: int, start: int = 0) -> None:
         """Choose the epoch that the next ``for`` goes through, and the batch it starts from."""
-        self.sampler_.epoch, self.sampler_.start = epoch, start
+        self.index_sampler.epoch, self.index_sampler.start = epoch, start
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
         cv2.setNumThreads(1)  # parallel over pictures; OpenCV's own threads inside each would only get in the way
-        epoch = self.sampler_.epoch
-        batches = iter(self.sampler_)
+        epoch = self.index_sampler.epoch
+        batches = iter(self.index_sampler)
         if self.threads == 0:
             for batch in batches:
                 pending = self._allocate(batch)
@@ -148,9 +148,9 @@ class TorchLoader(DataLoader[GreyImage]):
     def _fill(self, pending: _Pending, batch: IndexBatch, epoch: int, rows: range) -> None:
         for row in rows:
             index = int(batch.indices[row])
-            position = int(batch.positions[row]) if self.sampler_.training else None
+            position = int(batch.positions[row]) if self.index_sampler.training else None
             try:
-                picture = self.pictures.draw(index, self.sampler_.seed, epoch, position)
+                picture = self.pictures.draw(index, self.index_sampler.seed, epoch, position)
             except DataError as error:
                 if self.strict:
                     raise

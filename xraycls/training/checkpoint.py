@@ -43,7 +43,10 @@ def load_state(path: Path) -> dict[str, Any]:
             f"{path} holds objects other than tensors and was not loaded", "Only resume your own runs"
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError) as error:
-        raise RunError(f"{path} is not a checkpoint or is cut short: {str(error).splitlines()[0]}") from error
+        problem = (str(error).splitlines() or [type(error).__name__])[0]
+        raise RunError(
+            f"{path} is not a checkpoint or is cut short ({problem})", "Start a new run with another --output"
+        ) from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise RunError(f"{path} is not a training state of this version of xraycls")
     return state

@@ -77,7 +77,8 @@ class TrainConfig(BaseModel):
             temporary.write_text(yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False))
 
 
-# Fields that may differ when a run is resumed: none changes what an already trained epoch would have been.
+# Fields that may differ when a run is resumed: epochs that are already trained would have been the same but for the
+# learning rate of a cosine schedule, which spans all epochs.
 RESUMABLE = frozenset(
     {"epochs", "patience", "min_delta", "threads", "device", "save_minutes", "threshold", "strict", "data", "images"}
 )

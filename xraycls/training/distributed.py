@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
+from torch import nn
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,16 @@ def gather_rows(tensor: torch.Tensor, world: World) -> torch.Tensor:
     parts = [torch.empty_like(tensor) for _ in range(world.size)]
     dist.all_gather(parts, tensor.contiguous())
     return torch.cat(parts)
+
+
+def share_buffers(model: nn.Module, world: World) -> None:
+    """Give every process the buffers of the first one, so that all evaluate the model that is saved.
+
+    The running statistics of batch normalisation differ a little from process to process.
+    """
+    if world.size > 1:
+        for buffer in model.buffers():
+            dist.broadcast(buffer, 0)
 
 
 def barrier(world: World) -> None:

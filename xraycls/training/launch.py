@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+import logging
 import os
-import subprocess
 import sys
+import uuid
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
 from xraycls.errors import UsageError
 from xraycls.loaders.choose import available_processors
+
+_PATIENCE = 600  # seconds that processes get to save after Ctrl-C
 
 
 def launch(processes: int, device: str, arguments: Sequence[str]) -> int:
@@ -19,19 +24,32 @@ def launch(processes: int, device: str, arguments: Sequence[str]) -> int:
     Raises:
         UsageError: more processes than GPUs; with ``--device cpu`` any number goes.
     """
+    from torch.distributed.elastic.multiprocessing import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if device != "cpu" and processes > gpus:
         raise UsageError(f"--gpus {processes} was asked for, but this machine has {gpus}", f"Use --gpus {max(gpus, 1)}")
-    threads = max(available_processors() // processes, 1)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    command += ["-m", "xraycls", *arguments]
-    with subprocess.Popen(command, env=_environment(threads)) as running:
-        while True:
-            try:
-                return running.wait()
-            except KeyboardInterrupt:  # the processes got it too; they save and end
-                continue
-
-
-def _environment(threads: int) -> dict[str, str]:
-    return {"OMP_NUM_THREADS": str(threads), **os.environ}
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(available_processors() // processes, 1)))
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # the processes speak for themselves
+    options: dict[str, Any] = {"shutdown_timeout": _PATIENCE}
+    known = {field.name for field in dataclasses.fields(LaunchConfig)}  # later than some versions that we support
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=processes,
+        run_id=uuid.uuid4().hex,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=0,
+        **{name: value for name, value in options.items() if name in known},
+    )
+    try:
+        elastic_launch(config, sys.executable)("-m", "xraycls", *arguments)
+    except ChildFailedError as error:
+        _, failure = error.get_first_failure()
+        return abs(failure.exitcode)
+    except SignalException:
+        return 130
+    return 0

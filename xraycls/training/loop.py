@@ -19,7 +19,7 @@ from xraycls.errors import TrainingError
 from xraycls.loaders.sampler import Sampler
 from xraycls.training.checkpoint import save_state
 from xraycls.training.config import TrainConfig
-from xraycls.training.distributed import World, all_sum, barrier, gather_rows
+from xraycls.training.distributed import World, all_sum, barrier, gather_rows, share_buffers
 from xraycls.training.early_stopping import EarlyStopping
 from xraycls.training.interrupt import Interrupted, StopWish, stop_on_signal
 from xraycls.training.optimizers import build_optimizer, set_learning_rate
@@ -30,14 +30,14 @@ from xraycls.training.schedules import Moment, learning_rate_factor
 from xraycls.training.task import Task
 from xraycls.types import Batch
 
-# On an accelerator the host looks at the device only this often: every look waits for the queue to drain.
+# On an accelerator the host looks at the device only after so many steps: every look waits for its queue to drain.
 _LOOK_EVERY = 20
 
 
 class Loader(Protocol):
     """What the loop asks of an engine."""
 
-    sampler_: Sampler
+    index_sampler: Sampler
     failures: dict[Path, str]
 
     def set_epoch(self, epoch: int, start: int = 0) -> None:
@@ -141,6 +141,7 @@ class Training:
         self.epoch, self.step, self.plateaus = 0, 0, 0
         self.losses = torch.zeros(len(train), device=place.device)
         self.rows: list[dict[str, float]] = []
+        self.saved = time.perf_counter()
 
     def fit(self) -> Outcome:
         """Train until the last epoch or until patience runs out.
@@ -158,12 +159,12 @@ class Training:
         return Outcome(self.rows, self.stopping.best_epoch + 1, self.stopping.best, self.epoch < self.config.epochs)
 
     def state_dict(self) -> dict[str, Any]:
-        """All that resuming needs: tensors, numbers and strings."""
+        """All that resuming needs: tensors, numbers and strings. Every process must ask for it."""
         return {
             "epoch": self.epoch,
             "step": self.step,
             "plateaus": self.plateaus,
-            "losses": self.losses.cpu(),
+            "losses": all_sum(self.losses.clone(), self.place.world).cpu(),
             "model": self.model.state_dict(),
             "ema": self.ema.state_dict() if self.ema else None,
             "optimizer": self.optimizer.state_dict(),
@@ -175,7 +176,8 @@ class Training:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a saved state."""
         self.epoch, self.step, self.plateaus = state["epoch"], state["step"], state["plateaus"]
-        self.losses.copy_(state["losses"])
+        if self.place.world.is_main:  # the sum over all processes; looking at it adds them up again
+            self.losses.copy_(state["losses"])
         self.model.load_state_dict(state["model"])
         if self.ema:
             self.ema.load_state_dict(state["ema"])
@@ -196,22 +198,20 @@ class Training:
     def _train_epoch(self, wish: StopWish) -> float:
         """Go through the rest of an epoch; returns the seconds spent waiting for the loader."""
         steps, waited, seen = len(self.train), 0.0, 0
-        started = asked = saved = time.perf_counter()
-        look_every = _LOOK_EVERY if self.place.device.type == "cuda" or self.place.world.size > 1 else 1
+        started = asked = self.saved = time.perf_counter()
+        looked, look_every = self.step, 1 if self.place.device.type == "cpu" else _LOOK_EVERY
         self.train.set_epoch(self.epoch, self.step)
         for batch in self.train:
             waited += time.perf_counter() - asked
             self._train_step(batch.to(self.place.device))
-            seen += self.train.sampler_.valid(self.step - 1)
-            if self._is_update(self.step - 1) and (self.step % look_every == 0 or self.step == steps):
+            seen += self.train.index_sampler.valid(self.step - 1)
+            if self._is_update(self.step - 1) and (self.step - looked >= look_every or self.step == steps):
                 loss = self._look(wish)
+                looked = self.step
                 elapsed = time.perf_counter() - started
                 self.reporter.step(
                     StepReport(self.epoch, self.config.epochs, self.step, steps, loss, seen / elapsed, waited / elapsed)
                 )
-                if self.step < steps and time.perf_counter() - saved > 60 * self.config.save_minutes:
-                    self._save_state()
-                    saved = time.perf_counter()
             asked = time.perf_counter()
         return waited
 
@@ -252,7 +252,7 @@ class Training:
         """Samples of the present accumulation group, over all processes."""
         first = self.step - self.step % self.config.accumulate
         last = min(first + self.config.accumulate, len(self.train))
-        return self.train.sampler_.seen(last) - self.train.sampler_.seen(first)
+        return self.train.index_sampler.seen(last) - self.train.index_sampler.seen(first)
 
     def learning_rate(self) -> float:
         """The learning rate of the present step."""
@@ -268,29 +268,32 @@ class Training:
         return config.learning_rate * learning_rate_factor(config.schedule, moment)
 
     def _look(self, wish: StopWish) -> float:
-        """Look at the device: the mean loss so far. All processes agree here to stop, or to fail."""
-        sums = torch.zeros(len(self.losses) + 1, device=self.place.device)
-        sums[:-1], sums[-1] = self.losses, float(wish.wanted)
-        sums = all_sum(sums, self.place.world).cpu()
+        """Look at the device: the mean loss so far. All processes agree here to stop, to save, or to fail."""
+        due = self.place.world.is_main and time.perf_counter() - self.saved > 60 * self.config.save_minutes
+        wishes = torch.tensor([float(wish.wanted), float(due)], device=self.place.device)
+        sums = all_sum(torch.cat([self.losses, wishes]), self.place.world).cpu()
+        stop, save = sums[-2:].tolist()
         bad = torch.nonzero(~sums[: self.step].isfinite())
         if len(bad):
             raise TrainingError(
                 f"The loss is not a finite number at epoch {self.epoch + 1}, batch {int(bad[0]) + 1}",
                 "Lower --learning-rate, set --clip-norm 1, or use --precision fp32",
             )
-        if sums[-1] > 0:
+        if stop or (save and self.step < len(self.train)):
             self._save_state()
+        if stop:
             raise Interrupted(
                 f"Stopped at epoch {self.epoch + 1}, batch {self.step} of {len(self.train)}",
                 f"All is saved; go on with --resume {self.run.path}",
             )
-        return float(sums[: self.step].sum()) / self.train.sampler_.seen(self.step)
+        return float(sums[: self.step].sum()) / self.train.index_sampler.seen(self.step)
 
     def _finish_epoch(self, wish: StopWish, seconds: float, waited: float) -> None:
         """Validate, note the epoch, and save: weights first, then the table, then the state that counts."""
         rate = self.learning_rate()
         row = {"epoch": self.epoch + 1.0, "learning_rate": rate, "train_loss": self._look(wish)}
         evaluated: nn.Module = self.ema.module if self.ema else self.model
+        share_buffers(evaluated, self.place.world)
         predictions, labels = self.evaluate(evaluated)
         row |= {f"val_{name}": value for name, value in self.task.metrics(predictions, labels).items()}
         row |= {"seconds": seconds, "waiting": waited / max(seconds, 1e-9)}
@@ -328,6 +331,8 @@ class Training:
         return gather_rows(torch.cat(outputs), world)[kept].cpu(), gather_rows(torch.cat(labels), world)[kept].cpu()
 
     def _save_state(self) -> None:
+        state = self.state_dict()
         if self.place.world.is_main:
-            save_state(self.state_dict(), self.run.state)
+            save_state(state, self.run.state)
         barrier(self.place.world)
+        self.saved = time.perf_counter()

@@ -9,21 +9,17 @@ import torch
 
 from xraycls.errors import TrainingError
 
-# torch raises a plain RuntimeError when the allocator of the CPU fails.
-_CPU_ALLOCATOR = ("can't allocate memory", "not enough memory")
+# The allocators of CPU and MPS raise a plain RuntimeError, and so does CUDA outside of torch's own.
+_WORDS = ("can't allocate memory", "not enough memory", "out of memory")
 
 
 @contextmanager
-def explained_out_of_memory(batch_size: int) -> Iterator[None]:
-    """Turn an exhausted memory inside the block into a TrainingError; other errors pass."""
+def explained_out_of_memory(hint: str, batch_size: int) -> Iterator[None]:
+    """Turn an exhausted memory inside the block into a TrainingError with the way out; other errors pass."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
         exhausted = isinstance(error, (torch.OutOfMemoryError, MemoryError))
-        if not exhausted and not any(words in str(error) for words in _CPU_ALLOCATOR):
+        if not exhausted and not any(words in str(error) for words in _WORDS):
             raise
-        smaller = batch_size // 2
-        hint = (
-            f"Try --batch-size {smaller} --accumulate 2" if smaller else "Try a smaller --size or another --base-model"
-        )
         raise TrainingError(f"Out of memory at --batch-size {batch_size}", hint) from error

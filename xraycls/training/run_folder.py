@@ -7,8 +7,9 @@ import json
 import math
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,14 @@ class RunFolder:
                 label = "" if s.label is None else table.classes[s.label]
                 writer.writerow([s.name, label, s.split or "", s.patient or ""])
 
+    def read_samples(self) -> dict[str, str]:
+        """Image → its split."""
+        path = self.path / "samples.csv"
+        if not path.is_file():
+            return {}
+        with path.open(newline="") as handle:
+            return {row["path"]: row["split"] for row in csv.DictReader(handle)}
+
     def read_environment(self) -> dict[str, Any]:
         """What :meth:`write_environment` wrote; empty when a kill came before it."""
         path = self.path / "environment.json"
@@ -102,11 +111,16 @@ class RunFolder:
             temporary.write_text(json.dumps(facts, indent=2) + "\n")
 
 
-def new_run(name: str, root: Path = RUNS) -> RunFolder:
-    """A folder name that isn't taken: ``runs/<name>-<date>-<time>``."""
-    stem = f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+def new_run(model: str, root: Path = RUNS) -> RunFolder:
+    """A folder that isn't taken: ``runs/<model>-<date>-<time>``, with dashes for what a path can't hold."""
+    stem = f"{safe_name(model)}-{time.strftime('%Y%m%d-%H%M%S')}"
     candidates = (root / (stem if i == 0 else f"{stem}-{i}") for i in range(1000))
     return RunFolder(next(path for path in candidates if not path.exists()))
+
+
+def safe_name(model: str) -> str:
+    """A model's name as part of a file name: ``timm:convnext_atto`` becomes ``timm-convnext_atto``."""
+    return model.replace(":", "-").replace("/", "-")
 
 
 def find_runs(root: Path = RUNS) -> list[RunFolder]:
@@ -119,13 +133,22 @@ def find_runs(root: Path = RUNS) -> list[RunFolder]:
 
 def environment() -> dict[str, Any]:
     """Versions and machine."""
-    from importlib.metadata import version
-
     packages = ("torch", "torchvision", "timm", "numpy", "opencv-python-headless", "scikit-learn")
     return {
         "xraycls": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processor": platform.processor() or platform.machine(),
-        "packages": {name: version(name) for name in packages},
+        "packages": installed(packages),
     }
+
+
+def installed(packages: Iterable[str]) -> dict[str, str]:
+    """The version of each package, or "not installed"."""
+    found = {}
+    for name in packages:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,11 @@ from xraycls.data.source import list_images
 from xraycls.errors import DataError, unknown
 from xraycls.evaluation.cases import predicted_classes
 from xraycls.explain.cam import class_activation_map
-from xraycls.explain.overlay import save_cam, side_by_side
+from xraycls.explain.overlay import side_by_side
 from xraycls.loaders.render import render
 from xraycls.training.precision import choose_device
+from xraycls.training.run_folder import safe_name
+from xraycls.types import Sample
 from xraycls.workflows.locate import TrainedModel, load_model
 
 
@@ -51,9 +54,8 @@ def cam(
     method: str = "gradcam",
     target: str | None = None,
     device: str = "auto",
-    progress: Callable[[int, int], None] | None = None,
-) -> tuple[list[Explanation], TrainedModel]:
-    """Explain image files, one at a time, and give the model that was explained.
+) -> list[Explanation]:
+    """Explain image files and folders.
 
     Args:
         model: a run folder, a model's name or a weights file.
@@ -61,28 +63,29 @@ def cam(
         method: any of :data:`xraycls.explain.cam.METHODS`.
         target: the class to explain; None takes the one predicted at the operating threshold.
         device: as in training.
-        progress: told of (images done, images).
 
     Raises:
         UsageError: no such method or class.
         RunError: no such model.
     """
     trained = load_model(model, choose_device(device))
-    samples = list_images([Path(p) for p in paths])
-    found = []
-    for done, sample in enumerate(samples, start=1):
+    return list(explain(trained, list_images([Path(p) for p in paths]), method=method, target=target))
+
+
+def explain(
+    trained: TrainedModel, samples: Iterable[Sample], *, method: str = "gradcam", target: str | None = None
+) -> Iterator[Explanation]:
+    """Explain samples one by one, so that any number of them needs the memory of one."""
+    for sample in samples:
         try:
             image = open_image(sample)
             original = image.decode(1)
             view = trained.recipe.evaluation_view(image.width, image.height)
             picture = render(image, view, trained.recipe.size)
         except DataError as error:
-            found.append(Explanation(sample.name, None, None, "", float("nan"), None, error.message))
+            yield Explanation(sample.name, None, None, "", float("nan"), None, error.message)
         else:
-            found.append(_explain(trained, sample.name, original, picture, method, target))
-        if progress:
-            progress(done, len(samples))
-    return found, trained
+            yield _explain(trained, sample.name, original, picture, method, target)
 
 
 def _explain(
@@ -100,7 +103,7 @@ def _explain(
 
 @torch.inference_mode()
 def _predicted(trained: TrainedModel, images: torch.Tensor) -> int:
-    probabilities = trained.classifier(images).double().softmax(1).cpu().numpy()
+    probabilities = trained.classifier(images).cpu().double().softmax(1).numpy()
     return int(predicted_classes(probabilities, 0.5 if trained.threshold is None else trained.threshold)[0])
 
 
@@ -111,18 +114,18 @@ def _class_index(classes: tuple[str, ...], target: str) -> int:
     return lowered.index(target.lower())
 
 
-def write_cams(explanations: Sequence[Explanation], model_name: str, folder: Path) -> list[Path]:
-    """Write ``CAM_<Model>.jpg`` for one image, ``CAM_<Model>_<image>.jpg`` for several; nothing for unreadable ones."""
-    model_name = model_name.replace(":", "-").replace("/", "-")
-    files = []
-    for explanation in explanations:
-        if explanation.picture is not None:
-            suffix = "" if len(explanations) == 1 else f"_{Path(explanation.name).stem}"
-            path = folder / f"CAM_{model_name}{suffix}.jpg"
-            number = 2
-            while path in files:  # images of the same name in several folders
-                path = folder / f"CAM_{model_name}{suffix}-{number}.jpg"
-                number += 1
-            save_cam(path, explanation.picture)
-            files.append(path)
-    return files
+def cam_path(model_name: str, sample: Sample, folder: Path, *, alone: bool, taken: set[Path]) -> Path:
+    """``CAM_<Model>.jpg`` for a single image, ``CAM_<Model>_<image>.jpg`` for one of several.
+
+    Args:
+        model_name: as :attr:`Architecture.name`.
+        sample: the image.
+        folder: where the picture will go.
+        alone: whether it is the only one.
+        taken: paths given so far, to which this one is added; images of the same name get a number.
+    """
+    stem = f"CAM_{safe_name(model_name)}" + ("" if alone else f"_{sample.path.stem}")
+    numbered = (folder / f"{stem}{suffix}.jpg" for suffix in chain([""], (f"-{n}" for n in count(2))))
+    path = next(path for path in numbered if path not in taken)
+    taken.add(path)
+    return path

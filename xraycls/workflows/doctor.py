@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import platform
 import shutil
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
+from xraycls.training.run_folder import installed
 from xraycls.version import __version__
 
 _PACKAGES = (
@@ -27,23 +26,12 @@ _CODECS = ("pylibjpeg", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg", "pylibjpeg-rl
 def examine() -> dict[str, dict[str, str]]:
     """Facts by heading: name → value, all text."""
     return {
-        "Versions": {"xraycls": __version__, "python": platform.python_version(), **_versions(_PACKAGES)},
+        "Versions": {"xraycls": __version__, "python": platform.python_version(), **installed(_PACKAGES)},
         "Compute": _compute(),
         "Image codecs": _image_codecs(),
-        "DICOM codecs": _versions(_CODECS),
+        "DICOM codecs": installed(_CODECS),
         "Caches and disk": _storage(),
     }
-
-
-def _versions(packages: tuple[str, ...]) -> dict[str, str]:
-    return {name: _version(name) or "not installed" for name in packages}
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def _compute() -> dict[str, str]:
@@ -61,9 +49,7 @@ def _compute() -> dict[str, str]:
     for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
         properties = torch.cuda.get_device_properties(index)
         facts[f"cuda:{index}"] = f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB"
-    installed = [f"{name} {_version(name)}" for name in _DALI if _version(name)]
-    facts["DALI"] = ", ".join(installed) or "not installed"
-    return facts
+    return facts | installed(_DALI)
 
 
 def _image_codecs() -> dict[str, str]:
@@ -76,11 +62,10 @@ def _image_codecs() -> dict[str, str]:
 
 
 def _storage() -> dict[str, str]:
-    import torch
-
     from xraycls.data.cache import cache_folder
+    from xraycls.models.pretrained import weights_folder
 
-    weights = Path(torch.hub.get_dir()) / "checkpoints"
+    weights = weights_folder()
     files = sorted(weights.glob("*.pth")) if weights.is_dir() else []
     return {
         "phantom cache": str(cache_folder()),

@@ -44,14 +44,14 @@ def probabilities_of(
     found = np.full((len(table), len(classifier.classes)), np.nan)
     classifier.eval()
     done = 0
-    with explained_out_of_memory(batch_size):
+    with explained_out_of_memory(f"Try --batch-size {max(batch_size // 2, 1)}", batch_size):
         for batch in loader:
             on_device = batch.to(device)
             with torch.inference_mode(), autocast(device, form):
                 logits = classifier(on_device.images)
             readable = batch.weights.numpy() > 0
             rows = batch.indices.numpy()[readable]
-            found[rows] = logits.double().softmax(1).cpu().numpy()[readable]
+            found[rows] = logits.cpu().double().softmax(1).numpy()[readable]
             done += len(batch.indices)
             if progress:
                 progress(done, len(table))
@@ -62,15 +62,17 @@ def as_predictions(
     model: TrainedModel, table: SampleTable, probabilities: FloatArray, failures: dict[Path, str]
 ) -> list[Prediction]:
     """One :class:`Prediction` a sample; of two classes the operating threshold decides, where there is one."""
-    readable = ~np.isnan(probabilities[:, 0])
-    called = np.zeros(len(table), np.int64)
-    called[readable] = predicted_classes(probabilities[readable], 0.5 if model.threshold is None else model.threshold)
-    return [
-        Prediction(s.name, tuple(map(float, probabilities[i])), int(called[i]), s.label)
-        if readable[i]
-        else Prediction(s.name, (), None, s.label, failures.get(s.path, "could not be read"))
-        for i, s in enumerate(table)
-    ]
+    called = predicted_classes(probabilities, 0.5 if model.threshold is None else model.threshold)
+    found = []
+    for sample, row, predicted in zip(table, probabilities, called, strict=True):
+        error = failures.get(sample.path)
+        if error is None and np.isnan(row).any():
+            error = f"{sample.name}: the model gives no number; try --precision fp32"
+        if error is None:
+            found.append(Prediction(sample.name, tuple(map(float, row)), int(predicted), sample.label))
+        else:
+            found.append(Prediction(sample.name, (), None, sample.label, error))
+    return found
 
 
 def with_classes(table: SampleTable, classes: tuple[str, ...]) -> SampleTable:

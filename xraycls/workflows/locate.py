@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from xraycls.errors import RunError
+from xraycls.errors import RunError, XrayclsError
 from xraycls.loaders.recipe import Recipe, find_recipe
 from xraycls.models.classifier import Classifier, load_classifier
+from xraycls.models.zoo import find
 from xraycls.training.run_folder import RUNS, RunFolder, find_runs
 
 
@@ -57,19 +59,28 @@ def _weights_of(name: str, runs: Path) -> tuple[Path, RunFolder | None]:
     if path.suffix == ".safetensors" and path.is_file():
         folder = RunFolder(path.resolve().parent.parent)
         return path, folder if folder.exists() else None
-    for candidate in (path, runs / name):
-        if candidate.is_dir():
-            return _best(RunFolder(candidate))
-    trained = find_runs(runs)
-    for run in trained:
-        if run.read_config().base_model.lower() == name.lower() and run.best.is_file():
+    for candidate in (RunFolder(path), RunFolder(runs / name)):
+        if candidate.exists():
+            return _best(candidate)
+    for run in runs_of(name, runs):
+        if run.best.is_file():
             return _best(run)
+    trained = find_runs(runs)
     newest = f"The newest run here is {trained[0].path}" if trained else "Train one first with: xraycls train"
     raise RunError(f"{name} is no run folder, no weights file, and {runs}/ holds no finished run of it", newest)
 
 
+def runs_of(model: str, runs: Path = RUNS) -> list[RunFolder]:
+    """The runs of a network, newest first, by any spelling of its name; folders of other versions are passed over."""
+    found = []
+    for run in find_runs(runs):
+        with contextlib.suppress(XrayclsError):
+            if run.read_config().base_model == find(model).name:
+                found.append(run)
+    return found
+
+
 def _best(run: RunFolder) -> tuple[Path, RunFolder]:
-    run.read_config()  # says so when this is no run folder at all
     if not run.best.is_file():
         raise RunError(
             f"{run.path} holds no weights yet: its first epoch was never finished", f"Go on with --resume {run.path}"

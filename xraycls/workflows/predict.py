@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from xraycls.data.files import atomic_write
 from xraycls.data.source import list_images
 from xraycls.data.table import SampleTable
+from xraycls.evaluation.write import write_predictions as write_csv
 from xraycls.training.precision import choose_device
 from xraycls.types import Prediction
 from xraycls.workflows.inference import as_predictions, probabilities_of
@@ -45,7 +45,7 @@ def predict(
 
 
 def prediction_rows(predictions: Sequence[Prediction], classes: Sequence[str]) -> list[dict[str, Any]]:
-    """One mapping a prediction, as the CSV and the JSON show it."""
+    """One mapping a prediction, for JSON."""
     return [
         {
             "name": p.name,
@@ -59,12 +59,8 @@ def prediction_rows(predictions: Sequence[Prediction], classes: Sequence[str]) -
 
 def write_predictions(predictions: Sequence[Prediction], classes: Sequence[str], folder: Path) -> list[Path]:
     """Write ``predictions.csv`` and ``predictions.json`` into a folder."""
-    rows = prediction_rows(predictions, classes)
-    files = [folder / "predictions.csv", folder / "predictions.json"]
-    with atomic_write(files[0]) as temporary, temporary.open("w", newline="", encoding="utf-8") as handle:
-        writer = csv.DictWriter(handle, fieldnames=list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    with atomic_write(files[1]) as temporary:
-        temporary.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
-    return files
+    table = write_csv(predictions, classes, folder / "predictions.csv")
+    listing = folder / "predictions.json"
+    with atomic_write(listing) as temporary:
+        temporary.write_text(json.dumps(prediction_rows(predictions, classes), indent=2) + "\n", encoding="utf-8")
+    return [table, listing]

@@ -10,7 +10,8 @@ from typing import Any
 from xraycls.data.table import SampleTable
 from xraycls.errors import RunError, UsageError
 from xraycls.training.config import RESUMABLE, TrainConfig
-from xraycls.training.run_folder import RUNS, RunFolder, find_runs
+from xraycls.training.run_folder import RUNS, RunFolder
+from xraycls.workflows.locate import runs_of
 
 logger = logging.getLogger(__name__)
 
@@ -37,8 +38,13 @@ def resumed_config(
     if run is None:
         return None
     before = run.read_config()
-    changes = {name: value for name, value in given.items() if name in TrainConfig.model_fields}
+    # "auto" means what it meant at the start.
+    changes = {name: getattr(config, name) for name, value in given.items() if value != "auto" and value is not None}
     after = before.updated(changes)
+    if not run.state.is_file():  # nothing is trained yet that a setting could disagree with
+        return run, after
+    if after.epochs != before.epochs and after.schedule == "cosine":
+        logger.warning("The cosine schedule now spans %d epochs, so the learning rate jumps.", after.epochs)
     for name in changes:
         if name not in RESUMABLE and getattr(after, name) != getattr(before, name):
             raise UsageError(
@@ -61,9 +67,9 @@ def _find(resume: Path | str, output: RunFolder | None, config: TrainConfig) -> 
             return output
         logger.warning("Nothing to resume in %s yet: a new run starts there.", output.path)
         return None
-    for run in find_runs():
-        if run.read_config().base_model.lower() == config.base_model.lower():
-            return run
+    runs = runs_of(config.base_model)
+    if runs:
+        return runs[0]
     raise RunError(
         f"Nothing to resume: {RUNS}/ holds no run of {config.base_model}", "Leave out --resume to start a new run"
     )
@@ -75,5 +81,12 @@ def check_same_data(run: RunFolder, table: SampleTable) -> None:
     if before not in (None, table.fingerprint()):
         raise RunError(
             f"{table.root} has changed since {run.path} was started: it no longer holds the same images and labels",
-            "Restore it, or start a new run with another --output",
+            "Restore it, or start a new run with another --output; to test on other data, name it with --data",
         )
+
+
+def check_same_processes(run: RunFolder, processes: int) -> None:
+    """Raise UsageError when the run was started with another number of processes: its batches would differ."""
+    before = run.read_environment().get("processes", processes)
+    if before != processes:
+        raise UsageError(f"{run.path} was started with {before} processes, not {processes}", f"Add --gpus {before}")

@@ -14,13 +14,16 @@ from xraycls.errors import DataError, RunError
 from xraycls.evaluation.report import Report, evaluate
 from xraycls.evaluation.write import write_report
 from xraycls.training.precision import choose_device
+from xraycls.training.run_folder import RunFolder
 from xraycls.types import Split
 from xraycls.version import __version__
 from xraycls.workflows.inference import as_predictions, probabilities_of, with_classes
 from xraycls.workflows.locate import TrainedModel, load_model
+from xraycls.workflows.resume import check_same_data
 from xraycls.workflows.train import run_table
 
 logger = logging.getLogger(__name__)
+_NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,7 @@ def test(
         data: other data; its ``split`` is taken, or all of it when it has no splits of its own.
         images: the folder that a CSV's paths are relative to.
         split: the split to test on.
-        output: where to write; the run folder for its own data, else ``test-<data>`` within it.
+        output: where to write; the run folder for its own test split, else ``test-<data>-<split>`` within it.
         device: as in training.
         batch_size: images at a time.
         precision: as in training.
@@ -87,7 +90,7 @@ def test(
         progress=progress,
     )
     predictions = as_predictions(trained, table, probabilities, failures)
-    kept = [i for i, p in enumerate(predictions) if p.error is None]
+    kept = [i for i, sample in enumerate(table) if sample.path not in failures]
     if not kept:
         raise DataError(f"None of the {len(table)} images of {table.root} could be read", table.root)
     report = evaluate(
@@ -98,7 +101,7 @@ def test(
         groups=[table[i].patient for i in kept],
         resamples=resamples,
     )
-    folder = output or _folder(trained, data)
+    folder = output or _folder(trained, data, split)
     metadata = {
         "xraycls": __version__,
         "model": trained.classifier.architecture.name,
@@ -117,20 +120,41 @@ def _table(
     trained: TrainedModel, data: Path | str | None, images: Path | None, split: Split, strict: bool
 ) -> SampleTable:
     """The labelled samples to test on, with the model's class numbers."""
-    if data is None:
-        if trained.run is None:
-            raise RunError(f"{trained.weights} is a bare weights file", "Say what to test it on with --data")
-        table = run_table(trained.run.read_config())
+    config = trained.run.read_config() if trained.run else None
+    own = data is None or (config is not None and Path(data).resolve() == config.data)
+    if own and config is None:
+        raise RunError(f"{trained.weights} is a bare weights file", "Say what to test it on with --data")
+    if own and config is not None and trained.run is not None:
+        # Drawn splits are drawn again, which gives the same ones only for the same data.
+        table = run_table(config.updated({"strict": strict or config.strict}))
+        check_same_data(trained.run, table)
     else:
-        table = read_table(Path(data), images=images, strict=strict)
+        table = read_table(Path(data) if data else None, images=images, strict=strict)
     if table.splits:
         chosen = table.split(split)
         if not len(chosen):
             raise DataError(f"{table.root} has no {split} split, only {', '.join(table.splits)}", table.root)
         table = chosen
+    if trained.run and not own:
+        _warn_of_trained_images(trained.run, table)
     return with_classes(table, trained.classifier.classes)
 
 
-def _folder(trained: TrainedModel, data: Path | str | None) -> Path:
+def _warn_of_trained_images(run: RunFolder, table: SampleTable) -> None:
+    seen = {name for name, split in run.read_samples().items() if split != "test"}
+    known = [s.name for s in table if s.name in seen]
+    if known:
+        logger.warning(
+            "%d of %d images were trained or chosen with, so the figures are too good: %s%s",
+            len(known),
+            len(table),
+            ", ".join(known[:_NAMED]),
+            ", …" if len(known) > _NAMED else "",
+        )
+
+
+def _folder(trained: TrainedModel, data: Path | str | None, split: Split) -> Path:
     home = trained.run.path if trained.run else Path.cwd()
-    return home if data is None else home / f"test-{Path(data).resolve().stem}"
+    if data is None:
+        return home if split == "test" else home / f"test-{split}"
+    return home / f"test-{Path(data).resolve().stem}-{split}"

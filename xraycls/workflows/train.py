@@ -16,11 +16,11 @@ import torch
 from xraycls.data.files import remove_leftovers
 from xraycls.data.source import load_table
 from xraycls.data.table import SampleTable
-from xraycls.errors import UsageError, unknown
+from xraycls.errors import UsageError
 from xraycls.evaluation.metrics import metric, scores
-from xraycls.evaluation.thresholds import choose_threshold, parse_method
+from xraycls.evaluation.thresholds import choose_threshold
 from xraycls.loaders.choose import build_loader
-from xraycls.loaders.recipe import PRESETS, Recipe, find_recipe
+from xraycls.loaders.recipe import Recipe, find_recipe
 from xraycls.models.classifier import Classifier, build_classifier
 from xraycls.training.checkpoint import load_state
 from xraycls.training.config import TrainConfig, parse_config
@@ -28,16 +28,13 @@ from xraycls.training.distributed import current_world, joined
 from xraycls.training.early_stopping import EarlyStopping
 from xraycls.training.loop import Outcome, Place, Training
 from xraycls.training.memory import explained_out_of_memory
-from xraycls.training.optimizers import OPTIMIZERS
 from xraycls.training.precision import choose_device, choose_precision
 from xraycls.training.reporter import Reporter, Silent
 from xraycls.training.run_folder import RunFolder, new_run
-from xraycls.training.schedules import SCHEDULES
 from xraycls.training.task import Classification, Floats, Labels, balanced_class_weights
 from xraycls.training.tensorboard import TensorBoardReporter
-from xraycls.workflows.resume import check_same_data, resumed_config
-
-logger = logging.getLogger(__name__)
+from xraycls.workflows.resume import check_same_data, check_same_processes, resumed_config
+from xraycls.workflows.settings import resolved
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,24 +72,28 @@ def train(
         XrayclsError: one sentence for whatever the user can mend.
         Interrupted: Ctrl-C; the state is saved.
     """
-    config = parse_config(settings)
+    config = resolved(parse_config(settings))
     run = RunFolder(Path(output)) if output else None
     resumed = resumed_config(resume, run, config, settings) if resume else None
     if resumed:
         run, config = resumed
-    elif run and run.exists():
+    elif run and run.state.is_file():
         raise UsageError(
             f"{run.path} already holds a run", "Add --resume auto to go on with it, or choose another --output"
         )
-    _check_names(config)
     world = current_world()
+    if config.gpus > 1 and world.size == 1:
+        raise UsageError(
+            f"gpus={config.gpus} needs as many processes, and this is one",
+            f"Start them with: xraycls train --gpus {config.gpus}, or with torchrun",
+        )
     device = choose_device(config.device, world.local_rank)
     place = Place(device, choose_precision(config.precision, device), world)
     if not world.is_main:  # one process talks to the user
         logging.getLogger("xraycls.data").setLevel(logging.ERROR)
         reporter = None
     with joined(world, device):
-        run = run or new_run(config.base_model.replace(":", "-").replace("/", "-"))
+        run = run or new_run(config.base_model)
         return _train(config, run, place, reporter or Silent(), resume=resumed is not None)
 
 
@@ -101,6 +102,7 @@ def _train(config: TrainConfig, run: RunFolder, place: Place, reporter: Reporter
     resume = resume and run.state.is_file()
     if resume:
         check_same_data(run, table)
+        check_same_processes(run, place.world.size)
     torch.manual_seed(config.seed)
     classifier, report = build_classifier(
         config.base_model,
@@ -113,7 +115,7 @@ def _train(config: TrainConfig, run: RunFolder, place: Place, reporter: Reporter
     for line in [] if resume else report.lines():
         reporter.message(line)
     recipe = find_recipe(config.augment, classifier.size)
-    config = config.updated({"size": classifier.size})
+    config = config.updated({"size": classifier.size, "precision": place.precision, "gpus": place.world.size})
     memory_format = torch.channels_last if config.channels_last else torch.contiguous_format
     classifier.to(device=place.device, memory_format=memory_format)  # type: ignore[call-overload]
     training = _training(config, table, classifier, recipe, run, place, reporter)
@@ -123,8 +125,10 @@ def _train(config: TrainConfig, run: RunFolder, place: Place, reporter: Reporter
     if place.world.is_main:
         remove_leftovers(run.path)
         _describe_run(run, config, table, place)
+    smaller = f"--batch-size {config.batch_size // 2} --accumulate {2 * config.accumulate}"
+    hint = f"Try {smaller}" if config.batch_size > 1 else "Try a smaller --size or another --base-model"
     with (
-        explained_out_of_memory(config.batch_size),
+        explained_out_of_memory(hint, config.batch_size),
         closing(TensorBoardReporter(run.path, reporter, training.epoch)) as board,
     ):
         training.reporter = board if place.world.is_main else reporter
@@ -215,16 +219,3 @@ def _tell_failures(training: Training, reporter: Reporter) -> None:
         names = ", ".join(str(path) for path in list(failures)[:5])
         more = ", …" if len(failures) > 5 else ""
         reporter.message(f"{len(failures)} files could not be read and were left out: {names}{more}")
-
-
-def _check_names(config: TrainConfig) -> None:
-    """Find a misspelt name before any data is read."""
-    metric(config.monitor, "--monitor")
-    parse_method(config.threshold, "--threshold")
-    for kind, name, choices, flag in (
-        ("optimiser", config.optimizer.lower(), OPTIMIZERS, "--optimizer"),
-        ("schedule", config.schedule, SCHEDULES, "--schedule"),
-        ("augmentation preset", config.augment, PRESETS, "--augment"),
-    ):
-        if name not in choices:
-            raise unknown(kind, name, choices, flag)

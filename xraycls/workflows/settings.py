@@ -1,0 +1,40 @@
+"""The settings of a run, checked and fully resolved before any data is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from xraycls.errors import unknown
+from xraycls.evaluation.metrics import metric
+from xraycls.evaluation.thresholds import parse_method
+from xraycls.loaders.recipe import PRESETS
+from xraycls.models.zoo import find
+from xraycls.training.config import TrainConfig
+from xraycls.training.optimizers import OPTIMIZERS
+from xraycls.training.schedules import SCHEDULES
+
+
+def resolved(config: TrainConfig) -> TrainConfig:
+    """The same settings with canonical names and absolute paths, so that they mean the same from any folder.
+
+    Raises:
+        UsageError: a name that doesn't exist; gives the nearest.
+    """
+    metric(config.monitor, "--monitor")
+    parse_method(config.threshold, "--threshold")
+    for kind, name, choices, flag in (
+        ("optimiser", config.optimizer.lower(), OPTIMIZERS, "--optimizer"),
+        ("schedule", config.schedule, SCHEDULES, "--schedule"),
+        ("augmentation preset", config.augment, PRESETS, "--augment"),
+    ):
+        if name not in choices:
+            raise unknown(kind, name, choices, flag)
+    return config.updated(
+        {
+            "base_model": find(config.base_model).name,
+            "optimizer": config.optimizer.lower(),
+            "data": config.data and config.data.resolve(),
+            "images": config.images and config.images.resolve(),
+            "weights": str(Path(config.weights).resolve()) if Path(config.weights).exists() else config.weights,
+        }
+    )
