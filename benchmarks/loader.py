@@ -3,7 +3,8 @@
     python -m benchmarks.loader --data FOLDER --json benchmarks/results/loader.json
 
 All pipelines draw the ancestor's augmentation (flips ½, rotation ±25°, area 0.4–1, aspect 0.5–1.5, 224 pixels) from
-the same files. The floor is our engine's decoding alone, at the same reduced scales and with the same threads.
+the same files. The floor is our engine's decoding alone, at the reduced scales that the recipe's views allow and with
+the same threads.
 """
 
 from __future__ import annotations
@@ -109,7 +110,7 @@ def ours(table: SampleTable, threads: int) -> Callable[[], int]:
 
 
 def floor(table: SampleTable, threads: int) -> Callable[[], int]:
-    """Reading and decoding of the same files at the scales that our engine picks for the same views."""
+    """Reading and decoding of the same files at the scales that our engine picks for views of the same recipe."""
     recipe = find_recipe("classic2021", SIZE)
 
     def decode(index: int) -> None:

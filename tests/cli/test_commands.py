@@ -216,7 +216,7 @@ def test_other_classes_than_the_models_are_one_sentence(here, tmp_path, draw_fol
     assert "COVID, PNEUMONIA, but the model knows NORMAL, PNEUMONIA" in " ".join(capfd.readouterr().err.split())
 
 
-def test_weights_that_are_a_pickle_bomb_are_refused(here, tmp_path, capfd):
+def test_weights_that_are_a_pickle_bomb_are_refused(tiny, tmp_path, capfd):
     import os
 
     import torch
@@ -226,7 +226,7 @@ def test_weights_that_are_a_pickle_bomb_are_refused(here, tmp_path, capfd):
             return os.mkdir, (str(tmp_path / "executed"),)
 
     torch.save({"weights": Bomb()}, tmp_path / "bomb.pth")
-    assert run("train", "--weights", tmp_path / "bomb.pth", "--size", 32) != 0
+    assert run("train", "--data", tiny, "--weights", tmp_path / "bomb.pth", "--size", 32) != 0
     assert "bomb.pth" in capfd.readouterr().err
     assert not (tmp_path / "executed").exists()
 

@@ -16,7 +16,8 @@ from xraycls.errors import UsageError, unknown
 class TrainConfig(BaseModel):
     """A training run; ``config.yaml`` of a run folder holds every field.
 
-    Learning rates are those of a batch as it is, not scaled by its size. ``batch_size`` counts images a process.
+    Learning rates are those of a batch as it is, not scaled by its size. ``batch_size`` counts images a process, and in
+    training batch normalisation sees those of its own process only.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
