@@ -82,7 +82,8 @@ class TrainingProgress:
         if self._bar is None and report.step < report.steps and self._due():
             self.console.print(
                 f"epoch {report.epoch + 1:>3}/{report.epochs}  batch {report.step}/{report.steps}  "
-                f"loss {report.loss:.4f}  {report.images_per_second:,.0f} images/s  waiting {report.waiting:.0%}"
+                f"loss {report.loss:.4f}  {report.images_per_second:,.0f} images/s  waiting {report.waiting:.0%}",
+                soft_wrap=True,
             )
 
     def epoch(self, row: Mapping[str, float], improved: bool) -> None:
@@ -92,11 +93,11 @@ class TrainingProgress:
         names = [name for name in ("loss", "auroc", "accuracy") if f"val_{name}" in row]
         shown += [f"val {name} {row[f'val_{name}']:.4f}" for name in names]
         shown.append(f"{row['seconds']:.1f} s, waiting {row['waiting']:.0%}")
-        self.console.print("  ".join(shown) + ("  [green]best so far" if improved else ""))
+        self.console.print("  ".join(shown) + ("  [green]best so far" if improved else ""), soft_wrap=True)
 
     def message(self, text: str) -> None:
         """Print a sentence."""
-        self.console.print(text, markup=False)
+        self.console.print(text, markup=False, soft_wrap=True)
 
     def _start(self, *columns: ProgressColumn, **fields: Any) -> None:
         if self.console.is_terminal or self.console.is_jupyter:

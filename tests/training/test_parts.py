@@ -101,6 +101,7 @@ class Bomb:
         return os.mkdir, (str(self.path),)
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize("write", [torch.save, lambda bomb, path: path.write_bytes(pickle.dumps(bomb))])
 def test_a_pickle_bomb_is_refused_and_not_executed(tmp_path, write):
     trap = tmp_path / "executed"

@@ -9,6 +9,8 @@ import typer
 
 from xraycls.cli.options import DeviceOption, ModelArgument, PathsArgument
 
+_SHOWN = 10  # images told of; the rest is in the folder
+
 
 def cam(
     run: ModelArgument,
@@ -39,8 +41,11 @@ def cam(
                 name = trained.classifier.architecture.name
                 path = cam_path(name, sample, output, alone=len(samples) == 1, taken=taken)
                 save_cam(path, e.picture)
-                print(f"{e.name}: {e.class_name} {e.probability:.3f} → {path}")
+                if done <= _SHOWN:
+                    print(f"{e.name}: {e.class_name} {e.probability:.3f} → {path}")
             progress(done, len(samples))
+    if len(taken) > _SHOWN:
+        print(f"{len(taken)} pictures are in {output}.")
     if failed:
         typer.echo(f"{failed} of {len(samples)} images could not be read.", err=True)
         raise typer.Exit(1)
