@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xraycls.errors import UsageError
-from xraycls.loaders.recipe import PRESETS, Recipe, find_recipe, generator
+from xraycls.loaders.recipe import PRESETS, Recipe, View, find_recipe, generator
 
 SIZES = st.integers(8, 4000)
 
@@ -60,6 +60,13 @@ def test_the_evaluation_view_maps_corners_to_corners():
     matrix = find_recipe("radiograph", 224).evaluation_view(1000, 700).matrix
     assert np.allclose(matrix @ [0, 0, 1], [0, 0])
     assert np.allclose(matrix @ [224, 224, 1], [1000, 700])
+
+
+@given(st.lists(st.floats(-50, 50), min_size=4, max_size=4))
+def test_the_scale_is_the_smaller_singular_value(entries):
+    linear = np.array(entries).reshape(2, 2)
+    expected = np.linalg.svd(linear, compute_uv=False)
+    assert View(np.column_stack([linear, [0, 0]])).scale == pytest.approx(expected[1], abs=1e-6 * (1 + expected[0]))
 
 
 def test_rotation_keeps_the_middle_and_turns_by_the_drawn_angle():

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image as PillowImage
 
 from benchmarks.exact import exact_rendering
-from xraycls.data.image import open_image, read_grey, to_uint8
+from xraycls.data.image import _jpeg_size, open_image, read_grey, to_uint8
 from xraycls.errors import DataError
 from xraycls.loaders.recipe import View, find_recipe
 from xraycls.loaders.render import grey_curve, render, scale_of_decoding
@@ -93,6 +93,23 @@ def test_grey_levels_change_by_the_formula():
     expected = [min(max(((g / 255) ** 0.7 - 0.5) * 1.3 + 0.6, 0), 1) * 255 for g in range(256)]
     assert np.abs(grey_curve(view) - np.array(expected)).max() <= 0.5 + 1e-9
     assert np.array_equal(grey_curve(View(np.eye(3)[:2])), np.arange(256))
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"comment": b"x" * 3000}, {"dpi": (300, 300)}])
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+def test_the_size_of_every_kind_of_jpeg_is_read_as_pillow_does(tmp_path, options, mode):
+    path = tmp_path / "a.jpeg"
+    picture = PillowImage.fromarray(smooth(333, 77)).convert(mode)
+    picture.save(path, **options)
+    assert _jpeg_size(path.read_bytes()) == (333, 77)
+    image = open_image(Sample(path))
+    assert image.decode(1).shape == (image.height, image.width) == (77, 333)
+
+
+def test_the_size_of_real_jpegs_is_read_as_pillow_does(shared):
+    for path in sorted((shared / "data" / "kermany_native").glob("*/*.jpeg"))[::5]:
+        with PillowImage.open(path) as picture:
+            assert _jpeg_size(path.read_bytes()) in (picture.size, None)
 
 
 @pytest.mark.parametrize("bits", [8, 10, 12, 16])

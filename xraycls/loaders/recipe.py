@@ -39,7 +39,10 @@ class View:
     @property
     def scale(self) -> float:
         """Source pixels an output pixel, in the direction where that is fewest."""
-        return float(np.linalg.svd(self.matrix[:, :2], compute_uv=False)[1])
+        (a, b, _), (c, d, _) = self.matrix.tolist()
+        # The smaller singular value of a 2×2 matrix, in closed form.
+        sum_of_squares, determinant = a * a + b * b + c * c + d * d, abs(a * d - b * c)
+        return math.sqrt(max(sum_of_squares - math.sqrt(max(sum_of_squares**2 - 4 * determinant**2, 0.0)), 0.0) / 2)
 
     @property
     def is_photometric(self) -> bool:
