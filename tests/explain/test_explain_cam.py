@@ -78,6 +78,7 @@ def test_without_a_target_each_image_explains_its_own_class(resnet, images):
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_draws_a_map_and_leaves_no_trace(method, images):
     torch.manual_seed(0)
+    np.random.seed(1)  # randomcam weighs channels with it, and some draws leave nothing above zero
     classifier = build_classifier("torchvision:squeezenet1_1", ("A", "B"), weights="none", freeze=3, size=64)[0]
     nn.init.constant_(classifier.net.classifier[1].bias, 0.5)  # its last ReLU must not end the logits of random weights
     classifier(images[:, :, :64, :64]).sum().backward()

@@ -144,7 +144,7 @@ def test_a_run_killed_again_and_again_still_ends_with_the_same_weights(tiny, who
         process.start()
         while not started.exists():
             time.sleep(0.01)
-        process.join(rng.uniform(0.2, 2.0) if attempt < 7 else None)
+        process.join(rng.uniform(0.1, 0.8) if attempt < 7 else None)
         if process.exitcode is not None:
             break
         process.kill()
