@@ -1,9 +1,11 @@
 """xraycls: train, explain and ship chest-radiograph models.
 
-import xraycls
+In a notebook::
 
-result = xraycls.train(base_model="resnet18", weights="none", epochs=5)
-print(xraycls.test(result.run.path).report.to_dict()["auroc"])
+    import xraycls
+
+    result = xraycls.train(base_model="resnet18", weights="none", epochs=5)
+    xraycls.test(result.run.path).report.to_dict()["auroc"]
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ def read_dicom(path: Path) -> npt.NDArray[np.uint8]:
         values = np.asarray(apply_voi_lut(apply_modality_lut(stored, dataset), dataset), dtype=np.float64)
     except InvalidDicomError as error:
         raise DataError(f"{path} is not a DICOM file", path) from error
-    except (OSError, RuntimeError, ValueError, TypeError, LookupError, AttributeError, NotImplementedError) as error:
+    except (OSError, RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
         problem = (str(error).splitlines() or [type(error).__name__])[0]
         raise DataError(f"{path} could not be decoded: {problem}", path, _CODECS) from error
     low, high = float(values.min()), float(values.max())
