@@ -2,37 +2,38 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 from rich.table import Table
+
+from xraycls.data.processors import available_processors
+from xraycls.errors import XrayclsError
+from xraycls.training.run_folder import installed
+
+_PACKAGES = ("torch", "torchvision", "timm", "opencv-python-headless", "pillow", "numpy", "nvidia-dali-cuda120")
 
 
 def machine() -> dict[str, Any]:
     """Processor, cores, GPU and versions, as a figure's context."""
-    import torch
-
-    from xraycls.loaders.choose import available_processors
-
     cpu = next(
         (line.partition(":")[2].strip() for line in _cpu_lines() if line.startswith("model name")),
         platform.processor() or platform.machine(),
     )
-    gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
-    packages = ("torch", "torchvision", "opencv-python-headless", "pillow", "numpy")
     return {
         "cpu": cpu,
         "cores": available_processors(),
-        "gpu": gpu,
+        "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
         "python": platform.python_version(),
-        "versions": {name: version(name) for name in packages},
+        "versions": installed(_PACKAGES),
     }
 
 
@@ -41,21 +42,54 @@ def _cpu_lines() -> list[str]:
     return path.read_text().splitlines() if path.is_file() else []
 
 
-def interleaved(runs: Mapping[str, Callable[[], int]], rounds: int) -> dict[str, list[float]]:
+def options(description: str | None) -> argparse.ArgumentParser:
+    """A parser with what all speed benchmarks take."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, help="folder or CSV of image files; 120 phantoms when omitted")
+    parser.add_argument("--threads", type=int, help="decoding threads and worker processes")
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    return parser
+
+
+def in_sentences(main: Callable[[], None]) -> None:
+    """Run a script; what the user can mend ends it with one sentence."""
+    try:
+        main()
+    except XrayclsError as error:
+        raise SystemExit(str(error)) from None
+
+
+def rate(run: Callable[[], int], at_least: float) -> float:
+    """Items a second of ``run``, which is repeated until ``at_least`` seconds have passed, once or more."""
+    _finish_device()
+    started, items = time.perf_counter(), 0
+    while not items or time.perf_counter() - started < at_least:
+        items += run()
+    _finish_device()
+    return items / (time.perf_counter() - started)
+
+
+def interleaved(runs: Mapping[str, Callable[[], int]], rounds: int, at_least: float = 0.3) -> dict[str, list[float]]:
     """Items a second of every run in every round; all runs take turns, so a change of the machine hits all alike.
 
     Args:
         runs: name → a function that does its work once and gives the number of items.
         rounds: after one warm-up round that doesn't count.
+        at_least: seconds of a measurement; short work is done several times.
     """
     rates: dict[str, list[float]] = {name: [] for name in runs}
-    for number in range(rounds + 1):
+    for run in runs.values():
+        run()
+    for _ in range(rounds):
         for name, run in runs.items():
-            started = time.perf_counter()
-            items = run()
-            if number:
-                rates[name].append(items / (time.perf_counter() - started))
+            rates[name].append(rate(run, at_least))
     return rates
+
+
+def _finish_device() -> None:
+    """Wait for the GPU: what was only handed to it is not done."""
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
 
 
 def median_ratio(rates: Sequence[float], base: Sequence[float]) -> float:
@@ -69,6 +103,13 @@ def show(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> No
     for row in rows:
         table.add_row(*row)
     Console(highlight=False, width=120).print(table)
+
+
+def show_not_measured(reasons: Mapping[str, str]) -> None:
+    """Print why rows are missing from a table, one sentence a reason."""
+    for reason in dict.fromkeys(reasons.values()):
+        names = [name for name, why in reasons.items() if why == reason]
+        print(f"Not measured: {', '.join(names)}. {reason}")
 
 
 def write_json(path: Path | None, result: Mapping[str, Any]) -> None:

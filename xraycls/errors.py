@@ -43,6 +43,18 @@ class DataError(XrayclsError):
         super().__init__(message, hint)
 
 
+class MissingExtra(XrayclsError):
+    """A feature whose optional package isn't installed.
+
+    Args:
+        package: what is missing, in words.
+        extra: the extra of xraycls that installs it.
+    """
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(f"{package} is not installed", f'Install it with: pip install "xraycls[{extra}]"')
+
+
 class WeightsError(XrayclsError):
     """Weights that can't be fetched, read or fitted to the network."""
 

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
+PIXELS = "pixels.npy"
+"""The file of a prepared store that holds its pictures."""
+
 
 @dataclass(frozen=True, slots=True)
 class Box:
@@ -32,13 +35,15 @@ class Sample:
     """One image of a data set, by reference: where its pixels lie and what is known of it.
 
     Attributes:
-        path: the image file, or the container that holds it (a MedMNIST ``.npz``).
+        path: the image file, or the container that holds it: a MedMNIST ``.npz``, or a prepared store's ``pixels.npy``.
         label: index into the table's classes; None when unknown.
         patient: groups images that must not be separated by a split; None when unknown.
         split: the split it belongs to; None until one is drawn.
-        boxes: findings, in pixels of the original image.
-        member: the array of the container that holds the pixels; None for a plain file.
-        row: the row of that array.
+        boxes: findings, in pixels of the original image; of a prepared picture, in pixels of its upright source
+            after the central crop.
+        member: in a ``.npz``, the array that holds the pixels; in a store, the name of the source below its root;
+            None for a plain file.
+        row: the row of the array.
     """
 
     path: Path
@@ -51,8 +56,15 @@ class Sample:
 
     @property
     def name(self) -> str:
-        """A short name for logs and tables: the path, with member and row for a container."""
-        return str(self.path) if self.member is None else f"{self.path}:{self.member}[{self.row}]"
+        """A short name for logs and tables: the path, and what is meant within a container.
+
+        That is ``set.npz:train_images[7]`` in an archive and ``store:train/NORMAL/a.jpeg`` in a prepared store.
+        """
+        if self.member is None:
+            return str(self.path)
+        if self.path.name == PIXELS:
+            return f"{self.path.parent}:{self.member}"
+        return f"{self.path}:{self.member}[{self.row}]"
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,11 +49,10 @@ def test_the_ancestors_flags_become_todays():
 
 
 def test_training_tells_where_the_run_is_and_what_comes_next(tiny, tmp_path, capfd):
-    assert run("train", "--data", tiny, "--epochs", 1, "-o", tmp_path / "run", "--nvidiadali", *FAST) == 0
+    assert run("train", "--data", tiny, "--epochs", 1, "-o", tmp_path / "run", *FAST) == 0
     out, err = capfd.readouterr()
     assert f"xraycls test {tmp_path / 'run'}" in out
     assert "epoch   1" in err
-    assert "torch engine loads the data" in " ".join(err.split())
 
 
 def test_training_prints_json_for_programs(tiny, tmp_path, capfd):

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from xraycls.errors import UsageError
+
 ModelArgument = Annotated[
     str,
     typer.Argument(
@@ -22,4 +24,19 @@ BatchOption = Annotated[int, typer.Option(min=1, help="Images at a time.", rich_
 ThreadsOption = Annotated[
     int | None, typer.Option(min=0, help="Decoding threads; all processors by default.", rich_help_panel="Machine")
 ]
+LoaderOption = Annotated[
+    str,
+    typer.Option(
+        help="auto, torch, dali or resident; auto is resident for prepared data, else dali with a GPU, else torch.",
+        rich_help_panel="Machine",
+    ),
+]
+DaliOption = Annotated[bool, typer.Option("--dali", help="The same as --loader dali.", rich_help_panel="Machine")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
+
+
+def chosen_loader(loader: str, dali: bool) -> str:
+    """The engine that ``--loader`` and ``--dali`` name together; raises UsageError when they disagree."""
+    if dali and loader not in ("auto", "dali"):
+        raise UsageError(f"--dali and --loader {loader} don't go together", "Leave out one of them")
+    return "dali" if dali else loader

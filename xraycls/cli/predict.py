@@ -10,12 +10,15 @@ import typer
 
 from xraycls.cli.options import (
     BatchOption,
+    DaliOption,
     DeviceOption,
     JsonOption,
+    LoaderOption,
     ModelArgument,
     PathsArgument,
     PrecisionOption,
     ThreadsOption,
+    chosen_loader,
 )
 
 
@@ -28,6 +31,8 @@ def predict(
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
     batch_size: BatchOption = 64,
+    loader: LoaderOption = "auto",
+    dali: DaliOption = False,
     threads: ThreadsOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -43,6 +48,7 @@ def predict(
             device=device,
             batch_size=batch_size,
             precision=precision,
+            loader=chosen_loader(loader, dali),
             threads=threads,
             progress=progress,
         )

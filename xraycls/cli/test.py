@@ -10,11 +10,14 @@ import typer
 
 from xraycls.cli.options import (
     BatchOption,
+    DaliOption,
     DeviceOption,
     JsonOption,
+    LoaderOption,
     ModelArgument,
     PrecisionOption,
     ThreadsOption,
+    chosen_loader,
 )
 from xraycls.errors import unknown
 from xraycls.types import SPLITS
@@ -31,6 +34,8 @@ def test(
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
     batch_size: BatchOption = 64,
+    loader: LoaderOption = "auto",
+    dali: DaliOption = False,
     threads: ThreadsOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -51,6 +56,7 @@ def test(
             device=device,
             batch_size=batch_size,
             precision=precision,
+            loader=chosen_loader(loader, dali),
             threads=threads,
             strict=strict,
             resamples=resamples,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import sys
 from pathlib import Path
@@ -11,10 +10,16 @@ from typing import Annotated, Any
 
 import typer
 
-from xraycls.cli.options import DeviceOption, JsonOption, PrecisionOption, ThreadsOption
+from xraycls.cli.options import (
+    DaliOption,
+    DeviceOption,
+    JsonOption,
+    LoaderOption,
+    PrecisionOption,
+    ThreadsOption,
+    chosen_loader,
+)
 from xraycls.errors import UsageError
-
-logger = logging.getLogger(__name__)
 
 _DATA, _MODEL, _FIT, _STOP, _MACHINE = "Data", "Model", "Optimisation", "Stopping and resuming", "Machine"
 # Parameters of the command that are not settings of the run.
@@ -50,7 +55,6 @@ def train(
     balance: Annotated[
         bool, typer.Option("--balance", help="Draw every class equally often.", rich_help_panel=_DATA)
     ] = False,
-    dali: Annotated[bool, typer.Option("--dali", hidden=True)] = False,
     base_model: Annotated[
         str, typer.Option(help="See [bold]xraycls models[/bold]; any timm net as timm:NAME.", rich_help_panel=_MODEL)
     ] = "resnet18",
@@ -113,6 +117,8 @@ def train(
     ] = False,
     device: DeviceOption = "auto",
     gpus: Annotated[int, typer.Option(help="Processes, one a GPU.", rich_help_panel=_MACHINE)] = 1,
+    loader: LoaderOption = "auto",
+    dali: DaliOption = False,
     threads: ThreadsOption = None,
     seed: Annotated[int, typer.Option(help="Of weights, order, views and splits.", rich_help_panel=_MACHINE)] = 0,
     as_json: JsonOption = False,
@@ -123,7 +129,7 @@ def train(
     """
     settings = _settings(context, config)
     if dali:
-        logger.warning("The DALI engine is not part of this version: the torch engine loads the data.")
+        settings["loader"] = chosen_loader(loader, dali)
     if colab:
         output = _on_drive(output, resume, base_model)
     if settings.get("gpus", 1) > 1 and "WORLD_SIZE" not in os.environ:

@@ -10,6 +10,7 @@ import io
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import IntEnum
 from pathlib import Path
 from typing import Literal
 
@@ -20,7 +21,7 @@ from PIL import Image as PillowImage
 from PIL import UnidentifiedImageError
 
 from xraycls.errors import DataError
-from xraycls.types import Sample
+from xraycls.types import PIXELS, Sample
 
 GreyImage = npt.NDArray[np.uint8]
 Reduce = Literal[1, 2, 4, 8]
@@ -35,15 +36,46 @@ _JPEG_FLAGS = {
 warnings.filterwarnings("ignore", category=PillowImage.DecompressionBombWarning)
 
 _JPEG_MAGIC = b"\xff\xd8\xff"
+_PNG_MAGIC = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"
+_PNG_DEPTH = 24  # offset of the bit depth; the colour type follows
+_JPEG_END, _PNG_END = b"\xff\xd9", b"IEND"
+_TAIL = 1024  # bytes within which a whole file ends, whatever a camera appended
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # start of frame, but not Huffman tables and the like
 _APP1 = 0xE1
 _EXIF_ORIENTATION = 274
 _SIDEWAYS = (5, 6, 7, 8)
+_MOST_PIXELS = 178_956_970  # where Pillow, too, takes a file for a decompression bomb
+
+
+class Levels(IntEnum):
+    """What becomes of the grey levels of a decoded file.
+
+    ``AS_THEY_ARE`` for 8 bits. The others start from 16 bits: ``BY_DEPTH`` as :func:`to_uint8`, ``STRETCHED`` from the
+    smallest and largest value to 0–255, ``INVERTED`` the same and then bright for dark.
+    """
+
+    AS_THEY_ARE = 0
+    BY_DEPTH = 1
+    STRETCHED = 2
+    INVERTED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A file that any sound decoder turns into the same pixels.
+
+    Attributes:
+        data: uint8 [n].
+        levels: what comes after decoding.
+    """
+
+    data: npt.NDArray[np.uint8]
+    levels: Levels = Levels.AS_THEY_ARE
 
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """An image whose size is known; a JPEG's pixels are not decoded yet.
+    """An image whose size is known; its pixels may not be decoded yet.
 
     Attributes:
         width: pixels, upright (EXIF orientation applied).
@@ -51,28 +83,38 @@ class Image:
         decode: gives uint8 [ceil(height / reduce), ceil(width / reduce)] grey levels for the largest of the
             scales 1, 2, 4, 8 that the format offers and that isn't above the one asked for; raises DataError.
         scales: the reductions that the format offers; (1,) for all but JPEG.
+        grid: decoded pixels (at reduce 1) a pixel of the upright source, across and down; below 1 for a picture that
+            was stored smaller than it was.
+        encoded: for another decoder, which gives ``decode(1)`` to within rounding: a whole, upright JPEG, PNG or DICOM
+            frame without alpha, palette or CMYK; else None.
     """
 
     width: int
     height: int
     decode: Callable[[int], GreyImage]
     scales: tuple[int, ...] = (1,)
+    grid: tuple[float, float] = (1.0, 1.0)
+    encoded: Encoded | None = None
 
 
 def open_image(sample: Sample) -> Image:
     """Read the header of a sample's image.
 
     Raises:
-        DataError: the file is missing, empty or not an image; names the file.
+        DataError: the file is missing, empty, not an image or has too many pixels; names the file.
     """
     if sample.member is not None:
+        if sample.path.name == PIXELS:
+            from xraycls.data.store import open_stored
+
+            return open_stored(sample)
         from xraycls.data.medmnist import read_pixels
 
         return _decoded(read_pixels(sample.path, sample.member, sample.row or 0))
     if sample.path.suffix.lower() == ".dcm":
-        from xraycls.data.dicom import read_dicom
+        from xraycls.data.dicom import open_dicom
 
-        return _decoded(read_dicom(sample.path))
+        return open_dicom(sample.path)
     try:
         with sample.path.open("rb", buffering=0) as handle:  # read whole: a buffer would only be copied from
             encoded = handle.readall()
@@ -87,41 +129,76 @@ def read_grey(path: Path) -> GreyImage:
 
 
 def open_encoded(encoded: bytes, path: Path) -> Image:
-    """Read the header of an encoded image; ``path`` only names it in errors."""
+    """Read the header of an encoded image; ``path`` only names it in errors.
+
+    Alpha is ignored and of several frames the first is taken, as by Pillow's ``convert("L")``.
+
+    Raises:
+        DataError: the image is empty, can't be read or has more pixels than any radiograph.
+    """
     if not encoded:
         raise DataError(f"{path} is empty (0 bytes)", path)
-    size = _jpeg_size(encoded) or _upright_size(encoded) if encoded.startswith(_JPEG_MAGIC) else None
-    if size is None:  # nothing is to be gained by decoding later
+    is_jpeg = encoded.startswith(_JPEG_MAGIC)
+    plain = _jpeg_size(encoded) if is_jpeg else _png_size(encoded)
+    size = plain or _header_size(encoded, path, is_jpeg)
+    if size and size[0] * size[1] > _MOST_PIXELS:
+        raise _too_large(path)
+    if not (size and (is_jpeg or plain)):  # nothing is to be gained by decoding later
         return _decoded(_decode(encoded, path, 1))
-    return Image(*size, lambda reduce: _decode(encoded, path, reduce), tuple(_JPEG_FLAGS))
+    scales = tuple(_JPEG_FLAGS) if is_jpeg else (1,)
+    end = _JPEG_END if is_jpeg else _PNG_END
+    common = None
+    if plain and encoded.rfind(end, -_TAIL) >= 0:
+        levels = Levels.BY_DEPTH if not is_jpeg and encoded[_PNG_DEPTH] == 16 else Levels.AS_THEY_ARE
+        common = Encoded(np.frombuffer(encoded, np.uint8), levels)
+    return Image(*size, lambda reduce: _decode(encoded, path, reduce if is_jpeg else 1), scales, encoded=common)
 
 
 def _jpeg_size(encoded: bytes) -> tuple[int, int] | None:
-    """Width and height of a JPEG without EXIF, ten times as fast as Pillow; None where it takes more to tell.
+    """Width and height of a grey or YCbCr JPEG without EXIF, ten times as fast as Pillow; None for others.
 
     A JPEG is a row of segments, marker and length, up to the frame header (ITU-T T.81, B.1.1.4 and B.2.2).
     """
     start = 2
-    while start + 9 <= len(encoded) and encoded[start] == 0xFF:
+    while start + 10 <= len(encoded) and encoded[start] == 0xFF:
         marker = encoded[start + 1]
         if marker in _FRAMES:
             height, width = (int.from_bytes(encoded[start + at : start + at + 2]) for at in (5, 7))
-            return (width, height) if width and height else None
+            return (width, height) if width and height and encoded[start + 9] in (1, 3) else None
         if marker == _APP1:  # EXIF may turn the picture
             return None
         start += 2 + int.from_bytes(encoded[start + 2 : start + 4])
     return None
 
 
-def _upright_size(encoded: bytes) -> tuple[int, int] | None:
-    """Width and height with the EXIF orientation applied; None when Pillow can't tell."""
+def _png_size(encoded: bytes) -> tuple[int, int] | None:
+    """Width and height of a grey or 8-bit RGB PNG without transparency and EXIF; None for others (PNG, §11.2.2)."""
+    depth_and_colour = tuple(encoded[_PNG_DEPTH : _PNG_DEPTH + 2])
+    if not encoded.startswith(_PNG_MAGIC) or depth_and_colour not in ((8, 0), (16, 0), (8, 2)):
+        return None
+    if b"tRNS" in encoded or b"eXIf" in encoded:
+        return None
+    width, height = int.from_bytes(encoded[16:20]), int.from_bytes(encoded[20:24])
+    return (width, height) if width and height else None
+
+
+def _header_size(encoded: bytes, path: Path, is_jpeg: bool) -> tuple[int, int] | None:
+    """Width and height, of a JPEG with the EXIF orientation applied; None when Pillow can't tell."""
     try:
         with PillowImage.open(io.BytesIO(encoded)) as image:
             width, height = image.size
-            sideways = image.getexif().get(_EXIF_ORIENTATION) in _SIDEWAYS
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, PillowImage.DecompressionBombError):
+            # In other formats EXIF may follow the pixels, and those tell the size soon enough.
+            sideways = is_jpeg and image.getexif().get(_EXIF_ORIENTATION) in _SIDEWAYS
+    except PillowImage.DecompressionBombError as error:
+        raise _too_large(path) from error
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
         return None
     return (height, width) if sideways else (width, height)
+
+
+def _too_large(path: Path) -> DataError:
+    most = _MOST_PIXELS // 1_000_000
+    return DataError(f"{path} has more than {most} million pixels, so it is no radiograph and is not decoded", path)
 
 
 def _decode(encoded: bytes, path: Path, reduce: int) -> GreyImage:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from xraycls.data.csv import read_csv
+from xraycls.data.draft import JOURNAL
 from xraycls.data.duplicates import duplicates_across_splits
 from xraycls.data.folder import image_files, read_folder
 from xraycls.data.medmnist import read_medmnist
 from xraycls.data.patients import with_patients
 from xraycls.data.split import draw_splits
+from xraycls.data.store import is_store, read_store
 from xraycls.data.table import SampleTable
 from xraycls.data.verify import Progress, drop_unreadable
 from xraycls.errors import DataError, UsageError
@@ -37,7 +40,7 @@ def load_table(
     """A table to train on: every sample can be read, has a label and a split, and every class has training images.
 
     Args:
-        path: an image folder, a CSV or a MedMNIST ``.npz``; None for the phantom.
+        path: an image folder, a CSV, a MedMNIST ``.npz`` or a prepared store; None for the phantom.
         images: the folder that a CSV's paths start from.
         val_fraction: share of the training images that becomes validation where none is given, 0–1.
         test_fraction: likewise for the test split.
@@ -65,13 +68,18 @@ def read_table(
     Files that can't be read are left out with a warning, and patients come from file names where the source names
     none. Arguments and errors are those of :func:`load_table`.
     """
-    table = _read_source(path, images, strict, progress)
-    table = drop_unreadable(table, strict, progress)
-    return with_patients(table)
+    return drop_unreadable(read_source(path, images=images, strict=strict, progress=progress), strict, progress)
+
+
+def read_source(
+    path: Path | None, *, images: Path | None = None, strict: bool = False, progress: Progress | None = None
+) -> SampleTable:
+    """As :func:`read_table`, but with the files that can't be read: only a CSV's missing ones are left out."""
+    return with_patients(_read_source(path, images, strict, progress))
 
 
 def list_images(paths: Iterable[Path]) -> list[Sample]:
-    """Samples without labels to predict: the files as given, and every image below the folders.
+    """Samples without labels to predict: the files as given, and every image of the folders and prepared stores.
 
     Files that are missing or damaged are listed too; the error comes when they are opened.
 
@@ -81,13 +89,19 @@ def list_images(paths: Iterable[Path]) -> list[Sample]:
     samples = []
     given = list(paths)
     for path in given:
-        found = list(image_files(path)) if path.is_dir() else [path]
+        found = _images_in(path)
         if not found:
             logger.warning("%s holds no images.", path)
-        samples += [Sample(file) for file in found]
+        samples += found
     if not samples:
         raise DataError(f"There are no images in {', '.join(map(str, given)) or 'an empty list'}")
     return samples
+
+
+def _images_in(path: Path) -> list[Sample]:
+    if is_store(path):
+        return [replace(sample, label=None) for sample in read_store(path)]
+    return [Sample(file) for file in image_files(path)] if path.is_dir() else [Sample(path)]
 
 
 def _read_source(path: Path | None, images: Path | None, strict: bool, progress: Progress | None) -> SampleTable:
@@ -101,7 +115,7 @@ def _read_source(path: Path | None, images: Path | None, strict: bool, progress:
     if not path.exists():
         raise DataError(f"There is no file or folder {path}", path, "Without --data the embedded phantom is used")
     if path.is_dir():
-        return read_folder(path)
+        return read_store(path) if is_store(path) or (path / JOURNAL).exists() else read_folder(path)
     if suffix in _CSV_SUFFIXES:
         return read_csv(path, images=images, strict=strict)
     if suffix == ".npz":
@@ -124,13 +138,6 @@ def _warn_of_duplicates(table: SampleTable) -> None:
     groups = duplicates_across_splits(table)
     if not groups:
         return
-    named = "; ".join(" = ".join(f"{_short(s, table)} ({s.split})" for s in group) for group in groups[:_NAMED])
+    named = "; ".join(" = ".join(f"{table.name_of(s)} ({s.split})" for s in group) for group in groups[:_NAMED])
     dots = "; …" if len(groups) > _NAMED else ""
     logger.warning("%d images stand in more than one split: %s%s", len(groups), named, dots)
-
-
-def _short(sample: Sample, table: SampleTable) -> str:
-    if sample.member is not None:
-        return f"{sample.member}[{sample.row}]"
-    inside = sample.path.is_relative_to(table.root)
-    return (sample.path.relative_to(table.root) if inside else sample.path).as_posix()

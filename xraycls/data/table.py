@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from xraycls.types import SPLITS, Sample, Split
+from xraycls.types import PIXELS, SPLITS, Sample, Split
 
 
 @dataclass(frozen=True)
@@ -22,13 +22,15 @@ class SampleTable:
         samples: one a picture, in a fixed order (sorted by name within the source).
         classes: class names; ``Sample.label`` is an index into them. For two classes the second is the positive one.
         root: the folder or file that the table was read from.
-        source: which reader made it: "folder", "csv", "medmnist", "files" or "phantom".
+        source: which reader made it: "folder", "csv", "medmnist", "prepared", "files" or "phantom".
+        content: a hash of all pixels, where the source keeps one.
     """
 
     samples: tuple[Sample, ...]
     classes: tuple[str, ...]
     root: Path
     source: str
+    content: str = ""
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -63,12 +65,19 @@ class SampleTable:
         counter = Counter(s.label for s in self.samples)
         return {name: counter.get(index, 0) for index, name in enumerate(self.classes)}
 
+    def name_of(self, sample: Sample) -> str:
+        """A sample's name below the root: the same on every machine, and for a prepared picture that of its source."""
+        if sample.member is not None:
+            return sample.member if sample.path.name == PIXELS else f"{sample.member}[{sample.row}]"
+        return sample.path.as_posix().removeprefix(f"{self.root.as_posix()}/")  # much faster than relative_to
+
     def fingerprint(self) -> str:
         """A hash of names below the root, file sizes, labels and splits: tells two data sets apart, cheaply.
 
-        It doesn't read pixels; it changes when a file is added, removed, relabelled or resized on disk.
+        It doesn't read pixels; it changes when a file is added, removed, relabelled or resized on disk, and with
+        the pixels of a prepared store.
         """
-        digest = hashlib.sha256(repr(self.classes).encode())
+        digest = hashlib.sha256((repr(self.classes) + self.content).encode())
         sizes: dict[Path, int] = {}
         for s in self.samples:
             if s.path not in sizes:

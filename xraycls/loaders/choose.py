@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 import torch
 
+from xraycls.data.processors import available_processors
 from xraycls.data.table import SampleTable
-from xraycls.errors import UsageError
+from xraycls.errors import MissingExtra, UsageError, unknown
+from xraycls.loaders.dali_graph import is_installed
+from xraycls.loaders.engine import Engine
 from xraycls.loaders.recipe import Recipe
 from xraycls.loaders.sampler import Sampler
-from xraycls.loaders.torch_engine import TorchLoader
+
+ENGINES = ("auto", "torch", "dali", "resident")
 
 
 def build_loader(
@@ -20,13 +25,15 @@ def build_loader(
     batch_size: int,
     training: bool,
     device: torch.device,
+    engine: str = "auto",
     balance: bool = False,
     seed: int = 0,
     rank: int = 0,
     world: int = 1,
     threads: int | None = None,
     strict: bool = False,
-) -> TorchLoader:
+    progress: Callable[[int, int], None] | None = None,
+) -> Engine:
     """Batches of a table's pictures for one process.
 
     Args:
@@ -35,15 +42,19 @@ def build_loader(
         batch_size: images a process and batch.
         training: shuffled training views in full batches; otherwise evaluation views in order.
         device: where the batches will go.
+        engine: one of ``ENGINES``; see :func:`choose_engine`.
         balance: draw every class equally often.
         seed: of order and augmentation.
         rank: this process.
         world: number of processes.
         threads: decoding threads; None takes one for every processor of this process's share.
         strict: stop at a picture that can't be read.
+        progress: told how many files were decoded, by an engine that decodes all of them at the start.
 
     Raises:
-        UsageError: a training batch over all processes is larger than the data.
+        UsageError: a training batch over all processes is larger than the data, an unknown engine, or one that
+            can't work here.
+        MissingExtra: the engine's package isn't installed.
     """
     if training and batch_size * world > len(table):
         raise UsageError(
@@ -53,9 +64,46 @@ def build_loader(
     sampler = Sampler(table.labels, batch_size, training=training, balance=balance, seed=seed, rank=rank, world=world)
     if threads is None:
         threads = max(available_processors() // int(os.environ.get("LOCAL_WORLD_SIZE", 1)), 1)
+    chosen = choose_engine(engine, table, device)
+    if chosen == "dali":
+        from xraycls.loaders.dali_engine import DaliLoader
+
+        return DaliLoader(table, recipe, sampler, device=device, threads=threads, strict=strict)
+    if chosen == "resident":
+        from xraycls.loaders.resident_engine import ResidentLoader
+
+        return ResidentLoader(table, recipe, sampler, device=device, threads=threads, strict=strict, progress=progress)
+    from xraycls.loaders.torch_engine import TorchLoader
+
     return TorchLoader(table, recipe, sampler, threads=threads, pin_memory=device.type == "cuda", strict=strict)
 
 
-def available_processors() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def choose_engine(name: str, table: SampleTable, device: torch.device) -> str:
+    """The engine that a name means for this data on this device.
+
+    "auto" takes the resident engine for prepared data that fits on the device, DALI for files where it is installed
+    and there is a GPU, and torch otherwise.
+
+    Raises:
+        UsageError: unknown name.
+        MissingExtra: DALI asked for and not installed.
+    """
+    if name not in ENGINES:
+        raise unknown("loader", name, ENGINES, "--loader")
+    if name == "dali" and not is_installed():
+        raise MissingExtra("NVIDIA DALI", "dali")
+    if name != "auto":
+        return name
+    if table.source == "prepared":
+        from xraycls.loaders.resident_engine import fits
+
+        size = table[0].path.stat().st_size if device.type == "cuda" else 0
+        return "resident" if fits(size, device) else "torch"
+    return "dali" if device.type == "cuda" and is_installed() else "torch"
+
+
+def notice(engine: str, device: torch.device) -> str | None:
+    """What the user should know of an engine on a device; None when it is as they would expect."""
+    if engine == "dali" and device.type != "cuda":
+        return "There is no GPU here, so DALI decodes and draws with its CPU operators; --loader torch is faster."
+    return None

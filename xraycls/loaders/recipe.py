@@ -1,53 +1,24 @@
 """Augmentation as data: the recipe draws numbers, an engine turns them into pixels.
 
-A :class:`View` says where every output pixel lies in the source image (one affine) and how grey levels change
+A view says where every output pixel lies in the source image (one affine) and how grey levels change
 (three scalars). It follows from (seed, epoch, position in the epoch, image size) alone, so every engine gives
 the same picture and a resumed run sees exactly the images that it would have seen.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from xraycls.errors import UsageError, unknown
+from xraycls.loaders.views import Floats, View, Views
 
 _CROP_ATTEMPTS = 10  # as torchvision's RandomResizedCrop
+_BLOCK = 4  # numbers that Philox gives a counter
+_DRAWS = 8 + 2 * _CROP_ATTEMPTS  # numbers a view: whole blocks
 _ORDER_STREAM, _VIEW_STREAM = 0, 1
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """How one picture is rendered.
-
-    Attributes:
-        matrix: float64 [2, 3]; maps a point of the output, in pixels from its top-left corner (pixel centres
-            at one half), to a point of the upright source image in the same convention.
-        brightness: added to grey levels of 0–1.
-        contrast: factor about the middle grey of 0.5.
-        gamma: exponent of grey levels of 0–1, applied first.
-    """
-
-    matrix: npt.NDArray[np.float64]
-    brightness: float = 0.0
-    contrast: float = 1.0
-    gamma: float = 1.0
-
-    @property
-    def scale(self) -> float:
-        """Source pixels an output pixel, in the direction where that is fewest."""
-        (a, b, _), (c, d, _) = self.matrix.tolist()
-        # The smaller singular value of a 2×2 matrix, in closed form.
-        sum_of_squares, determinant = a * a + b * b + c * c + d * d, abs(a * d - b * c)
-        return math.sqrt(max(sum_of_squares - math.sqrt(max(sum_of_squares**2 - 4 * determinant**2, 0.0)), 0.0) / 2)
-
-    @property
-    def is_photometric(self) -> bool:
-        """Whether grey levels change at all."""
-        return (self.brightness, self.contrast, self.gamma) != (0.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,45 +49,77 @@ class Recipe:
     contrast: float = 0.3
     gamma: float = 0.3
 
-    def evaluation_view(self, width: int, height: int) -> View:
-        """The whole image, stretched to the square."""
-        return View(np.array([[width / self.size, 0.0, 0.0], [0.0, height / self.size, 0.0]]))
+    def evaluation_views(self, sizes: npt.ArrayLike) -> Views:
+        """The whole images, stretched to the square; ``sizes`` [n, 2] are widths and heights in pixels."""
+        sizes = np.asarray(sizes, np.float64).reshape(-1, 2)
+        matrices = np.zeros((len(sizes), 2, 3))
+        matrices[:, (0, 1), (0, 1)] = sizes / self.size
+        none = np.zeros(len(sizes))
+        return Views(matrices, none, none + 1.0, none + 1.0)
 
-    def training_view(self, seed: int, epoch: int, position: int, width: int, height: int) -> View:
-        """The view of the image that stands at ``position`` of an epoch; width and height in pixels."""
-        random = generator(seed, epoch, position)
-        flip_x, flip_y, turn, place_x, place_y, *greys = random.random(8)
-        crop_width, crop_height = self._crop_size(random, width, height)
-        left, top = place_x * (width - crop_width), place_y * (height - crop_height)
-        crop = np.array([[crop_width / self.size, 0.0, left], [0.0, crop_height / self.size, top], [0.0, 0.0, 1.0]])
-        angle = math.radians(self.rotation * (2.0 * turn - 1.0))
-        matrix = _rotation_about(angle, width / 2.0, height / 2.0) @ crop
-        if flip_x < self.horizontal_flip:
-            matrix[0] = np.array([0.0, 0.0, width]) - matrix[0]
-        if flip_y < self.vertical_flip:
-            matrix[1] = np.array([0.0, 0.0, height]) - matrix[1]
-        brightness, contrast, gamma = (2.0 * g - 1.0 for g in greys)
-        return View(
-            matrix[:2],
-            brightness=self.brightness * brightness,
-            contrast=2.0 ** (self.contrast * contrast),
-            gamma=2.0 ** (self.gamma * gamma),
+    def training_views(self, seed: int, epoch: int, first: int, sizes: npt.ArrayLike) -> Views:
+        """The views of the images that stand at positions ``first``, ``first + 1``, … of an epoch.
+
+        Args:
+            seed: of the run.
+            epoch: counted from 0.
+            first: position of the first image in the epoch.
+            sizes: [n, 2], width and height of every image in pixels.
+        """
+        sizes = np.asarray(sizes, np.float64).reshape(-1, 2)
+        count = len(sizes)
+        drawn = generator(seed, epoch, first).random((count, _DRAWS))
+        flips, turn, place, greys = drawn[:, :2], drawn[:, 2], drawn[:, 3:5], 2.0 * drawn[:, 5:8] - 1.0
+        crops = self._crop_sizes(drawn[:, 8:].reshape(count, 2, _CROP_ATTEMPTS), sizes)
+        linear = np.zeros((count, 2, 2))
+        linear[:, (0, 1), (0, 1)] = crops / self.size
+        corner = place * (sizes - crops)
+        angle = np.radians(self.rotation * (2.0 * turn - 1.0))
+        c, s = np.cos(angle), np.sin(angle)
+        rotation = np.stack([c, -s, s, c], axis=1).reshape(count, 2, 2)
+        middle = sizes / 2.0
+        linear = rotation @ linear
+        offset = (rotation @ (corner - middle)[:, :, None])[:, :, 0] + middle
+        flipped = flips < (self.horizontal_flip, self.vertical_flip)
+        sign = np.where(flipped, -1.0, 1.0)
+        matrices = np.empty((count, 2, 3))
+        matrices[:, :, :2] = linear * sign[:, :, None]
+        matrices[:, :, 2] = np.where(flipped, sizes - offset, offset)
+        return Views(
+            matrices,
+            brightness=self.brightness * greys[:, 0],
+            contrast=2.0 ** (self.contrast * greys[:, 1]),
+            gamma=2.0 ** (self.gamma * greys[:, 2]),
         )
 
-    def _crop_size(self, random: np.random.Generator, width: int, height: int) -> tuple[float, float]:
-        """Width and height of the crop, pixels: the first of several draws that fits inside the image."""
-        frame = (1.0, 1.0) if self.relative_aspect else (float(width), float(height))
-        areas = random.uniform(*self.area, _CROP_ATTEMPTS) * frame[0] * frame[1]
-        aspects = np.exp(random.uniform(math.log(self.aspect[0]), math.log(self.aspect[1]), _CROP_ATTEMPTS))
+    def evaluation_view(self, width: int, height: int) -> View:
+        """The evaluation view of one image of so many pixels."""
+        return self.evaluation_views((width, height))[0]
+
+    def training_view(self, seed: int, epoch: int, position: int, width: int, height: int) -> View:
+        """The training view of one image of so many pixels, at one position of an epoch."""
+        return self.training_views(seed, epoch, position, (width, height))[0]
+
+    def _crop_sizes(self, drawn: Floats, sizes: Floats) -> Floats:
+        """Width and height of each crop, pixels [n, 2]: the first of several draws that fits inside the image.
+
+        ``drawn`` are numbers of 0–1, [n, 2, attempts]: for the area and for the aspect.
+        """
+        frames = np.ones_like(sizes) if self.relative_aspect else sizes
+        low, high = self.area
+        areas = (low + (high - low) * drawn[:, 0]) * frames.prod(axis=1, keepdims=True)
+        low, high = np.log(self.aspect)
+        aspects = np.exp(low + (high - low) * drawn[:, 1])
         widths, heights = np.sqrt(areas * aspects), np.sqrt(areas / aspects)
-        fits = np.flatnonzero((widths <= frame[0]) & (heights <= frame[1]))
-        if fits.size:
-            crop = float(widths[fits[0]]), float(heights[fits[0]])
-        else:  # the whole image, cut to the nearest aspect allowed
-            low, high = self.aspect
-            nearest = min(max(frame[0] / frame[1], low), high)
-            crop = min(frame[0], frame[1] * nearest), min(frame[1], frame[0] / nearest)
-        return crop[0] * width / frame[0], crop[1] * height / frame[1]
+        fits = (widths <= frames[:, :1]) & (heights <= frames[:, 1:])
+        chosen = np.arange(len(sizes)), fits.argmax(axis=1)
+        drawn_crops = np.stack([widths[chosen], heights[chosen]], axis=1)
+        # Where no draw fits: the whole image, cut to the nearest aspect allowed.
+        nearest = np.clip(frames[:, 0] / frames[:, 1], *self.aspect)
+        whole = np.stack(
+            [np.minimum(frames[:, 0], frames[:, 1] * nearest), np.minimum(frames[:, 1], frames[:, 0] / nearest)], axis=1
+        )
+        return np.where(fits.any(axis=1, keepdims=True), drawn_crops, whole) * sizes / frames
 
 
 PRESETS = {
@@ -155,15 +158,10 @@ def find_recipe(name: str, size: int) -> Recipe:
 
 
 def generator(seed: int, epoch: int, position: int | None = None) -> np.random.Generator:
-    """Random numbers that depend on nothing but these: of an epoch's order, or of one position in it.
+    """Random numbers that depend on nothing but these: of an epoch's order, or of its views from one position on.
 
-    Philox is counter-based (Salmon et al., SC 2011): any position is reached at once and streams don't overlap.
+    Philox is counter-based (Salmon et al., SC 2011): any position is reached at once. Every position owns as many
+    numbers as one view needs, so those of consecutive positions are drawn in one call.
     """
-    stream = (_ORDER_STREAM, 0) if position is None else (_VIEW_STREAM, position)
-    return np.random.Generator(np.random.Philox(key=[seed, epoch], counter=[0, 0, *stream]))
-
-
-def _rotation_about(angle: float, x: float, y: float) -> npt.NDArray[np.float64]:
-    """3×3 rotation by ``angle`` radians about the point (x, y)."""
-    c, s = math.cos(angle), math.sin(angle)
-    return np.array([[c, -s, x - c * x + s * y], [s, c, y - s * x - c * y], [0.0, 0.0, 1.0]])
+    stream, start = (_ORDER_STREAM, 0) if position is None else (_VIEW_STREAM, position * _DRAWS // _BLOCK)
+    return np.random.Generator(np.random.Philox(key=[seed, epoch], counter=[start, 0, 0, stream]))

@@ -7,10 +7,12 @@ import numpy as np
 import numpy.typing as npt
 
 from xraycls.data.image import GreyImage, Image
-from xraycls.loaders.recipe import View
+from xraycls.loaders.views import View
 
 # Up to here bilinear sampling of the 2×2 neighbourhood stays below one grey level from an exact rendering (measured).
-_ALIAS_FREE = 2.0
+ALIAS_FREE = 2.0
+_COARSE = 0.5  # source pixels an output pixel; below, the border of the image would fade over several output pixels
+_LONG = 4.0  # in the direction where it is most; only panoramas and the like reach it
 
 
 def render(image: Image, view: View, size: int) -> GreyImage:
@@ -19,8 +21,8 @@ def render(image: Image, view: View, size: int) -> GreyImage:
     Raises:
         DataError: the image can't be decoded; names the file.
     """
-    reduce = scale_of_decoding(image, view)
-    pixels, matrix = _shrunk(image.decode(reduce), view.matrix / reduce, view.scale / reduce)
+    reduce, on_decoded = decoding_of(image, view)
+    pixels, matrix = _resampled(image.decode(reduce), on_decoded)
     # From corner-based coordinates to OpenCV's, where the centre of the first pixel is 0.
     matrix[:, 2] += matrix[:, :2].sum(axis=1) * 0.5 - 0.5
     picture = cv2.warpAffine(
@@ -31,30 +33,37 @@ def render(image: Image, view: View, size: int) -> GreyImage:
         borderMode=cv2.BORDER_CONSTANT,
     )
     if view.is_photometric:
-        picture = cv2.LUT(picture, grey_curve(view))
+        picture = cv2.LUT(picture, view.curve)
     return np.asarray(picture, dtype=np.uint8)
 
 
-def scale_of_decoding(image: Image, view: View) -> int:
-    """The largest reduction, 1, 2, 4 or 8, that still leaves a decoded pixel for every output pixel."""
+def decoding_of(image: Image, view: View) -> tuple[int, View]:
+    """The largest reduction, 1, 2, 4 or 8, that leaves a decoded pixel for every output pixel, and the view there."""
+    scale = view.on_grid(*image.grid).scale
+    reduce = max((s for s in image.scales if s <= scale), default=1)
+    return reduce, view.on_grid(image.grid[0] / reduce, image.grid[1] / reduce)
+
+
+def resampled_size(width: int, height: int, view: View) -> tuple[int, int] | None:
+    """Width and height to resample a picture to before the warp, to about one pixel an output pixel.
+
+    None where the warp alone neither aliases nor lets the black outside seep into coarse pixels at the border.
+    """
     scale = view.scale
-    return max((s for s in image.scales if s <= scale), default=1)
+    across, down = np.hypot(view.matrix[:, 0], view.matrix[:, 1]).tolist()
+    if _COARSE <= scale <= ALIAS_FREE and max(across, down) <= _LONG:
+        return None
+    if scale < _COARSE:
+        return max(round(width / min(across, 1.0)), 1), max(round(height / min(down, 1.0)), 1)
+    return max(round(width / max(across, 1.0)), 1), max(round(height / max(down, 1.0)), 1)
 
 
-def grey_curve(view: View) -> npt.NDArray[np.uint8]:
-    """The view's change of grey levels as a table of 256, uint8 [256]."""
-    levels = (np.arange(256) / 255.0) ** view.gamma
-    levels = (levels - 0.5) * view.contrast + 0.5 + view.brightness
-    return np.asarray(np.clip(levels * 255.0 + 0.5, 0, 255), dtype=np.uint8)
-
-
-def _shrunk(
-    pixels: GreyImage, matrix: npt.NDArray[np.float64], scale: float
-) -> tuple[GreyImage, npt.NDArray[np.float64]]:
-    """Pixels area-averaged to about one source pixel an output pixel, and the matrix that fits them."""
-    if scale <= _ALIAS_FREE:
-        return pixels, matrix
+def _resampled(pixels: GreyImage, view: View) -> tuple[GreyImage, npt.NDArray[np.float64]]:
+    """Pixels that a bilinear warp takes well, and the matrix that fits them."""
     height, width = pixels.shape
-    target = max(round(width / scale), 1), max(round(height / scale), 1)
-    shrunk = np.asarray(cv2.resize(pixels, target, interpolation=cv2.INTER_AREA), dtype=np.uint8)
-    return shrunk, matrix * np.array([[target[0] / width], [target[1] / height]])
+    size = resampled_size(width, height, view)
+    if size is None:
+        return pixels, view.matrix.copy()
+    smaller = size[0] < width or size[1] < height
+    resized = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
+    return np.asarray(resized, dtype=np.uint8), view.on_grid(size[0] / width, size[1] / height).matrix

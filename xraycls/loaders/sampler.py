@@ -17,7 +17,7 @@ class IndexBatch:
 
     Attributes:
         indices: int64 [B], rows of the sample table.
-        positions: int64 [B], places in the epoch; they select the augmentation.
+        positions: int64 [B], consecutive places in the epoch; they select the augmentation.
         weights: float32 [B], 0 for padding.
     """
 
@@ -69,9 +69,12 @@ class Sampler:
 
     def __iter__(self) -> Iterator[IndexBatch]:
         """The batches of ``epoch`` from number ``start`` on."""
-        order = self.order(self.epoch)
-        for number in range(self.start, len(self)):
-            yield self._batch(order, number)
+        return self.batches(self.epoch, self.start)
+
+    def batches(self, epoch: int, start: int = 0) -> Iterator[IndexBatch]:
+        """The batches of an epoch from number ``start`` on."""
+        order = self.order(epoch)
+        return (self._batch(order, number) for number in range(start, len(self)))
 
     def order(self, epoch: int) -> npt.NDArray[np.int64]:
         """Every sample of an epoch over all ranks, int64 [n]."""

@@ -37,6 +37,7 @@ class TrainConfig(BaseModel):
     dropout: float | None = Field(None, ge=0, lt=1)
     # Loading
     augment: str = "radiograph"
+    loader: str = "auto"
     threads: int | None = Field(None, ge=0)
     balance: bool = False
     # Optimisation
@@ -81,7 +82,19 @@ class TrainConfig(BaseModel):
 # Fields that may differ when a run is resumed: epochs that are already trained would have been the same but for the
 # learning rate of a cosine schedule, which spans all epochs.
 RESUMABLE = frozenset(
-    {"epochs", "patience", "min_delta", "threads", "device", "save_minutes", "threshold", "strict", "data", "images"}
+    {
+        "epochs",
+        "patience",
+        "min_delta",
+        "loader",
+        "threads",
+        "device",
+        "save_minutes",
+        "threshold",
+        "strict",
+        "data",
+        "images",
+    }
 )
 
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
+from xraycls.data.processors import available_processors
 from xraycls.errors import UsageError
-from xraycls.loaders.choose import available_processors
 
 _PATIENCE = 600  # seconds that processes get to save after Ctrl-C
 

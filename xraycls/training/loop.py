@@ -189,7 +189,9 @@ class Training:
     def _scored(self) -> nn.Module:
         scored: nn.Module = _TaskLoss(self.model, self.task)
         if self.config.compile:
-            scored = cast(nn.Module, torch.compile(scored))
+            # CUDA graphs reuse their memory in every step: gradients that are still being summed would be lost.
+            graphs = self.place.device.type == "cuda" and self.place.world.size == 1 and self.config.accumulate == 1
+            scored = cast(nn.Module, torch.compile(scored, mode="reduce-overhead" if graphs else None))
         if self.place.world.size > 1:
             devices = [self.place.device.index] if self.place.device.type == "cuda" else None
             scored = DistributedDataParallel(scored, device_ids=devices)

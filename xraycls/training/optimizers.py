@@ -10,6 +10,9 @@ from torch import nn
 
 from xraycls.errors import unknown
 
+# One kernel for all parameters, on every device that torch has it for.
+_FUSED = ("adam", "adamw", "sgd")
+
 OPTIMIZERS: dict[str, tuple[Callable[..., torch.optim.Optimizer], dict[str, Any]]] = {
     "adam": (torch.optim.Adam, {}),
     "adamw": (torch.optim.AdamW, {}),
@@ -33,11 +36,12 @@ def build_optimizer(
         raise unknown("optimiser", name, OPTIMIZERS, "--optimizer")
     build, options = OPTIMIZERS[name.lower()]
     trainable = [p for p in parameters if p.requires_grad]
+    fused = {"fused": True} if name.lower() in _FUSED else {}
     groups = [
         {"params": [p for p in trainable if p.ndim > 1], "weight_decay": weight_decay},
         {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    return build([g for g in groups if g["params"]], lr=learning_rate, **options)
+    return build([g for g in groups if g["params"]], lr=learning_rate, **options, **fused)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:

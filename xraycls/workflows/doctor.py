@@ -37,7 +37,7 @@ def examine() -> dict[str, dict[str, str]]:
 def _compute() -> dict[str, str]:
     import torch
 
-    from xraycls.loaders.choose import available_processors
+    from xraycls.data.processors import available_processors
     from xraycls.training.precision import choose_device, choose_precision
 
     device = choose_device()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,11 +13,13 @@ import torch
 from xraycls.data.table import SampleTable
 from xraycls.errors import RunError
 from xraycls.evaluation.cases import FloatArray, predicted_classes
-from xraycls.loaders.choose import build_loader
+from xraycls.loaders.choose import build_loader, choose_engine, notice
 from xraycls.training.memory import explained_out_of_memory
 from xraycls.training.precision import autocast, choose_precision
 from xraycls.types import Prediction
 from xraycls.workflows.locate import TrainedModel
+
+logger = logging.getLogger(__name__)
 
 
 def probabilities_of(
@@ -25,6 +28,7 @@ def probabilities_of(
     *,
     batch_size: int = 64,
     precision: str = "auto",
+    loader: str = "auto",
     threads: int | None = None,
     strict: bool = False,
     progress: Callable[[int, int], None] | None = None,
@@ -38,14 +42,31 @@ def probabilities_of(
     classifier = model.classifier
     device = next(classifier.parameters()).device
     form = choose_precision(precision, device)
-    loader = build_loader(
-        table, model.recipe, batch_size=batch_size, training=False, device=device, threads=threads, strict=strict
+    engine = choose_engine(loader, table, device)
+    if said := notice(engine, device):
+        logger.info(said)
+    if model.engine not in (None, engine):
+        logger.info(
+            "The model was trained with pictures of the %s engine and now sees those of %s, which agree to about a grey"
+            " level; xraycls bench parity measures it on your data.",
+            model.engine,
+            engine,
+        )
+    batches = build_loader(
+        table,
+        model.recipe,
+        batch_size=batch_size,
+        training=False,
+        device=device,
+        engine=engine,
+        threads=threads,
+        strict=strict,
     )
     found = np.full((len(table), len(classifier.classes)), np.nan)
     classifier.eval()
     done = 0
     with explained_out_of_memory(f"Try --batch-size {max(batch_size // 2, 1)}", batch_size):
-        for batch in loader:
+        for batch in batches:
             on_device = batch.to(device)
             with torch.inference_mode(), autocast(device, form):
                 logits = classifier(on_device.images)
@@ -55,7 +76,7 @@ def probabilities_of(
             done += len(batch.indices)
             if progress:
                 progress(done, len(table))
-    return found, loader.failures
+    return found, batches.failures
 
 
 def as_predictions(

@@ -22,6 +22,7 @@ class TrainedModel:
     Attributes:
         classifier: in evaluation mode, on its device.
         recipe: how its pictures are rendered.
+        engine: the engine that fed its training; None when unknown.
         threshold: the operating threshold of two classes, chosen on validation; None without one.
         weights: the file it came from.
         run: the run folder it came from; None for a bare weights file.
@@ -29,6 +30,7 @@ class TrainedModel:
 
     classifier: Classifier
     recipe: Recipe
+    engine: str | None
     threshold: float | None
     weights: Path
     run: RunFolder | None
@@ -51,7 +53,7 @@ def load_model(name: str | Path, device: torch.device | str = "cpu", runs: Path 
     classifier.to(device=torch.device(device), memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     threshold = float(metadata["threshold"]) if "threshold" in metadata else None
     recipe = find_recipe(metadata.get("augment", "radiograph"), classifier.size)
-    return TrainedModel(classifier, recipe, threshold, weights, run)
+    return TrainedModel(classifier, recipe, metadata.get("engine"), threshold, weights, run)
 
 
 def _weights_of(name: str, runs: Path) -> tuple[Path, RunFolder | None]:

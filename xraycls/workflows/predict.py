@@ -24,6 +24,7 @@ def predict(
     device: str = "auto",
     batch_size: int = 64,
     precision: str = "auto",
+    loader: str = "auto",
     threads: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[list[Prediction], tuple[str, ...]]:
@@ -39,7 +40,13 @@ def predict(
     samples = list_images([Path(p) for p in paths])
     table = SampleTable(tuple(samples), trained.classifier.classes, Path.cwd(), "files")
     probabilities, failures = probabilities_of(
-        trained, table, batch_size=batch_size, precision=precision, threads=threads, progress=progress
+        trained,
+        table,
+        batch_size=batch_size,
+        precision=precision,
+        loader=loader,
+        threads=threads,
+        progress=progress,
     )
     return as_predictions(trained, table, probabilities, failures), trained.classifier.classes
 

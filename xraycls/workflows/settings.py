@@ -7,6 +7,7 @@ from pathlib import Path
 from xraycls.errors import unknown
 from xraycls.evaluation.metrics import metric
 from xraycls.evaluation.thresholds import parse_method
+from xraycls.loaders.choose import ENGINES
 from xraycls.loaders.recipe import PRESETS
 from xraycls.models.zoo import find
 from xraycls.training.config import TrainConfig
@@ -26,6 +27,7 @@ def resolved(config: TrainConfig) -> TrainConfig:
         ("optimiser", config.optimizer.lower(), OPTIMIZERS, "--optimizer"),
         ("schedule", config.schedule, SCHEDULES, "--schedule"),
         ("augmentation preset", config.augment, PRESETS, "--augment"),
+        ("loader", config.loader, ENGINES, "--loader"),
     ):
         if name not in choices:
             raise unknown(kind, name, choices, flag)

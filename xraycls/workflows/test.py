@@ -53,6 +53,7 @@ def test(
     device: str = "auto",
     batch_size: int = 64,
     precision: str = "auto",
+    loader: str = "auto",
     threads: int | None = None,
     strict: bool = False,
     resamples: int = 2000,
@@ -69,6 +70,7 @@ def test(
         device: as in training.
         batch_size: images at a time.
         precision: as in training.
+        loader: the engine, as in training; it may be another one.
         threads: decoding threads.
         strict: stop at a file that can't be read.
         resamples: of the bootstrap, for the intervals.
@@ -85,6 +87,7 @@ def test(
         table,
         batch_size=batch_size,
         precision=precision,
+        loader=loader,
         threads=threads,
         strict=strict,
         progress=progress,

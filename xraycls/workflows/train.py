@@ -19,7 +19,7 @@ from xraycls.data.table import SampleTable
 from xraycls.errors import UsageError
 from xraycls.evaluation.metrics import metric, scores
 from xraycls.evaluation.thresholds import choose_threshold
-from xraycls.loaders.choose import build_loader
+from xraycls.loaders.choose import build_loader, choose_engine, notice
 from xraycls.loaders.recipe import Recipe, find_recipe
 from xraycls.models.classifier import Classifier, build_classifier
 from xraycls.training.checkpoint import load_state
@@ -33,6 +33,7 @@ from xraycls.training.reporter import Reporter, Silent
 from xraycls.training.run_folder import RunFolder, new_run
 from xraycls.training.task import Classification, Floats, Labels, balanced_class_weights
 from xraycls.training.tensorboard import TensorBoardReporter
+from xraycls.workflows.advice import LoaderAdvice
 from xraycls.workflows.resume import check_same_data, check_same_processes, resumed_config
 from xraycls.workflows.settings import resolved
 
@@ -115,23 +116,26 @@ def _train(config: TrainConfig, run: RunFolder, place: Place, reporter: Reporter
     for line in [] if resume else report.lines():
         reporter.message(line)
     recipe = find_recipe(config.augment, classifier.size)
+    engine = choose_engine(config.loader, table, place.device)
+    if said := notice(engine, place.device):
+        reporter.message(said)
     config = config.updated({"size": classifier.size, "precision": place.precision, "gpus": place.world.size})
     memory_format = torch.channels_last if config.channels_last else torch.contiguous_format
     classifier.to(device=place.device, memory_format=memory_format)  # type: ignore[call-overload]
-    training = _training(config, table, classifier, recipe, run, place, reporter)
+    training = _training(config, engine, table, classifier, recipe, run, place, reporter)
     if resume:
         training.load_state_dict(load_state(run.state))
         reporter.message(f"Going on with {run.path} at epoch {training.epoch + 1}, batch {training.step + 1}.")
     if place.world.is_main:
         remove_leftovers(run.path)
-        _describe_run(run, config, table, place)
+        _describe_run(run, config, engine, table, place)
     smaller = f"--batch-size {config.batch_size // 2} --accumulate {2 * config.accumulate}"
     hint = f"Try {smaller}" if config.batch_size > 1 else "Try a smaller --size or another --base-model"
     with (
         explained_out_of_memory(hint, config.batch_size),
         closing(TensorBoardReporter(run.path, reporter, training.epoch)) as board,
     ):
-        training.reporter = board if place.world.is_main else reporter
+        training.reporter = LoaderAdvice(board, config, table) if place.world.is_main else reporter
         outcome = training.fit()
     _tell_failures(training, reporter)
     return TrainResult(run, outcome, config)
@@ -154,6 +158,7 @@ def run_table(config: TrainConfig, progress: Callable[[int, int], None] | None =
 
 def _training(
     config: TrainConfig,
+    engine: str,
     table: SampleTable,
     classifier: Classifier,
     recipe: Recipe,
@@ -167,36 +172,38 @@ def _training(
         build_loader,
         recipe=recipe,
         device=place.device,
+        engine=engine,
         seed=config.seed,
         rank=place.world.rank,
         world=place.world.size,
         threads=config.threads,
         strict=config.strict,
         batch_size=config.batch_size,
+        progress=reporter.preparing,
     )
     weights = (
         balanced_class_weights(train_table.labels, len(table.classes)) if config.class_weights == "balanced" else None
     )
-    task = Classification(scores, _chooser(config.threshold, recipe, config), config.label_smoothing, weights)
+    task = Classification(scores, _chooser(config, engine), config.label_smoothing, weights)
     stopping = EarlyStopping(config.patience, config.min_delta, metric(config.monitor).higher_is_better)
     train_loader = loader(train_table, training=True, balance=config.balance)
     val_loader = loader(table.split("val"), training=False)
     return Training(classifier, task, train_loader, val_loader, config, run, place, reporter, stopping)
 
 
-def _chooser(method: str, recipe: Recipe, config: TrainConfig) -> Callable[[Labels, Floats], dict[str, str]]:
+def _chooser(config: TrainConfig, engine: str) -> Callable[[Labels, Floats], dict[str, str]]:
     """What travels with the weights: the operating threshold of two classes, and what the pictures looked like."""
 
     def choose(labels: Labels, probabilities: Floats) -> dict[str, str]:
-        settings = {"augment": config.augment, "threshold_method": method}
+        settings = {"augment": config.augment, "engine": engine, "threshold_method": config.threshold}
         if probabilities.shape[1] == 2 and len(np.unique(labels)) == 2:
-            settings["threshold"] = repr(choose_threshold(labels, probabilities[:, 1], method))
+            settings["threshold"] = repr(choose_threshold(labels, probabilities[:, 1], config.threshold))
         return settings
 
     return choose
 
 
-def _describe_run(run: RunFolder, config: TrainConfig, table: SampleTable, place: Place) -> None:
+def _describe_run(run: RunFolder, config: TrainConfig, engine: str, table: SampleTable, place: Place) -> None:
     config.write(run.config)
     run.write_samples(table)
     run.write_environment(
@@ -204,7 +211,7 @@ def _describe_run(run: RunFolder, config: TrainConfig, table: SampleTable, place
             "device": torch.cuda.get_device_name(place.device) if place.device.type == "cuda" else str(place.device),
             "precision": place.precision,
             "processes": place.world.size,
-            "engine": "torch",
+            "engine": engine,
             "seed": config.seed,
             "dataset": table.fingerprint(),
             "classes": list(table.classes),

@@ -1,0 +1,233 @@
+"""The contract of every engine: the same samples, the same pictures, and no surprises between epochs."""
+
+import gc
+import threading
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.loaders.engines import ENGINES, build
+from xraycls.data.folder import read_folder
+from xraycls.errors import DataError
+from xraycls.loaders.engine import Engine
+from xraycls.loaders.recipe import find_recipe
+from xraycls.loaders.sampler import Sampler
+from xraycls.types import Batch
+
+RECIPE = find_recipe("radiograph", 32)
+
+
+@pytest.fixture(scope="module")
+def table(tiny):
+    return read_folder(tiny).split("train")
+
+
+@pytest.fixture(params=ENGINES)
+def kind(request):
+    return request.param
+
+
+@pytest.fixture
+def load(kind, table):
+    def make(table=table, *, training=True, batch_size=5, recipe=RECIPE, **options) -> Engine:
+        of_sampler = {name: options.pop(name) for name in ("seed", "rank", "world", "balance") if name in options}
+        sampler = Sampler(table.labels, batch_size, training=training, **of_sampler)
+        return build(kind, table, recipe, sampler, **options)
+
+    return make
+
+
+def drawn(batches) -> Counter:
+    return Counter(i for b in batches for i in b.indices[b.weights > 0].tolist())
+
+
+def assert_same(found: list[Batch], expected: list[Batch]) -> None:
+    assert len(found) == len(expected)
+    for a, b in zip(found, expected, strict=True):
+        for field in ("images", "labels", "indices", "weights"):
+            assert torch.equal(getattr(a, field), getattr(b, field)), field
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_every_epoch_yields_exactly_the_multiset_of_the_sampler(load, training):
+    loader = load(training=training, batch_size=7)
+    for epoch in range(2):
+        loader.set_epoch(epoch)
+        found = list(loader)
+        assert len(found) == len(loader) == 4
+        assert drawn(found) == Counter(range(24))
+        expected = list(loader.index_sampler.batches(epoch))
+        assert [b.indices.tolist() for b in found] == [b.indices.tolist() for b in expected]
+
+
+def test_balanced_epochs_follow_the_sampler_too(load):
+    loader = load(balance=True, batch_size=7)
+    assert drawn(loader) == Counter(loader.index_sampler.order(0).tolist())
+
+
+def test_batches_are_grey_levels_with_the_labels_of_the_table(load, kind, table):
+    batch = next(iter(load()))
+    assert batch.images.shape == (5, 1, 32, 32)
+    assert batch.images.dtype == torch.uint8
+    assert batch.images.is_contiguous()
+    assert batch.images.device.type == (kind[1].type if kind[0] != "torch" else "cpu")
+    assert torch.equal(batch.labels, torch.from_numpy(table.labels)[batch.indices])
+    assert batch.weights.dtype == torch.float32
+
+
+def test_evaluation_keeps_the_order_and_ends_with_a_short_batch(load):
+    found = list(load(training=False, batch_size=7))
+    assert torch.cat([b.indices for b in found]).tolist() == list(range(24))
+    assert [len(b.indices) for b in found] == [7, 7, 7, 3]
+    assert len(found[-1].images) == 3
+
+
+def test_training_batches_are_always_full_and_padding_counts_nothing(load):
+    found = list(load(batch_size=7))
+    assert [len(b.images) for b in found] == [7, 7, 7, 7]
+    assert found[-1].weights.tolist() == [1, 1, 1, 0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("leave_at", [1, 2, 5])
+def test_leaving_an_epoch_early_leaves_nothing_behind(load, leave_at):
+    loader = load()
+    loader.set_epoch(1)
+    expected = list(load_epoch(loader, 1))
+    loader.set_epoch(0)
+    for number, _ in enumerate(loader, start=1):
+        if number == leave_at:
+            break
+    assert_same(list(load_epoch(loader, 1)), expected)
+
+
+def load_epoch(loader: Engine, epoch: int):
+    loader.set_epoch(epoch)
+    return iter(loader)
+
+
+def test_epochs_repeat_exactly_and_differ_from_each_other(load):
+    loader, again = load(), load()
+    first, second = list(load_epoch(loader, 0)), list(load_epoch(loader, 1))
+    assert_same(list(load_epoch(again, 1)), second)
+    assert_same(list(load_epoch(again, 0)), first)
+    seen = [{int(i): p for b in e for i, p in zip(b.indices, b.images, strict=True)} for e in (first, second)]
+    assert not any(torch.equal(seen[0][i], seen[1][i]) for i in range(24))
+
+
+def test_evaluation_pictures_never_change(load):
+    loader = load(training=False)
+    assert_same(list(load_epoch(loader, 3)), list(load_epoch(loader, 0)))
+
+
+def test_the_seed_changes_order_and_views(load):
+    a, b = next(iter(load(seed=0))), next(iter(load(seed=1)))
+    assert not torch.equal(a.indices, b.indices)
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_shards_cover_the_data_once_over_all_ranks(load, world):
+    ranks = [list(load(batch_size=2, rank=rank, world=world)) for rank in range(world)]
+    assert sum((drawn(batches) for batches in ranks), Counter()) == Counter(range(24))
+    assert len({len(batches) for batches in ranks}) == 1
+
+
+def test_shards_of_evaluation_repeat_no_sample(load):
+    ranks = [list(load(training=False, batch_size=5, rank=rank, world=2)) for rank in range(2)]
+    assert sum((drawn(batches) for batches in ranks), Counter()) == Counter(range(24))
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("done", [0, 1, 3, 5])
+def test_a_state_taken_in_mid_epoch_gives_exactly_the_rest(load, training, done):
+    loader = load(training=training)
+    loader.set_epoch(4)
+    found, state = [], loader.state_dict()
+    for batch in loader:
+        found.append(batch)
+        if len(found) == done:
+            state = loader.state_dict()
+    resumed = load(training=training)
+    resumed.load_state_dict(state)
+    assert resumed.state_dict() == state == {"epoch": 4, "batch": done}
+    assert_same(list(resumed), found[done:])
+    assert_same(list(resumed), found)  # the next epoch is whole again
+
+
+def test_one_sample_is_enough(load, table):
+    one = table.with_samples([table[3]])
+    assert [b.indices.tolist() for b in load(one, training=False)] == [[0]]
+    assert [b.weights.tolist() for b in load(one, training=True, batch_size=1)] == [[1.0]]
+
+
+def test_a_corrupt_file_is_replaced_counted_and_named(load, tmp_path, draw_folder, caplog):
+    table = read_folder(draw_folder(tmp_path / "data", {"train": 6}))
+    garbage, empty = table[2].path, table[7].path
+    garbage.write_bytes(b"\xff\xd8\xff garbage")
+    empty.write_bytes(b"")
+    loader = load(table, training=False, batch_size=5)
+    for _ in range(2):
+        found = list(loader)
+        assert drawn(found) == Counter(i for i in range(12) if i not in (2, 7))
+        assert torch.equal(found[0].images[2], found[0].images[0])
+        assert torch.equal(found[1].images[2], found[1].images[0])
+    assert sorted(loader.failures) == sorted([garbage, empty])
+    assert caplog.text.count(str(garbage)) == caplog.text.count(str(empty)) == 1
+    others = [0, 1, 3, 4]
+    alone = load(table.with_samples([table[i] for i in others]), training=False, batch_size=4)
+    assert torch.equal(next(iter(alone)).images, found[0].images[others])
+
+
+def test_a_batch_of_corrupt_files_only_is_black_and_counts_nothing(load, tmp_path, draw_folder):
+    table = read_folder(draw_folder(tmp_path / "data", {"train": 2}))
+    for sample in table:
+        sample.path.write_bytes(b"\xff\xd8\xff\xe0 no")
+    (batch,) = load(table, training=False)
+    assert not batch.images.any()
+    assert not batch.weights.any()
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xd8\xff garbage"])
+def test_strict_stops_with_the_name_of_the_file(load, tmp_path, draw_folder, content):
+    table = read_folder(draw_folder(tmp_path / "data", {"train": 4}))
+    table[5].path.write_bytes(content)
+    with pytest.raises(DataError, match=table[5].path.name):
+        list(load(table, training=False, strict=True))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_jpeg_cut_short_in_its_scan_fails_in_every_engine(load, tmp_path, draw_folder, training):
+    """Its header is sound, and a decoder that stops at the end of its region would not even notice."""
+    table = read_folder(draw_folder(tmp_path / "data", {"train": 6}, side=200))
+    cut = table[4].path
+    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size * 9 // 10])
+    loader = load(table, training=training)
+    for epoch in range(2):
+        assert drawn(load_epoch(loader, epoch)) == Counter(i for i in range(12) if i != 4)
+    assert list(loader.failures) == [cut]
+
+
+def count(folder: str) -> int:
+    return len(list(Path(folder).iterdir()))
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs /proc to count open files")
+def test_twenty_loaders_leave_nothing_open(load, kind):
+    def use() -> None:
+        for _ in load():
+            break
+        list(load(training=False))
+
+    use()  # what is opened once for good
+    gc.collect()
+    files, threads, children = count("/proc/self/fd"), threading.active_count(), count("/proc/self/task")
+    memory = torch.cuda.memory_reserved() if kind[1].type == "cuda" else 0
+    for _ in range(20):
+        use()
+    gc.collect()
+    assert threading.active_count() == threads
+    assert count("/proc/self/fd") <= files
+    assert count("/proc/self/task") <= children
+    if kind[1].type == "cuda":
+        assert torch.cuda.memory_reserved() <= 1.1 * memory + 2**20

@@ -1,0 +1,223 @@
+"""What only the DALI engine has: a graph that may refuse a batch, run out of memory or not start at all."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.loaders.engines import CPU, needs_dali
+from xraycls.data.folder import read_folder
+from xraycls.data.image import open_image
+from xraycls.data.table import SampleTable
+from xraycls.errors import MissingExtra, UsageError
+from xraycls.loaders import dali_engine
+from xraycls.loaders.dali_engine import DaliLoader
+from xraycls.loaders.dali_feed import feed_of
+from xraycls.loaders.dali_graph import DaliGraph, GraphFailure, _failure
+from xraycls.loaders.recipe import find_recipe
+from xraycls.loaders.sampler import Sampler
+from xraycls.loaders.torch_engine import TorchLoader
+from xraycls.types import Sample
+
+RECIPE = find_recipe("radiograph", 32)
+
+
+@pytest.fixture(scope="module")
+def table(tiny):
+    return read_folder(tiny).split("train")
+
+
+def load(table, batch_size=5, training=True, **options):
+    sampler = Sampler(table.labels, batch_size, training=training)
+    return DaliLoader(table, RECIPE, sampler, device=CPU, **options)
+
+
+class Unreliable(DaliGraph):
+    """A graph that fails at certain batches, counted over all graphs."""
+
+    failing: dict[int, bool] = {}  # noqa: RUF012
+    runs = 0
+
+    def run(self):
+        Unreliable.runs += 1
+        number, drawn = Unreliable.runs, super().run()
+        if number in self.failing:
+            raise GraphFailure("no such kernel", out_of_memory=self.failing[number])
+        return drawn
+
+
+@pytest.fixture
+def unreliable(monkeypatch):
+    monkeypatch.setattr(dali_engine, "DaliGraph", Unreliable)
+    monkeypatch.setattr(Unreliable, "runs", 0)
+
+    def failing(**at):
+        monkeypatch.setattr(Unreliable, "failing", at["at"])
+
+    return failing
+
+
+@needs_dali
+@pytest.mark.parametrize("at", [{1: False}, {3: False}, {5: False}, {1: False, 2: False, 4: False}])
+def test_a_refused_batch_is_drawn_without_dali_and_nothing_is_lost(table, unreliable, at):
+    expected = list(TorchLoader(table, RECIPE, Sampler(table.labels, 5, training=True)))
+    unreliable(at=at)
+    loader = load(table)
+    for _ in range(2):
+        found = list(loader)
+        assert [b.indices.tolist() for b in found] == [b.indices.tolist() for b in expected]
+        for a, b in zip(found, expected, strict=True):
+            assert (a.images.float() - b.images.float()).abs().mean() < 1
+    assert not loader.failures
+
+
+@needs_dali
+def test_what_was_refused_is_decoded_here_from_then_on(table, unreliable, monkeypatch):
+    unreliable(at={1: False})
+    loader = load(table, training=False, batch_size=6)
+    list(loader)
+    encoded = []
+    original = dali_engine.feed_of
+
+    def noting(image, *rest):
+        encoded.append(image.encoded is not None)
+        return original(image, *rest)
+
+    monkeypatch.setattr(dali_engine, "feed_of", noting)
+    list(loader)
+    assert sorted(encoded) == [False] * 6 + [True] * 18
+
+
+@needs_dali
+def test_out_of_memory_lowers_the_prefetch_once_and_says_so(table, unreliable, caplog):
+    unreliable(at={2: True})
+    loader = load(table)
+    assert len(list(loader)) == 5
+    assert loader.prefetch == 1
+    assert "keeps one batch in work instead of 2" in caplog.text
+    unreliable(at={8: True})
+    with pytest.raises(MemoryError, match="out of memory"):
+        list(loader)
+
+
+@pytest.mark.parametrize(
+    ("text", "exhausted"),
+    [
+        ("Critical error in pipeline:\nError in MIXED operator\nencountered:\n\nCUDA allocation failed", False),
+        ("Critical error\nCan't allocate 123 bytes on device 0: out of memory", True),
+        ("cudaErrorMemoryAllocation (2)", True),
+        ("std::bad_alloc", True),
+        ("nvImageCodec failure: '#4'", False),
+    ],
+)
+def test_out_of_memory_is_told_from_other_failures(text, exhausted):
+    assert _failure(RuntimeError(text)).out_of_memory == exhausted
+
+
+@needs_dali
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a CUDA driver")
+def test_a_gpu_that_dali_cannot_use_is_one_sentence(table):
+    with pytest.raises(UsageError, match=r"(?s)DALI can't use cuda:0: .*nvidia-dali-cuda120") as caught:
+        DaliLoader(table, RECIPE, Sampler(table.labels, 5, training=True), device=torch.device("cuda", 0))
+    assert "\n" not in str(caught.value)
+
+
+def test_without_the_package_the_command_that_installs_it_is_named(table, monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "nvidia.dali", None)
+    with pytest.raises(MissingExtra, match=r'pip install "xraycls\[dali\]"'):
+        load(table)
+
+
+def test_a_region_holds_every_pixel_that_its_view_touches(tmp_path):
+    import cv2
+
+    path = tmp_path / "a.jpeg"
+    cv2.imwrite(str(path), np.full((700, 500), 200, np.uint8))
+    image = open_image(Sample(path))
+    recipe = find_recipe("classic2021", 64)
+    for position in range(200):
+        view = recipe.training_view(0, 0, position, image.width, image.height)
+        feed = feed_of(image, view, 64)
+        assert bool(feed.encoded)
+        corners = np.array([[0, 64, 0, 64], [0, 0, 64, 64], [1, 1, 1, 1]])
+        inside = np.clip(view.matrix @ corners, 0, [[image.width], [image.height]])
+        low, high = feed.start[::-1], feed.start[::-1] + feed.shape[::-1]
+        assert (inside >= low[:, None]).all()
+        assert (inside <= high[:, None]).all()
+        assert (high <= [image.width, image.height]).all()
+        # The matrix leads to the same points, seen from the region and after the shrink.
+        zoom = feed.target[::-1] / feed.shape[::-1]
+        assert np.allclose(feed.matrix @ corners, (view.matrix @ corners - low[:, None]) * zoom[:, None], atol=1e-2)
+
+
+def dicom(path, pixels, transfer_syntax, frame, photometric="MONOCHROME2"):
+    from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.encaps import encapsulate
+
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = transfer_syntax
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = "1.2.840.10008.5.1.4.1.1.1"
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = "1.2.3"
+    dataset.Rows, dataset.Columns = pixels.shape
+    dataset.BitsAllocated = dataset.BitsStored = pixels.itemsize * 8
+    dataset.HighBit = dataset.BitsStored - 1
+    dataset.SamplesPerPixel, dataset.PixelRepresentation = 1, 0
+    dataset.PhotometricInterpretation = photometric
+    dataset.PixelData = encapsulate([frame])
+    dataset["PixelData"].VR = "OB"
+    dataset.save_as(path, enforce_file_format=True)
+
+
+def compressed(pixels, **options) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, **options)
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def frames(tmp_path):
+    """DICOM files whose frames DALI decodes itself, and a 16-bit PNG."""
+    x, y = np.meshgrid(np.arange(150), np.arange(110))
+    eight, twelve = np.uint8(20 + (x + y) % 200), np.uint16(100 + x * 20 + y * 3)
+    j2k = {"format": "JPEG2000", "no_jp2": True, "irreversible": False}
+    jpeg = compressed(eight, format="JPEG", quality=95)
+    dicom(tmp_path / "baseline.dcm", eight, "1.2.840.10008.1.2.4.50", jpeg)
+    dicom(tmp_path / "inverted.dcm", eight, "1.2.840.10008.1.2.4.50", jpeg, "MONOCHROME1")
+    dicom(tmp_path / "j2k8.dcm", eight, "1.2.840.10008.1.2.4.90", compressed(eight, **j2k))
+    dicom(tmp_path / "j2k16.dcm", twelve, "1.2.840.10008.1.2.4.90", compressed(twelve, **j2k))
+    dicom(tmp_path / "dark.dcm", twelve, "1.2.840.10008.1.2.4.90", compressed(twelve, **j2k), "MONOCHROME1")
+    for bits in (8, 10, 12, 14, 16):
+        Image.fromarray(np.uint16(twelve * (2**bits - 1.0) / twelve.max())).save(tmp_path / f"deep{bits}.png")
+    samples = tuple(Sample(path, label=0) for path in sorted(tmp_path.iterdir()))
+    return SampleTable(samples, ("a", "b"), tmp_path, "files")
+
+
+@needs_dali
+@pytest.mark.parametrize("training", [True, False])
+def test_dali_decodes_deep_and_dicom_pixels_itself_and_as_we_do(frames, training):
+    loader = load(frames, batch_size=10, training=training)
+    assert all(open_image(sample).encoded is not None for sample in frames)
+    (found,) = loader
+    (expected,) = TorchLoader(frames, RECIPE, Sampler(frames.labels, 10, training=training))
+    difference = (found.images.float() - expected.images.float()).abs().mean((1, 2, 3))
+    assert difference.max() < 1.5, difference
+    assert not loader._refused
+    assert not loader.failures
+
+
+@needs_dali
+def test_real_dicoms_are_decoded_by_dali_to_our_pictures(shared):
+    paths = sorted((shared / "data" / "dicom" / "rsna").glob("*.dcm"))
+    table = SampleTable(tuple(Sample(p, label=0) for p in paths), ("a", "b"), shared, "files")
+    recipe = find_recipe("radiograph", 224)
+    loader = DaliLoader(table, recipe, Sampler(table.labels, 2, training=False), device=CPU)
+    (found,) = loader
+    (expected,) = TorchLoader(table, recipe, Sampler(table.labels, 2, training=False))
+    assert (found.images.float() - expected.images.float()).abs().mean() < 1
+    assert (255 - found.images[0].float() - found.images[1].float()).abs().mean() < 1  # the same film, inverted once
+    assert not loader._refused

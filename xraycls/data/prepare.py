@@ -1,0 +1,286 @@
+"""Prepare data: decode every file once, so that no epoch has to."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import zlib
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from xraycls.data.describe import described_store
+from xraycls.data.draft import JOURNAL, PARTIAL, Draft, Row
+from xraycls.data.files import atomic_write, remove_leftovers
+from xraycls.data.image import GreyImage, open_image
+from xraycls.data.processors import available_processors, one_thread_a_picture
+from xraycls.data.source import read_source
+from xraycls.data.square import central_region, prepared_picture
+from xraycls.data.store import (
+    STORE,
+    FileFacts,
+    Settings,
+    StoreFile,
+    facts_of,
+    is_store,
+    still_same,
+    store_file,
+    stored_pixels,
+)
+from xraycls.data.table import SampleTable
+from xraycls.data.verify import Progress, drop_unreadable, find_unreadable
+from xraycls.errors import DataError, UsageError, XrayclsError
+from xraycls.types import PIXELS, Sample
+
+__all__ = ["Prepared", "prepare", "prepared_picture"]
+
+logger = logging.getLogger(__name__)
+
+_OURS = {STORE, PIXELS, PARTIAL, JOURNAL}
+_NAMED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A store that is complete.
+
+    Attributes:
+        folder: where it lies.
+        pictures: how many it holds.
+        size: side of each, pixels.
+        decoded: pictures that this run decoded; the others were there.
+        is_new: whether anything was written; False where all was there already.
+        left_out: name of a source → why it could not be read.
+        bytes: on disk.
+    """
+
+    folder: Path
+    pictures: int
+    size: int
+    decoded: int
+    is_new: bool
+    left_out: dict[str, str]
+    bytes: int
+
+
+def prepare(
+    source: Path,
+    folder: Path,
+    *,
+    size: int = 320,
+    central_crop: float | None = None,
+    images: Path | None = None,
+    threads: int | None = None,
+    strict: bool = False,
+    verify: bool = False,
+    progress: Progress | None = None,
+) -> Prepared:
+    """Write the pictures of a data source into a prepared store, or bring a store of it up to date.
+
+    A run that was stopped goes on where it stopped, and pictures of unchanged files are not decoded again. In the
+    end, what lies on disk is read back and compared with its checksums.
+
+    Args:
+        source: an image folder, a CSV or a MedMNIST ``.npz``.
+        folder: the store; absent, empty, or prepared from the same source with the same settings.
+        size: side of the square pictures, pixels.
+        central_crop: keep this fraction of width and height, from the middle, 0–1.
+        images: the folder that a CSV's paths start from.
+        threads: that decode; None takes one for every processor.
+        strict: raise for a file that can't be read instead of leaving it out.
+        verify: tell unchanged source files by their content, instead of trusting sizes and times.
+        progress: told of (files done, files).
+
+    Raises:
+        UsageError: a setting out of range, or ``images`` without a CSV.
+        DataError: the source can't be read, or the folder holds something else.
+        XrayclsError: the folder can't be written.
+    """
+    if size < 8:
+        raise UsageError(f"--size {size} is too small", "Radiographs need at least 8 pixels a side, usually 320")
+    if central_crop is not None and not 0 < central_crop <= 1:
+        raise UsageError(f"--central-crop {central_crop} is no fraction", "Give one above 0 and up to 1, such as 0.9")
+    if is_store(source):
+        raise DataError(f"{source} is prepared data itself", source, "Prepare from the original files")
+    _require_ours(folder, source)
+    table = read_source(source, images=images, strict=strict, progress=progress)
+    if strict:
+        drop_unreadable(table, strict=True, progress=progress)
+    unreadable = {} if strict else find_unreadable(table, progress)
+    settings = Settings(
+        source=str(source.resolve()),
+        images=None if images is None else str(images.resolve()),
+        root=str(table.root.resolve()),
+        size=size,
+        central_crop=None if central_crop == 1 else central_crop,
+    )
+    work = _Work(table, folder, settings, unreadable, verify)
+    try:
+        with one_thread_a_picture():
+            return work.run(threads or available_processors(), strict, progress)
+    except OSError as error:
+        raise XrayclsError(
+            f"{folder} could not be written: {error.strerror or error}",
+            "When that is mended, the same command goes on where it stopped",
+        ) from error
+
+
+class _Work:
+    """What a run of :func:`prepare` has to do; samples go by their index in the table."""
+
+    def __init__(
+        self, table: SampleTable, folder: Path, settings: Settings, unreadable: dict[Path, str], verify: bool
+    ) -> None:
+        self.table = table
+        self.names = [table.name_of(sample) for sample in table]
+        self.folder = folder
+        self.settings = settings
+        self.left_out = {i: unreadable[s.path] for i, s in enumerate(table) if s.path in unreadable}
+        self.verify = verify
+        # An archive holds many pictures: it is read and hashed once.
+        self.facts_of = lru_cache(maxsize=8)(facts_of)
+        self.still_same = lru_cache(maxsize=8)(still_same)
+
+    def run(self, threads: int, strict: bool, progress: Progress | None) -> Prepared:
+        earlier = self._earlier()
+        at_hand = self._at_hand(earlier) if earlier else {}
+        with Draft(self.folder, self._plan(), len(self.table), self.settings.size, self._is_same) as draft:
+            missing = [i for i in range(len(self.table)) if not (i in self.left_out or i in at_hand or i in draft.rows)]
+            resumed = len(draft.rows)
+            self._decode(missing, draft, threads, strict, progress)
+            decoded = len(draft.rows) - resumed
+            kept = [i for i in range(len(self.table)) if i not in self.left_out]
+            if not kept:
+                raise DataError(f"No image of {self.table.root} could be read", self.table.root)
+            rows = at_hand | draft.rows
+            if not (earlier and not draft.rows and [self.names[i] for i in kept] == earlier.pictures.name):
+                if earlier:
+                    self._copy(earlier, [i for i in kept if i not in draft.rows], rows, draft)
+                draft.finish(kept)
+            described = described_store(self.settings, self.table, [(i, rows[i]) for i in kept])
+            is_new = described != earlier or not is_store(self.folder)
+            if is_new:
+                with atomic_write(self.folder / STORE) as temporary:
+                    temporary.write_text(described.model_dump_json(), encoding="utf-8")
+            draft.discard()
+        on_disk = sum((self.folder / name).stat().st_size for name in (PIXELS, STORE))
+        left_out = {self.names[i]: reason for i, reason in sorted(self.left_out.items())}
+        _tell(left_out, self.table)
+        return Prepared(self.folder, len(kept), self.settings.size, decoded, is_new, left_out, on_disk)
+
+    def _plan(self) -> dict[str, Any]:
+        """What a draft must agree in to be gone on with."""
+        names = hashlib.sha256("\n".join(self.names).encode()).hexdigest()
+        return {"format": 1, **self.settings.model_dump(), "names": names}
+
+    def _earlier(self) -> StoreFile | None:
+        """What the store that is there says; None where there is none, or a damaged one."""
+        if not is_store(self.folder):
+            return None
+        try:
+            earlier = store_file(self.folder)
+        except DataError as error:
+            logger.warning("%s; all of it is prepared again.", error.message)
+            return None
+        if earlier.settings != self.settings:
+            before = earlier.settings
+            crop = f" and --central-crop {before.central_crop}" if before.central_crop else ""
+            raise DataError(
+                f"{self.folder} holds other prepared data: {before.source} with --size {before.size}{crop}",
+                self.folder,
+                "Choose another folder, or remove this one first",
+            )
+        return earlier
+
+    def _at_hand(self, earlier: StoreFile) -> dict[int, Row]:
+        """The samples whose pictures the earlier store has, undamaged and from files that are still the same."""
+        p, facts, pixels = earlier.pictures, earlier.sources.facts(), stored_pixels(self.folder / PIXELS)
+        row_of = {name: row for row, name in enumerate(p.name)}
+        found = {}
+        for index, name in enumerate(self.names):
+            row = row_of.get(name)
+            if row is None or index in self.left_out:
+                continue
+            file = self._same(self.table[index], facts[p.source[row]])
+            if file and zlib.crc32(pixels[row].tobytes()) == p.crc32[row]:
+                found[index] = Row(p.left[row], p.top[row], p.width[row], p.height[row], p.crc32[row], file)
+        return found
+
+    def _same(self, sample: Sample, facts: FileFacts) -> FileFacts | None:
+        try:
+            return self.still_same(sample.path, facts, by_hash=self.verify)
+        except OSError:
+            return None
+
+    def _is_same(self, index: int, row: Row) -> bool:
+        return self._same(self.table[index], row.file) is not None
+
+    def _decode(
+        self, missing: Sequence[int], draft: Draft, threads: int, strict: bool, progress: Progress | None
+    ) -> None:
+        """Put the missing pictures into the draft, and note those that can't be read."""
+        total = len(self.table)
+        with ThreadPoolExecutor(threads, thread_name_prefix="xraycls-prepare") as pool:
+            upcoming = ((index, pool.submit(self._picture, self.table[index])) for index in missing)
+            # A few ahead, so that threads never wait and memory holds few pictures.
+            waiting: deque[tuple[int, Future[tuple[Row, GreyImage]]]] = deque(islice(upcoming, 4 * threads))
+            for done in range(total - len(missing) + 1, total + 1):
+                index, future = waiting.popleft()
+                waiting.extend(islice(upcoming, 1))
+                try:
+                    draft.put(index, *future.result())
+                except DataError as error:
+                    if strict:
+                        raise
+                    self.left_out[index] = error.message.removeprefix(f"{self.table[index].path} ")
+                if progress:
+                    progress(done, total)
+
+    def _picture(self, sample: Sample) -> tuple[Row, GreyImage]:
+        try:
+            facts = self.facts_of(sample.path)
+        except OSError as error:
+            raise DataError(f"{sample.path} could not be read: {error.strerror}", sample.path) from error
+        image = open_image(sample)
+        picture = prepared_picture(image, self.settings.size, self.settings.central_crop)
+        region = central_region(image.width, image.height, self.settings.central_crop)
+        return Row(*region, zlib.crc32(picture.tobytes()), facts), picture
+
+    def _copy(self, earlier: StoreFile, indices: Sequence[int], rows: dict[int, Row], draft: Draft) -> None:
+        """Put pictures of the earlier store into the draft."""
+        pixels = stored_pixels(self.folder / PIXELS)
+        row_of = {name: row for row, name in enumerate(earlier.pictures.name)}
+        for index in indices:
+            draft.put(index, rows[index], pixels[row_of[self.names[index]]])
+
+
+def _require_ours(folder: Path, source: Path) -> None:
+    """Raise DataError when the folder holds what we didn't write, or would become a part of its own source."""
+    hint = "Name a new folder for the prepared data"
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"{folder} is a file", folder, hint)
+    found = sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+    strangers = [name for name in found if name not in _OURS and not name.startswith(".")]
+    if strangers:
+        raise DataError(f"{folder} holds something else, such as {strangers[0]}", folder, hint)
+    if source.is_dir() and folder.resolve().is_relative_to(source.resolve()):
+        raise DataError(f"{folder} lies inside {source}", folder, f"{hint} outside it")
+    if found:
+        remove_leftovers(folder)
+
+
+def _tell(left_out: dict[str, str], table: SampleTable) -> None:
+    if left_out:
+        named = ", ".join(f"{name} ({reason})" for name, reason in list(left_out.items())[:_NAMED])
+        logger.warning(
+            "%s of %s images could not be read and are left out: %s%s",
+            f"{len(left_out):,}",
+            f"{len(table):,}",
+            named,
+            ", …" if len(left_out) > _NAMED else "",
+        )

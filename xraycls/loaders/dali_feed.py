@@ -1,0 +1,103 @@
+"""What DALI is fed: bytes and plain numbers a picture, so that its graph holds no decision and no random number."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from xraycls.data.image import Image, Levels
+from xraycls.loaders.render import decoding_of, resampled_size
+from xraycls.loaders.views import View
+
+_MARGIN = 2  # pixels around a region for interpolation, beside those for the filter of the resampling
+
+
+class Feed(NamedTuple):
+    """One picture on its way into the graph.
+
+    Attributes:
+        data: uint8 [n]; an encoded file, or the pixels of a decoded picture row by row.
+        encoded: bool [], which of the two.
+        levels: int32 [], :class:`xraycls.data.image.Levels` of an encoded file.
+        resize: bool [], whether the picture is resampled before the warp.
+        start: int32 [2], top and left of the region that the view needs.
+        shape: int32 [2], height and width of that region; of decoded pixels, of all.
+        target: float32 [2], height and width after that.
+        matrix: float32 [2, 3], from output points to points of the (resampled) region.
+    """
+
+    data: npt.NDArray[np.uint8]
+    encoded: npt.NDArray[np.bool_]
+    levels: npt.NDArray[np.int32]
+    resize: npt.NDArray[np.bool_]
+    start: npt.NDArray[np.int32]
+    shape: npt.NDArray[np.int32]
+    target: npt.NDArray[np.float32]
+    matrix: npt.NDArray[np.float32]
+
+
+def feed_of(image: Image, view: View, size: int) -> Feed:
+    """What DALI needs to draw one view.
+
+    Args:
+        image: opened.
+        view: of the upright source.
+        size: side of the output, pixels.
+
+    Raises:
+        DataError: the image has to be decoded here, and can't be.
+    """
+    if image.encoded is not None:
+        left, top, width, height = _region(image, view, size)
+        offset = np.array([[0.0, 0.0, left], [0.0, 0.0, top]])
+        return _feed(
+            image.encoded.data,
+            image.encoded.levels,
+            (top, left),
+            (height, width),
+            replace(view, matrix=view.matrix - offset),
+        )
+    reduce, on_decoded = decoding_of(image, view)
+    pixels = image.decode(reduce)
+    return _feed(pixels.reshape(-1), None, (0, 0), pixels.shape, on_decoded)
+
+
+def black() -> Feed:
+    """A picture in the place of one that can't be read."""
+    return _feed(np.zeros(1, np.uint8), None, (0, 0), (1, 1), View(np.eye(2, 3)))
+
+
+def _region(image: Image, view: View, size: int) -> tuple[int, int, int, int]:
+    """Left, top, width and height of the pixels that a view can touch."""
+    corners = view.matrix @ np.array([[0, size, 0, size], [0, 0, size, size], [1, 1, 1, 1]])
+    margin = _MARGIN + view.scale
+    limits = np.array([image.width, image.height])
+    low = np.clip(np.floor(corners.min(axis=1) - margin), 0, limits - 1).astype(int)
+    high = np.clip(np.ceil(corners.max(axis=1) + margin), low + 1, limits).astype(int)
+    return int(low[0]), int(low[1]), int(high[0] - low[0]), int(high[1] - low[1])
+
+
+def _feed(
+    data: npt.NDArray[np.uint8],
+    levels: Levels | None,
+    start: tuple[int, int],
+    shape: tuple[int, ...],
+    view: View,
+) -> Feed:
+    height, width = shape
+    target = resampled_size(width, height, view)
+    if target is not None:
+        view = view.on_grid(target[0] / width, target[1] / height)
+    return Feed(
+        data,
+        np.array(levels is not None),
+        np.array(levels or 0, np.int32),
+        np.array(target is not None),
+        np.array(start, np.int32),
+        np.array(shape, np.int32),
+        np.array(shape if target is None else target[::-1], np.float32),
+        view.matrix.astype(np.float32),
+    )

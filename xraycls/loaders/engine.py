@@ -1,0 +1,102 @@
+"""What every engine offers: epochs, shards and resumption by the sampler, and files that can't be read."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Generator, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+
+from xraycls.data.table import SampleTable
+from xraycls.errors import DataError
+from xraycls.loaders.recipe import Recipe
+from xraycls.loaders.sampler import IndexBatch, Sampler
+from xraycls.types import Batch
+
+logger = logging.getLogger(__name__)
+
+Drawn = Generator[tuple[IndexBatch, torch.Tensor, Collection[int]], None, None]
+
+
+class Engine(ABC):
+    """Batches of a table's pictures, the same for every engine.
+
+    The sampler says which samples form which batch and the recipe how they are seen; an engine only turns both into
+    pixels. A ``for`` goes through the epoch of :meth:`set_epoch`; leaving it early costs nothing, the next ``for``
+    starts afresh. A picture that can't be read is replaced by another one of its batch, counts nothing (weight 0) and
+    is noted in ``failures``.
+
+    Args:
+        table: the samples.
+        recipe: how they are rendered.
+        sampler: which of them form which batch; its ``training`` selects training views.
+        strict: raise DataError for a picture that can't be read.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, table: SampleTable, recipe: Recipe, sampler: Sampler, *, strict: bool = False) -> None:
+        self.table = table
+        self.recipe = recipe
+        self.index_sampler = sampler
+        self.strict = strict
+        self.labels = torch.from_numpy(table.labels)
+        self.failures: dict[Path, str] = {}
+        self._noting = threading.Lock()
+        self._delivered = 0
+
+    def set_epoch(self, epoch: int, start: int = 0) -> None:
+        """Choose the epoch that the next ``for`` goes through, and the batch that it starts from."""
+        self.index_sampler.epoch, self.index_sampler.start = epoch, start
+        self._delivered = start
+
+    def state_dict(self) -> dict[str, int]:
+        """The epoch, and how many of its batches were delivered."""
+        return {"epoch": self.index_sampler.epoch, "batch": self._delivered}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """The next ``for`` yields exactly the batches that were still to come."""
+        self.set_epoch(state["epoch"], state["batch"])
+
+    def __len__(self) -> int:
+        """Batches an epoch."""
+        return len(self.index_sampler)
+
+    def __iter__(self) -> Iterator[Batch]:
+        epoch, start = self.index_sampler.epoch, self.index_sampler.start
+        self.index_sampler.start = 0  # only one ``for`` resumes in the middle
+        self._delivered = start
+        with closing(self._draw(epoch, self.index_sampler.batches(epoch, start))) as drawn:
+            for batch, images, failed in drawn:
+                self._delivered += 1
+                yield self._finished(batch, images, failed)
+
+    @abstractmethod
+    def _draw(self, epoch: int, batches: Iterator[IndexBatch]) -> Drawn:
+        """A generator of each batch, its pictures uint8 [B, 1, S, S], and the rows of it that could not be read."""
+
+    def _finished(self, batch: IndexBatch, images: torch.Tensor, failed: Collection[int]) -> Batch:
+        weights = torch.from_numpy(batch.weights.copy())
+        if failed:
+            rows = sorted(failed)
+            readable = next((row for row in range(len(weights)) if row not in failed), None)
+            # Another picture of the batch keeps its statistics sound, which a black one would not.
+            images[rows] = 0 if readable is None else images[readable].clone()
+            weights[rows] = 0.0
+        indices = torch.from_numpy(batch.indices)
+        return Batch(images, self.labels[indices], indices, weights)
+
+    def _fail(self, index: int, error: DataError) -> None:
+        """Note a sample that can't be read; raises the error where that is asked for. Any thread may call it."""
+        if self.strict:
+            raise error
+        path = self.table[index].path
+        with self._noting:
+            if path not in self.failures:
+                logger.warning("%s; it is left out.", error.message)
+            self.failures[path] = error.message

@@ -1,0 +1,52 @@
+"""Single pictures of a table, as every engine renders them on the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from xraycls.data.image import GreyImage, Image, open_image
+from xraycls.data.table import SampleTable
+from xraycls.errors import DataError
+from xraycls.loaders.recipe import Recipe
+from xraycls.loaders.render import render
+from xraycls.loaders.sampler import IndexBatch, Sampler
+from xraycls.loaders.views import View
+
+
+class PictureSet(Dataset[GreyImage]):
+    """A table's samples as evaluation pictures: ``pictures[i]`` is uint8 [size, size]."""
+
+    def __init__(self, table: SampleTable, recipe: Recipe) -> None:
+        self.table = table
+        self.recipe = recipe
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __getitem__(self, index: int) -> GreyImage:
+        image = open_image(self.table[index])
+        return render(image, self.recipe.evaluation_view(image.width, image.height), self.recipe.size)
+
+
+def opened(
+    table: SampleTable, recipe: Recipe, sampler: Sampler, epoch: int, batch: IndexBatch, rows: range
+) -> Iterator[tuple[int, Image | DataError, View]]:
+    """The opened images of some consecutive rows of a batch with their views, or why one can't be opened.
+
+    Whoever opens them draws all their views in one go, which costs hardly more than drawing one.
+    """
+    images: list[Image | DataError] = []
+    for row in rows:
+        try:
+            images.append(open_image(table[int(batch.indices[row])]))
+        except DataError as error:
+            images.append(error)
+    sizes = np.array([(1, 1) if isinstance(i, DataError) else (i.width, i.height) for i in images])
+    if sampler.training:
+        views = recipe.training_views(sampler.seed, epoch, int(batch.positions[rows.start]), sizes)
+    else:
+        views = recipe.evaluation_views(sizes)
+    yield from zip(rows, images, views, strict=True)

@@ -1,0 +1,106 @@
+"""Views: where every output pixel lies in the source picture, and how grey levels change. Plain numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """How one picture is rendered.
+
+    Attributes:
+        matrix: float64 [2, 3]; maps a point of the output, in pixels from its top-left corner (pixel centres
+            at one half), to a point of the upright source image in the same convention.
+        brightness: added to grey levels of 0–1.
+        contrast: factor about the middle grey of 0.5.
+        gamma: exponent of grey levels of 0–1, applied first.
+    """
+
+    matrix: Floats
+    brightness: float = 0.0
+    contrast: float = 1.0
+    gamma: float = 1.0
+
+    @property
+    def scale(self) -> float:
+        """Source pixels an output pixel, in the direction where that is fewest."""
+        (a, b, _), (c, d, _) = self.matrix.tolist()
+        # The smaller singular value of a 2×2 matrix, in closed form.
+        sum_of_squares, determinant = a * a + b * b + c * c + d * d, abs(a * d - b * c)
+        return math.sqrt(max(sum_of_squares - math.sqrt(max(sum_of_squares**2 - 4 * determinant**2, 0.0)), 0.0) / 2)
+
+    def on_grid(self, x: float, y: float) -> View:
+        """The same view of a copy of the image that has ``x`` and ``y`` times as many pixels across and down."""
+        return replace(self, matrix=self.matrix * np.array([[x], [y]]))
+
+    @property
+    def is_photometric(self) -> bool:
+        """Whether grey levels change at all."""
+        return (self.brightness, self.contrast, self.gamma) != (0.0, 1.0, 1.0)
+
+    @property
+    def curve(self) -> npt.NDArray[np.uint8]:
+        """The change of grey levels as a table, uint8 [256]."""
+        return _curve(self.brightness, self.contrast, self.gamma)
+
+
+@dataclass(frozen=True, slots=True)
+class Views:
+    """The views of several pictures, as arrays.
+
+    Attributes:
+        matrices: float64 [n, 2, 3], as :attr:`View.matrix`.
+        brightness: float64 [n].
+        contrast: float64 [n].
+        gamma: float64 [n].
+    """
+
+    matrices: Floats
+    brightness: Floats
+    contrast: Floats
+    gamma: Floats
+
+    @property
+    def scales(self) -> Floats:
+        """:attr:`View.scale` of each, float64 [n]: the smaller singular value."""
+        return np.asarray(np.linalg.svd(self.matrices[:, :, :2], compute_uv=False)[:, -1])
+
+    def on_grid(self, x: npt.ArrayLike, y: npt.ArrayLike) -> Views:
+        """:meth:`View.on_grid` for each: ``x`` and ``y`` are numbers or arrays [n]."""
+        factors = np.stack(np.broadcast_arrays(x, y), axis=-1).reshape(-1, 2, 1)
+        return replace(self, matrices=self.matrices * factors)
+
+    @property
+    def is_photometric(self) -> bool:
+        """Whether grey levels change in any of the pictures."""
+        return bool((self.brightness != 0.0).any() or (self.contrast != 1.0).any() or (self.gamma != 1.0).any())
+
+    @property
+    def curves(self) -> npt.NDArray[np.uint8]:
+        """:attr:`View.curve` of each, uint8 [n, 256]."""
+        return _curve(self.brightness[:, None], self.contrast[:, None], self.gamma[:, None])
+
+    def __len__(self) -> int:
+        return len(self.matrices)
+
+    def __getitem__(self, index: int) -> View:
+        return View(
+            self.matrices[index], float(self.brightness[index]), float(self.contrast[index]), float(self.gamma[index])
+        )
+
+    def __iter__(self) -> Iterator[View]:
+        return (self[index] for index in range(len(self)))
+
+
+def _curve(brightness: float | Floats, contrast: float | Floats, gamma: float | Floats) -> npt.NDArray[np.uint8]:
+    levels = (np.arange(256) / 255.0) ** gamma
+    levels = (levels - 0.5) * contrast + 0.5 + brightness
+    return np.asarray(np.clip(levels * 255.0 + 0.5, 0, 255), dtype=np.uint8)

@@ -1,0 +1,57 @@
+"""What to do when the model waits for its pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from xraycls.data.table import SampleTable
+from xraycls.training.config import TrainConfig
+from xraycls.training.reporter import Reporter, StepReport
+
+_WAITING = 0.25  # of an epoch; below it, preparing the data wins little
+_SECONDS = 2.0  # shorter epochs aren't worth a word
+
+
+class LoaderAdvice:
+    """Passes everything on to another reporter, and says once how to feed the model faster.
+
+    Args:
+        listener: the reporter to pass on to.
+        config: of the run.
+        table: what it trains on; prepared data needs no advice.
+    """
+
+    def __init__(self, listener: Reporter, config: TrainConfig, table: SampleTable) -> None:
+        self.listener = listener
+        self.config = config
+        self.said = config.data is None or table.source == "prepared"
+
+    def preparing(self, done: int, total: int) -> None:
+        """Pass it on."""
+        self.listener.preparing(done, total)
+
+    def step(self, report: StepReport) -> None:
+        """Pass it on."""
+        self.listener.step(report)
+
+    def message(self, text: str) -> None:
+        """Pass it on."""
+        self.listener.message(text)
+
+    def epoch(self, row: Mapping[str, float], improved: bool) -> None:
+        """Pass it on, and look at the share of time that the loader took."""
+        self.listener.epoch(row, improved)
+        if not self.said and row["waiting"] > _WAITING and row["seconds"] > _SECONDS:
+            self.said = True
+            self.listener.message(f"The loader took {row['waiting']:.0%} of the epoch; {self._way_out()}")
+
+    def _way_out(self) -> str:
+        data = self.config.data
+        assert data is not None
+        prepared = data.with_name(f"{data.stem}-prepared")
+        images = f" --images {self.config.images}" if self.config.images else ""
+        size = round((self.config.size or 224) * 10 / 7)
+        return (
+            f"prepare the data once with: xraycls data prepare {data} {prepared} --size {size}{images}, then train with"
+            f" --data {prepared}"
+        )
