@@ -107,6 +107,15 @@ def load_epoch(loader: Engine, epoch: int):
     return iter(loader)
 
 
+def test_two_iterations_at_once_do_not_disturb_each_other(load):
+    loader = load()
+    expected = list(loader)
+    pairs = list(zip(loader, loader, strict=True))
+    assert_same([a for a, _ in pairs], expected)
+    assert_same([b for _, b in pairs], expected)
+    assert_same(list(loader), expected)
+
+
 def test_epochs_repeat_exactly_and_differ_from_each_other(load):
     loader, again = load(), load()
     first, second = list(load_epoch(loader, 0)), list(load_epoch(loader, 1))

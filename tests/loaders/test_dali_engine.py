@@ -39,6 +39,11 @@ class Unreliable(DaliGraph):
 
     failing: dict[int, bool] = {}  # noqa: RUF012
     runs = 0
+    prefetches: list[int] = []  # noqa: RUF012
+
+    def __init__(self, *arguments, prefetch, **options):
+        Unreliable.prefetches.append(prefetch)
+        super().__init__(*arguments, prefetch=prefetch, **options)
 
     def run(self):
         Unreliable.runs += 1
@@ -52,6 +57,7 @@ class Unreliable(DaliGraph):
 def unreliable(monkeypatch):
     monkeypatch.setattr(dali_engine, "DaliGraph", Unreliable)
     monkeypatch.setattr(Unreliable, "runs", 0)
+    monkeypatch.setattr(Unreliable, "prefetches", [])
 
     def failing(**at):
         monkeypatch.setattr(Unreliable, "failing", at["at"])
@@ -95,7 +101,7 @@ def test_out_of_memory_lowers_the_prefetch_once_and_says_so(table, unreliable, c
     unreliable(at={2: True})
     loader = load(table)
     assert len(list(loader)) == 5
-    assert loader.prefetch == 1
+    assert Unreliable.prefetches == [2, 1]
     assert "keeps one batch in work instead of 2" in caplog.text
     unreliable(at={8: True})
     with pytest.raises(MemoryError, match="out of memory"):

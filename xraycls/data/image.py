@@ -96,6 +96,15 @@ class Image:
     grid: tuple[float, float] = (1.0, 1.0)
     encoded: Encoded | None = None
 
+    def pixels(self) -> GreyImage:
+        """All pixels for people to look at, uint8 [H, W], in the proportions of the source."""
+        pixels = self.decode(1)
+        if self.grid == (1.0, 1.0):
+            return pixels
+        longer = max(pixels.shape) / max(self.width, self.height)
+        shape = max(round(self.width * longer), 1), max(round(self.height * longer), 1)
+        return np.asarray(cv2.resize(pixels, shape, interpolation=cv2.INTER_AREA), np.uint8)
+
 
 def open_image(sample: Sample) -> Image:
     """Read the header of a sample's image.

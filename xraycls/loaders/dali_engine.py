@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import logging
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
-from itertools import chain
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from xraycls.data.table import SampleTable
-from xraycls.errors import DataError, XrayclsError
+from xraycls.errors import DataError
 from xraycls.loaders.ahead import prepared_ahead
-from xraycls.loaders.dali_feed import Feed, black, feed_of
-from xraycls.loaders.dali_graph import DaliGraph, GraphFailure
+from xraycls.loaders.dali_feed import black, feed_of
+from xraycls.loaders.dali_graph import DaliGraph, Source
+from xraycls.loaders.dali_line import DaliLine, Fed
 from xraycls.loaders.engine import Drawn, Engine
 from xraycls.loaders.photometric import change_grey_levels
 from xraycls.loaders.pictures import opened
@@ -26,47 +23,6 @@ from xraycls.loaders.recipe import Recipe
 from xraycls.loaders.render import render
 from xraycls.loaders.sampler import IndexBatch, Sampler
 from xraycls.loaders.views import View
-
-logger = logging.getLogger(__name__)
-
-
-class _Pending(NamedTuple):
-    """A batch while threads read it: a feed and a grey curve a picture, and the rows that could not be read."""
-
-    feeds: list[Feed]
-    curves: npt.NDArray[np.uint8] | None
-    failed: set[int]
-
-
-class _Queue:
-    """Hands batches to the graph and remembers those that it has not drawn yet."""
-
-    def __init__(self) -> None:
-        self.coming: Iterator[tuple[IndexBatch, _Pending]] = iter(())
-        self.in_work: deque[tuple[IndexBatch, _Pending]] = deque()
-        self.error: Exception | None = None
-
-    def start(self, coming: Iterator[tuple[IndexBatch, _Pending]]) -> None:
-        """Begin an epoch."""
-        self.coming, self.error = coming, None
-        self.in_work.clear()
-
-    def rewind(self) -> None:
-        """Hand over once more what was not drawn."""
-        self.coming = chain(tuple(self.in_work), self.coming)
-        self.in_work = deque()
-
-    def __call__(self) -> tuple[Sequence[Any], ...]:
-        """The next feeds, field by field. An error waits until the batches before it are drawn."""
-        try:
-            item = next(self.coming)
-        except StopIteration:
-            raise
-        except Exception as error:
-            self.error = error
-            raise StopIteration from error
-        self.in_work.append(item)
-        return tuple(list(field) for field in zip(*item[1].feeds, strict=True))
 
 
 class DaliLoader(Engine):
@@ -107,70 +63,47 @@ class DaliLoader(Engine):
         self.threads = threads
         self.prefetch = prefetch
         self._refused: set[int] = set()
-        self._queue = _Queue()
-        self._graph: DaliGraph | None = self._built()
+        self._idle = [self._line()]  # graphs take time to build: one waits for the next epoch
 
     def _draw(self, epoch: int, batches: Iterator[IndexBatch]) -> Drawn:
-        def fill(pending: _Pending, batch: IndexBatch, rows: range) -> None:
-            self._fill(pending, batch, epoch, rows)
+        def fill(fed: Fed, batch: IndexBatch, rows: range) -> None:
+            self._fill(fed, batch, epoch, rows)
 
+        line = self._idle.pop() if self._idle else self._line()
         reading = prepared_ahead(batches, self._begin, fill, threads=self.threads, prefetch=self.prefetch + 1)
         with closing(reading):
-            self._queue.start(reading)
+            line.start(reading)
             try:
-                while True:
-                    graph = self._graph = self._graph or self._built()
-                    try:
-                        images = graph.run()
-                    except GraphFailure as failure:
-                        self._graph = None
-                        images = self._after(failure, epoch)
-                        if images is None:
-                            continue
+                while (drawn := line.next()) is not None:
+                    batch, fed, images = drawn
                     if images is None:
-                        break
-                    batch, pending = self._queue.in_work.popleft()
-                    if pending.curves is not None:
-                        images = change_grey_levels(images, pending.curves)
-                    yield batch, images, pending.failed
-                if self._queue.error:
-                    raise self._queue.error
+                        images = self._drawn_here(batch, fed, epoch)
+                    if fed.curves is not None:
+                        images = change_grey_levels(images, fed.curves)
+                    yield batch, images, fed.failed
             finally:
-                self._drain()
+                line.finish()
+                self._idle = [line]
 
-    def _built(self) -> DaliGraph:
-        """A graph that goes on with the batches that are not drawn yet."""
-        self._queue.rewind()
-        return DaliGraph(
-            self._queue,
-            self.recipe.size,
-            self.index_sampler.batch_size,
-            threads=self.threads,
-            device=self.device,
-            prefetch=self.prefetch,
-        )
+    def _line(self) -> DaliLine:
+        def build(source: Source, prefetch: int) -> DaliGraph:
+            return DaliGraph(
+                source,
+                self.recipe.size,
+                self.index_sampler.batch_size,
+                threads=self.threads,
+                device=self.device,
+                prefetch=prefetch,
+            )
 
-    def _drain(self) -> None:
-        """End an epoch that was left early: the graph must see the end of one before it begins the next."""
-        self._queue.coming = iter(())
-        try:
-            while self._graph and self._graph.in_epoch:
-                self._graph.run()
-        except GraphFailure:
-            self._graph = None
-        self._queue.start(iter(()))
+        return DaliLine(build, self.prefetch)
 
-    def _begin(self, batch: IndexBatch) -> _Pending:
-        count = len(batch.indices)
-        curves = np.empty((count, 256), np.uint8) if self._is_photometric else None
-        return _Pending([black()] * count, curves, set())
+    def _begin(self, batch: IndexBatch) -> Fed:
+        recipe, count = self.recipe, len(batch.indices)
+        changes = self.index_sampler.training and any((recipe.brightness, recipe.contrast, recipe.gamma))
+        return Fed([black()] * count, np.empty((count, 256), np.uint8) if changes else None, set())
 
-    @property
-    def _is_photometric(self) -> bool:
-        recipe = self.recipe
-        return self.index_sampler.training and any((recipe.brightness, recipe.contrast, recipe.gamma))
-
-    def _fill(self, pending: _Pending, batch: IndexBatch, epoch: int, rows: range) -> None:
+    def _fill(self, fed: Fed, batch: IndexBatch, epoch: int, rows: range) -> None:
         for row, image, view in opened(self.table, self.recipe, self.index_sampler, epoch, batch, rows):
             index = int(batch.indices[row])
             try:
@@ -178,28 +111,18 @@ class DaliLoader(Engine):
                     raise image
                 if index in self._refused:
                     image = replace(image, encoded=None)
-                pending.feeds[row] = feed_of(image, view, self.recipe.size)
+                fed.feeds[row] = feed_of(image, view, self.recipe.size)
             except DataError as error:
                 self._fail(index, error)
-                pending.failed.add(row)
-            if pending.curves is not None:
-                pending.curves[row] = view.curve
+                fed.failed.add(row)
+            if fed.curves is not None:
+                fed.curves[row] = view.curve
 
-    def _after(self, failure: GraphFailure, epoch: int) -> torch.Tensor | None:
-        """The pictures of a batch that DALI refused, drawn here without their grey curves; None to try it again."""
-        if failure.out_of_memory:
-            if self.prefetch == 1:
-                raise MemoryError(f"out of memory in DALI: {failure}") from failure
-            logger.warning("DALI ran out of memory; it now keeps one batch in work instead of %d.", self.prefetch)
-            self.prefetch = 1
-            return None
-        if not self._queue.in_work:
-            raise XrayclsError(f"DALI does not work here: {failure}", "Take --loader torch") from failure
-        logger.debug("DALI refused a batch, which is drawn without it: %s", failure)
-        batch, pending = self._queue.in_work[0]
-        size, sampler = self.recipe.size, self.index_sampler
-        images = torch.zeros((len(batch.indices), 1, size, size), dtype=torch.uint8)
-        for row, image, view in opened(self.table, self.recipe, sampler, epoch, batch, range(len(images))):
+    def _drawn_here(self, batch: IndexBatch, fed: Fed, epoch: int) -> torch.Tensor:
+        """The pictures of a batch that DALI refused, before the change of grey levels; uint8 [B, 1, S, S]."""
+        size, rows = self.recipe.size, range(len(batch.indices))
+        images = torch.zeros((len(rows), 1, size, size), dtype=torch.uint8)
+        for row, image, view in opened(self.table, self.recipe, self.index_sampler, epoch, batch, rows):
             index = int(batch.indices[row])
             self._refused.add(index)
             try:
@@ -208,5 +131,5 @@ class DaliLoader(Engine):
                 images.numpy()[row, 0] = render(image, View(view.matrix), size)
             except DataError as error:
                 self._fail(index, error)
-                pending.failed.add(row)
+                fed.failed.add(row)
         return images.to(self.device)

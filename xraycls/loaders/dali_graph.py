@@ -78,9 +78,9 @@ class DaliGraph:
             enable_conditionals=True,
         )
         def graph() -> Any:
-            feed = Feed(
+            feed: Any = Feed(
                 *fn.external_source(
-                    source=source, num_outputs=8, dtype=list(kinds), ndim=[1, 0, 0, 0, 1, 1, 1, 2], no_copy=True
+                    source=source, num_outputs=8, dtype=list(kinds), ndim=[1, 0, 0, 0, 1, 1, 1, 2], no_copy=not on_gpu
                 )
             )
             region = {"start": feed.start, "shape": feed.shape, "axes": [0, 1]}

@@ -27,7 +27,7 @@ class _Pending(NamedTuple):
     failed: set[int]
 
 
-class TorchLoader(Engine, DataLoader[GreyImage]):
+class TorchLoader(Engine, DataLoader[GreyImage]):  # type: ignore[misc]
     """Batches of pictures, decoded by OpenCV in threads ahead of the model; a DataLoader as any other.
 
     Args:

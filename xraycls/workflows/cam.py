@@ -79,7 +79,7 @@ def explain(
     for sample in samples:
         try:
             image = open_image(sample)
-            original = image.decode(1)
+            original = image.pixels()
             view = trained.recipe.evaluation_view(image.width, image.height)
             picture = render(image, view, trained.recipe.size)
         except DataError as error:

@@ -114,7 +114,7 @@ def test(
         "dataset": table.fingerprint(),
         "unreadable": len(failures),
     }
-    picture: Callable[[int], GreyImage] = lambda index: open_image(table[index]).decode(1)  # noqa: E731
+    picture: Callable[[int], GreyImage] = lambda index: open_image(table[index]).pixels()  # noqa: E731
     files = write_report(report, predictions, folder, image_of=picture, metadata=metadata)
     return TestResult(report, files, failures)
 

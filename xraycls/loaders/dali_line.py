@@ -1,0 +1,113 @@
+"""One way through DALI: batches go in ahead of the model and their pictures come out in order, whatever fails."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from xraycls.errors import XrayclsError
+from xraycls.loaders.dali_feed import Feed
+from xraycls.loaders.dali_graph import DaliGraph, GraphFailure, Source
+from xraycls.loaders.sampler import IndexBatch
+
+logger = logging.getLogger(__name__)
+
+
+class Fed(NamedTuple):
+    """What was read of a batch: a feed and a grey curve a picture, and the rows that could not be read."""
+
+    feeds: list[Feed]
+    curves: npt.NDArray[np.uint8] | None
+    failed: set[int]
+
+
+class DaliLine:
+    """A graph, and the batches that it has not drawn yet.
+
+    After a failure the graph is built anew and goes on with what is left, so no batch is lost.
+
+    Args:
+        build: makes a graph from a source and a number of batches in work at a time.
+        prefetch: that number; lowered to 1 once when memory runs out.
+    """
+
+    def __init__(self, build: Callable[[Source, int], DaliGraph], prefetch: int) -> None:
+        self.build = build
+        self.prefetch = prefetch
+        self._coming: Iterator[tuple[IndexBatch, Fed]] = iter(())
+        self._in_work: deque[tuple[IndexBatch, Fed]] = deque()
+        self._error: Exception | None = None
+        self._graph: DaliGraph | None = self._built()
+
+    def start(self, coming: Iterator[tuple[IndexBatch, Fed]]) -> None:
+        """Begin an epoch."""
+        self._coming, self._error = coming, None
+        self._in_work.clear()
+
+    def next(self) -> tuple[IndexBatch, Fed, torch.Tensor | None] | None:
+        """The next batch with its pictures, uint8 [B, 1, S, S], or with None where DALI refused it; None at the end.
+
+        Raises:
+            MemoryError: there is not even room for one batch at a time.
+            XrayclsError: DALI doesn't work on this machine.
+            DataError: what reading the next batch raised.
+        """
+        while True:
+            try:
+                self._graph = self._graph or self._built()
+                images = self._graph.run()
+            except GraphFailure as failure:
+                self._graph = None
+                if failure.out_of_memory:
+                    self._save_memory(failure)
+                    continue
+                if not self._in_work:
+                    raise XrayclsError(f"DALI does not work here: {failure}", "Take --loader torch") from failure
+                logger.debug("DALI refused a batch: %s", failure)
+                return *self._in_work.popleft(), None
+            if images is not None:
+                return *self._in_work.popleft(), images
+            if self._error:
+                raise self._error
+            return None
+
+    def finish(self) -> None:
+        """End an epoch that was left early: a graph must see the end of one before it begins the next."""
+        self._coming = iter(())
+        try:
+            while self._graph and self._graph.in_epoch:
+                self._graph.run()
+        except GraphFailure:
+            self._graph = None
+        self._in_work.clear()
+
+    def _built(self) -> DaliGraph:
+        """A graph that begins with what the last one left undone."""
+        self._coming = chain(tuple(self._in_work), self._coming)
+        self._in_work.clear()
+        return self.build(self._hand_over, self.prefetch)
+
+    def _hand_over(self) -> tuple[Sequence[Any], ...]:
+        """The next feeds, field by field. An error waits until the batches before it are drawn."""
+        try:
+            batch, fed = next(self._coming)
+        except StopIteration:
+            raise
+        except Exception as error:
+            self._error = error
+            raise StopIteration from error
+        self._in_work.append((batch, fed))
+        return tuple(list(field) for field in zip(*fed.feeds, strict=True))
+
+    def _save_memory(self, failure: GraphFailure) -> None:
+        if self.prefetch == 1:
+            raise MemoryError(f"out of memory in DALI: {failure}") from failure
+        logger.warning("DALI ran out of memory; it now keeps one batch in work instead of %d.", self.prefetch)
+        self.prefetch = 1
