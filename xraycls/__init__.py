@@ -19,6 +19,7 @@ from xraycls.version import __version__
 
 if TYPE_CHECKING:
     from xraycls.data.phantom import phantom_table
+    from xraycls.data.prepare import prepare
     from xraycls.data.source import load_table
     from xraycls.data.table import SampleTable
     from xraycls.evaluation.report import evaluate
@@ -42,6 +43,7 @@ _LAZY = {
     "load_table": "xraycls.data.source",
     "phantom_table": "xraycls.data.phantom",
     "predict": "xraycls.workflows.predict",
+    "prepare": "xraycls.data.prepare",
     "test": "xraycls.workflows.test",
     "train": "xraycls.workflows.train",
 }
@@ -68,6 +70,7 @@ __all__ = [
     "load_table",
     "phantom_table",
     "predict",
+    "prepare",
     "test",
     "train",
 ]
