@@ -1,10 +1,12 @@
-"""Loader speed on real files: the ancestor's torchvision pipeline, torchvision v2, and ours, interleaved in one run.
+"""Loader speed: our engines and their peers on the same files, interleaved in one run.
 
     python -m benchmarks.loader --data FOLDER --json benchmarks/results/loader.json
 
-All pipelines draw the ancestor's augmentation (flips ½, rotation ±25°, area 0.4–1, aspect 0.5–1.5, 224 pixels) from
-the same files. The floor is our engine's decoding alone, at the reduced scales that the recipe's views allow and with
-the same threads.
+Sources are the original files, 320-pixel copies (a prepared store for us, JPEGs for the peers' best case) and DICOM,
+which the peers don't read. All draw the ancestor's augmentation (flips ½, rotation ±25°, area 0.4–1, aspect 0.5–1.5,
+224 pixels), and every batch ends on the device. Ratios are against the ancestor's torchvision pipeline without
+workers on the original files. The floor is our CPU decoding alone, at the reduced scales that the recipe's views
+allow and with the same threads.
 """
 
 from __future__ import annotations
@@ -12,111 +14,170 @@ from __future__ import annotations
 import argparse
 import statistics
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import cv2
-import numpy as np
 import torch
-from PIL import Image
-from torch.utils.data import DataLoader, Dataset
-from torchvision import transforms
-from torchvision.transforms import v2
 
-import xraycls
-from benchmarks.common import interleaved, median_ratio, show, write_json
-from benchmarks.exact import exact_rendering
+from benchmarks.ancestor import SIZE, ancestor_transform, dali_epoch, torchvision_epoch, v2_transform
+from benchmarks.common import (
+    in_sentences,
+    interleaved,
+    median_ratio,
+    options,
+    show,
+    show_not_measured,
+    write_json,
+)
+from benchmarks.engines import combinations, devices, one_epoch, training_engine
+from benchmarks.exact import difference, exact_pictures
+from benchmarks.sources import dicom_table, original_files, prepared_table, repeated, small_jpegs
 from xraycls.data.image import open_image
-from xraycls.data.phantom import phantom_table
-from xraycls.data.source import read_table
 from xraycls.data.table import SampleTable
-from xraycls.loaders.choose import build_loader
+from xraycls.errors import MissingExtra, XrayclsError
+from xraycls.loaders.dali_graph import is_installed
+from xraycls.loaders.engine import Engine
 from xraycls.loaders.recipe import find_recipe
-from xraycls.loaders.render import render, scale_of_decoding
+from xraycls.loaders.render import decoding_of
 
-SIZE = 224
+RECIPE = find_recipe("classic2021", SIZE)
 BATCH = 30  # divides 120 files, so that no pipeline is charged for a last batch that is short or filled up
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-ANCESTOR = "ancestor, torchvision, 0 workers"
-OURS = "xraycls torch engine"
-FLOOR = "decoding alone (floor)"
+FILES, SMALL, PREPARED, DICOM = "original files", "320-px JPEG", "prepared", "DICOM"
 
 
-class Files(Dataset[torch.Tensor]):
-    """A folder as the ancestor read it: Pillow, RGB, one transform."""
+class Row(NamedTuple):
+    """What stands in a row of the table."""
 
-    def __init__(self, table: SampleTable, transform: Callable[[Image.Image], torch.Tensor]) -> None:
-        self.paths = [s.path for s in table]
-        self.transform = transform
+    pipeline: str
+    source: str
+    device: str
 
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, index: int) -> torch.Tensor:
-        with Image.open(self.paths[index]) as image:
-            return self.transform(image.convert("RGB"))
+    def __str__(self) -> str:
+        return f"{self.pipeline} from {self.source} on {self.device}"
 
 
-def ancestor_transform() -> Callable[[Image.Image], torch.Tensor]:
-    """The ancestor's transforms, with torchvision's defaults."""
-    return transforms.Compose(
-        [
-            transforms.RandomHorizontalFlip(),
-            transforms.RandomVerticalFlip(),
-            transforms.RandomRotation(25),
-            transforms.RandomResizedCrop(SIZE, scale=(0.4, 1.0), ratio=(0.5, 1.5)),
-            transforms.ToTensor(),
-            transforms.Normalize(MEAN, STD),
-        ]
-    )
+ANCESTOR = Row("ancestor, torchvision, 0 workers", FILES, "cpu")
+FLOOR = Row("decoding alone (floor)", FILES, "cpu")
+
+Runs = dict[Row, Callable[[], int]]
+Reasons = dict[str, str]
 
 
-def v2_transform() -> Callable[[Image.Image], torch.Tensor]:
-    """The same with torchvision's second API, on uint8 tensors."""
-    return v2.Compose(
-        [
-            v2.PILToTensor(),
-            v2.RandomHorizontalFlip(),
-            v2.RandomVerticalFlip(),
-            v2.RandomRotation(25),
-            v2.RandomResizedCrop(SIZE, scale=(0.4, 1.0), ratio=(0.5, 1.5), antialias=True),
-            v2.ToDtype(torch.float32, scale=True),
-            v2.Normalize(MEAN, STD),
-        ]
-    )
+def main() -> None:
+    """Run, print tables and write JSON."""
+    parser = options(__doc__)
+    parser.add_argument("--dicom", type=Path, help="folder of DICOM files; uncompressed phantoms when omitted")
+    parser.add_argument("--device", default="auto", help="cpu, cuda, or auto for both where there is a GPU")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--batch-size", type=int, default=BATCH)
+    parser.add_argument("--images", type=int, help="an epoch, by repeating the files; as many as there are by default")
+    parser.add_argument("--compared", type=int, default=40, help="pictures compared with an exact rendering")
+    parser.set_defaults(threads=2)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        result = measured(given, devices(given.device), Path(folder))
+    report(result)
+    write_json(given.json, result)
 
 
-def reference(table: SampleTable, transform: Callable[[Image.Image], torch.Tensor], workers: int) -> Callable[[], int]:
-    """One epoch of a torchvision pipeline; worker processes stay alive between epochs."""
-    loader = DataLoader(
-        Files(table, transform), BATCH, shuffle=True, num_workers=workers, persistent_workers=workers > 0
-    )
-    return lambda: sum(len(batch) for batch in loader)
+def measured(given: argparse.Namespace, places: Sequence[torch.device], work: Path) -> dict[str, Any]:
+    """All figures, as they are written to JSON."""
+    missing: Reasons = {}
+    data, files = original_files(given.data, work)
+    sources = {FILES: files, PREPARED: prepared_table(data, work)}
+    small = small_jpegs(sources[PREPARED], work)
+    try:
+        sources[DICOM] = dicom_table(given.dicom, work)
+    except XrayclsError as error:
+        missing[DICOM] = str(error)
+    images = -(-(given.images or len(files)) // given.batch_size) * given.batch_size
+    epochs = {name: table.with_samples(repeated(table, images)) for name, table in sources.items()}
+    paths = {FILES: [sample.path for sample in epochs[FILES]], SMALL: repeated(small, images)}
+    engines = our_engines(epochs, places, given, missing)
+    runs: Runs = {
+        **torchvision_runs(paths, len(files), places[-1], given),
+        **dali_runs(paths, places, given, missing),
+        FLOOR: floor(epochs[FILES], given.threads),
+        **{row: partial(one_epoch, loader, place) for row, (loader, place) in engines.items()},
+    }
+    rates = interleaved(runs, given.rounds)
+    return {
+        "files": len(files),
+        "images": images,
+        "batch_size": given.batch_size,
+        "threads": given.threads,
+        "rounds": given.rounds,
+        "rows": [figures(row, rates) for row in runs],
+        "difference": differences(engines, epochs[FILES], min(given.compared, images)),
+        "not_measured": missing,
+    }
 
 
-def ours(table: SampleTable, threads: int) -> Callable[[], int]:
-    """One epoch of our engine."""
-    loader = build_loader(
-        table,
-        find_recipe("classic2021", SIZE),
-        batch_size=BATCH,
-        training=True,
-        device=torch.device("cpu"),
-        threads=threads,
-    )
-    return lambda: sum(int(batch.weights.sum()) for batch in loader)
+def torchvision_runs(
+    paths: Mapping[str, list[Path]], files: int, place: torch.device, given: argparse.Namespace
+) -> Runs:
+    """The ancestor's pipeline and torchvision's second API. Without workers an epoch's length costs nothing: one
+    pass over the files is enough."""
+
+    def epoch(source: str, transform: Callable[..., torch.Tensor], workers: int) -> Callable[[], int]:
+        chosen = paths[source] if workers else paths[source][:files]
+        return torchvision_epoch(chosen, transform, batch_size=given.batch_size, workers=workers, place=place)
+
+    workers = given.threads
+    with_workers = f"ancestor, torchvision, {workers} workers"
+    return {
+        ANCESTOR: epoch(FILES, ancestor_transform(), 0),
+        Row(with_workers, FILES, "cpu"): epoch(FILES, ancestor_transform(), workers),
+        Row(f"torchvision v2, {workers} workers", FILES, "cpu"): epoch(FILES, v2_transform(), workers),
+        Row(ANCESTOR.pipeline, SMALL, "cpu"): epoch(SMALL, ancestor_transform(), 0),
+        Row(with_workers, SMALL, "cpu"): epoch(SMALL, ancestor_transform(), workers),
+    }
+
+
+def dali_runs(
+    paths: Mapping[str, list[Path]], places: Sequence[torch.device], given: argparse.Namespace, missing: Reasons
+) -> Runs:
+    """The ancestor's DALI graph on every device."""
+    rows = {Row("ancestor, DALI graph", source, place.type): place for source in paths for place in places}
+    if not is_installed():
+        missing.update(dict.fromkeys(map(str, rows), str(MissingExtra("NVIDIA DALI", "dali"))))
+        return {}
+    return {
+        row: dali_epoch(paths[row.source], batch_size=given.batch_size, threads=given.threads, place=place)
+        for row, place in rows.items()
+    }
+
+
+def our_engines(
+    epochs: Mapping[str, SampleTable], places: Sequence[torch.device], given: argparse.Namespace, missing: Reasons
+) -> dict[Row, tuple[Engine, torch.device]]:
+    """Every engine that works here; the others go to ``missing`` with the reason."""
+    found = {}
+    for engine, source, place in combinations(epochs, places):
+        row = Row(f"xraycls {engine}", source, place.type)
+        try:
+            loader = training_engine(engine, epochs[source], RECIPE, place, given.batch_size, given.threads)
+            found[row] = (loader, place)
+        except XrayclsError as error:
+            missing[str(row)] = str(error)
+    return found
 
 
 def floor(table: SampleTable, threads: int) -> Callable[[], int]:
-    """Reading and decoding of the same files at the scales that our engine picks for views of the same recipe."""
-    recipe = find_recipe("classic2021", SIZE)
+    """Reading and decoding of the files at the scales that our engines pick for views of the same recipe."""
+
+    def scale(index: int) -> int:
+        image = open_image(table[index])
+        return decoding_of(image, RECIPE.training_view(0, 0, index, image.width, image.height))[0]
+
+    scales = [scale(index) for index in range(len(table))]
 
     def decode(index: int) -> None:
-        image = open_image(table[index])
-        view = recipe.training_view(0, 0, index, image.width, image.height)
-        image.decode(scale_of_decoding(image, view))
+        open_image(table[index]).decode(scales[index])
 
     def run() -> int:
         cv2.setNumThreads(1)
@@ -127,78 +188,57 @@ def floor(table: SampleTable, threads: int) -> Callable[[], int]:
     return run
 
 
-def pixel_difference(table: SampleTable, images: int) -> tuple[float, float]:
-    """Mean absolute difference from the exact rendering over training views, and the largest of any image."""
-    recipe = find_recipe("classic2021", SIZE)
-    differences = []
-    for position, sample in enumerate(islice(table, images)):
-        image = open_image(sample)
-        view = recipe.training_view(0, 0, position, image.width, image.height)
-        exact = exact_rendering(sample.path, view, SIZE)
-        differences.append(float(np.abs(render(image, view, SIZE) - exact).mean()))
-    return statistics.mean(differences), max(differences)
-
-
-def waiting_share(data: Path | None, threads: int) -> float:
-    """Share of its time that a ResNet-18 waits for our engine in its second epoch on the same files."""
-    with tempfile.TemporaryDirectory() as folder:
-        result = xraycls.train(
-            data=data,
-            output=Path(folder) / "run",
-            base_model="resnet18",
-            weights="none",
-            augment="classic2021",
-            epochs=2,
-            batch_size=BATCH,
-            threads=threads,
-        )
-    return result.outcome.rows[-1]["waiting"]
-
-
-def main() -> None:
-    """Run, print a table and write JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, help="image folder; synthetic phantoms when omitted")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--json", type=Path)
-    given = parser.parse_args()
-    table = read_table(given.data) if given.data else phantom_table()
-    runs = {
-        ANCESTOR: reference(table, ancestor_transform(), 0),
-        f"ancestor, torchvision, {given.threads} workers": reference(table, ancestor_transform(), given.threads),
-        f"torchvision v2, {given.threads} workers": reference(table, v2_transform(), given.threads),
-        OURS: ours(table, given.threads),
-        FLOOR: floor(table, given.threads),
+def figures(row: Row, rates: Mapping[Row, list[float]]) -> dict[str, Any]:
+    """A row's medians; the share of the floor where its time goes into decoding the same files on the CPU."""
+    decodes = row.source == FILES and row.device == "cpu"
+    return {
+        **row._asdict(),
+        "images_per_second": statistics.median(rates[row]),
+        "times_ancestor": median_ratio(rates[row], rates[ANCESTOR]),
+        "share_of_floor": median_ratio(rates[row], rates[FLOOR]) if decodes else None,
     }
-    rates = interleaved(runs, given.rounds)
-    result = {
-        name: {
-            "images_per_second": statistics.median(rate),
-            "times_ancestor": median_ratio(rate, rates[ANCESTOR]),
-            "share_of_floor": median_ratio(rate, rates[FLOOR]),
-        }
-        for name, rate in rates.items()
-    }
-    rows = [
-        (
-            name,
-            f"{r['images_per_second']:,.0f}",
-            f"{r['times_ancestor']:.2f} ×",
-            f"{r['share_of_floor']:.0%}",
-        )
-        for name, r in result.items()
-    ]
-    show(f"{len(table)} files, {given.rounds} rounds, medians", ("pipeline", "images/s", "ancestor", "of floor"), rows)
-    mean, worst = pixel_difference(table, 60)
-    waits = waiting_share(given.data, given.threads)
-    print(f"Difference from an exact rendering: mean {mean:.2f} grey levels, worst image {worst:.2f}.")
-    print(f"A ResNet-18 in training waits for the loader {waits:.1%} of the time.")
-    write_json(
-        given.json,
-        {"files": len(table), "pipelines": result, "difference": {"mean": mean, "worst": worst}, "waiting": waits},
+
+
+def differences(
+    engines: Mapping[Row, tuple[Engine, torch.device]], files: SampleTable, count: int
+) -> list[dict[str, Any]]:
+    """How the pictures of our engines differ from exact ones of the original files; DICOM shows other patients."""
+    compared = {row: loader for row, (loader, _) in engines.items() if row.source in (FILES, PREPARED)}
+    if not count or not compared:
+        return []
+    exact = exact_pictures(next(iter(compared.values())), files, count)
+    return [{**row._asdict(), **difference(loader, exact)} for row, loader in compared.items()]
+
+
+def report(result: Mapping[str, Any]) -> None:
+    """Print the tables."""
+    show(
+        f"{result['files']} files, epochs of {result['images']} images, {result['threads']} threads, "
+        f"{result['rounds']} rounds, medians",
+        ("pipeline", "source", "device", "images/s", "× ancestor", "of floor"),
+        [
+            (
+                row["pipeline"],
+                row["source"],
+                row["device"],
+                f"{row['images_per_second']:,.0f}",
+                f"{row['times_ancestor']:.2f}",
+                f"{row['share_of_floor']:.0%}" if row["share_of_floor"] else "",
+            )
+            for row in result["rows"]
+        ],
     )
+    if result["difference"]:
+        show(
+            "Difference from an exact rendering, grey levels",
+            ("pipeline", "source", "device", "mean", "worst picture", "signed mean"),
+            [
+                (d["pipeline"], d["source"], d["device"], f"{d['mean']:.2f}", f"{d['worst']:.2f}", f"{d['bias']:+.3f}")
+                for d in result["difference"]
+            ],
+        )
+    show_not_measured(result["not_measured"])
 
 
 if __name__ == "__main__":
-    main()
+    in_sentences(main)

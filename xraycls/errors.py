@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 
 class XrayclsError(Exception):
@@ -20,9 +21,19 @@ class XrayclsError(Exception):
         self.hint = hint.rstrip(".") if hint else None
         super().__init__(self._sentence())
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Errors cross process borders whole, whatever their constructors take."""
+        return _revived, (type(self), str(self), self.__dict__)
+
     def _sentence(self) -> str:
         parts = [part for part in (self.message, self.hint) if part]
         return " ".join(part if part.endswith(("?", "!")) else f"{part}." for part in parts)
+
+
+def _revived(kind: type[XrayclsError], sentence: str, attributes: dict[str, Any]) -> XrayclsError:
+    error = kind.__new__(kind, sentence)
+    error.__dict__.update(attributes)
+    return error
 
 
 class UsageError(XrayclsError):
