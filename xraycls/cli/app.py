@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.markup import escape
 
-from xraycls.cli import cam, data, doctor, models, predict, test, train
+from xraycls.cli import bench, cam, data, doctor, models, predict, test, train
 from xraycls.errors import XrayclsError
 from xraycls.version import __version__
 
@@ -32,6 +32,7 @@ app.command("predict", rich_help_panel="Classifiers")(predict.predict)
 app.command("cam", rich_help_panel="Classifiers")(cam.cam)
 app.command("models", rich_help_panel="Information")(models.models)
 app.command("doctor", rich_help_panel="Information")(doctor.doctor)
+app.add_typer(bench.app, name="bench", rich_help_panel="Information")
 app.add_typer(data.app, name="data", rich_help_panel="Data")
 
 

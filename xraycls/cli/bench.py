@@ -1,0 +1,130 @@
+"""`xraycls bench …`."""
+
+from __future__ import annotations
+
+import json
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from xraycls.cli.options import BatchOption, DeviceOption, JsonOption, ThreadsOption
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from xraycls.workflows.parity_report import Comparison, Parity
+
+_COLUMNS = ("grey\nmean", "\n99%", "worst\nimage", "logits\nmean", "\nmost", "prob.\nmean", "\nmost", "same\ntop-1")
+
+app = typer.Typer(help="Measure what this machine does with your data.", no_args_is_help=True)
+
+
+@app.callback()
+def _verbs() -> None:
+    """Keeps `parity` a verb of its own while there is no other."""
+
+
+@app.command()
+def parity(
+    data: Annotated[
+        Path | None, typer.Option(help="Image folder, CSV, .npz or prepared data; the phantom when omitted.")
+    ] = None,
+    images: Annotated[int, typer.Option(help="Pictures to compare, from all classes alike.")] = 64,
+    size: Annotated[int | None, typer.Option(help="Side of the pictures, pixels; the model's own, or 224.")] = None,
+    augment: Annotated[str, typer.Option(help="Recipe of the training views.")] = "radiograph",
+    model: Annotated[
+        str | None, typer.Option(help="A run folder, weights file or model's name; random weights when omitted.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the choice of pictures and of their views.")] = 0,
+    strict: Annotated[bool, typer.Option("--strict", help="Stop at a file that can't be read.")] = False,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for parity.png.")] = Path(),
+    device: DeviceOption = "auto",
+    batch_size: BatchOption = 32,
+    threads: ThreadsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare the pictures of every engine with those of torch; the exit code is 1 where a bar is passed."""
+    from xraycls.progress import counting
+    from xraycls.workflows.parity import parity as compare_engines
+    from xraycls.workflows.parity_picture import save_worst
+
+    with counting("drawing") as progress:
+        result = compare_engines(
+            data,
+            images=images,
+            size=size,
+            augment=augment,
+            model=model,
+            seed=seed,
+            batch_size=batch_size,
+            device=device,
+            threads=threads,
+            strict=strict,
+            progress=progress,
+        )
+    picture = output / "parity.png"
+    save_worst(result, picture)
+    if as_json:
+        print(json.dumps(result.to_dict() | {"picture": str(picture)}, indent=2))
+    else:
+        _print(result, picture)
+    if result.beyond:
+        raise typer.Exit(1)
+
+
+def _print(result: Parity, picture: Path) -> None:
+    from rich.console import Console
+
+    from xraycls.workflows.parity_report import GREY_BARS
+
+    console = Console(highlight=False)
+    console.print(_table(result))
+    lines = [f"{engine} was left out: {reason.rstrip('.')}." for engine, reason in result.absent.items()]
+    if result.unreadable:
+        lines.append(f"{len(result.unreadable)} of {result.images} pictures could not be read and are left out.")
+    lines.append(
+        f"Logits and probabilities of {result.model}."
+        if result.is_trained
+        else f"Logits (deviation 1) and probabilities of {result.model}: top-1 is only a rough check and not judged;"
+        " name a trained model with --model."
+    )
+    bars = ", ".join(f"{bar} grey levels in {view} pictures" for view, bar in GREY_BARS.items())
+    lines.append(f"Bars: a mean of {bars}" + ("; all of the top-1 in evaluation." if result.is_trained else "."))
+    lines += [f"Beyond: {sentence}." for sentence in result.beyond] or ["Every engine is within the bars."]
+    lines.append(f"The pair that differs most: {picture}")
+    for line in lines:
+        console.print(line, markup=False, soft_wrap=True)
+
+
+def _table(result: Parity) -> Table:
+    from rich.table import Table
+
+    compared = result.images - len(result.unreadable)
+    title = f"{compared} pictures of {result.size} × {result.size} against {result.reference}: absolute differences"
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    table.add_column("", no_wrap=True)
+    for name in _COLUMNS:
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    for engine, rows in groupby(result.comparisons, key=lambda row: row.engine):
+        table.add_row(f"[bold]{engine}")
+        for row in rows:
+            table.add_row(*_cells(row))
+    return table
+
+
+def _cells(row: Comparison) -> list[str]:
+    return [
+        f"  {row.view}",
+        f"{row.mean:.2f}",
+        f"{row.percentile_99:.0f}",
+        f"{row.worst:.2f}",
+        f"{row.logits_mean:.2f}",
+        f"{row.logits_largest:.2f}",
+        f"{row.probabilities_mean:.3f}",
+        f"{row.probabilities_largest:.3f}",
+        f"{round(row.images * row.same_top1)}/{row.images}",
+        "[red]beyond[/]" if row.beyond else "[green]within[/]",
+    ]
