@@ -11,7 +11,7 @@ from tests.loaders.engines import CPU, needs_dali
 from xraycls.data.folder import read_folder
 from xraycls.data.image import open_image
 from xraycls.data.table import SampleTable
-from xraycls.errors import MissingExtra, UsageError
+from xraycls.errors import MissingExtra, UsageError, XrayclsError
 from xraycls.loaders import dali_engine
 from xraycls.loaders.dali_engine import DaliLoader
 from xraycls.loaders.dali_feed import feed_of
@@ -227,3 +227,13 @@ def test_real_dicoms_are_decoded_by_dali_to_our_pictures(shared):
     assert (found.images.float() - expected.images.float()).abs().mean() < 1
     assert (255 - found.images[0].float() - found.images[1].float()).abs().mean() < 1  # the same film, inverted once
     assert not loader._refused
+
+
+@needs_dali
+def test_a_graph_that_cannot_be_built_is_one_sentence(table, monkeypatch):
+    def refuse(*_, **__):
+        raise GraphFailure("no CPU backend", out_of_memory=False)
+
+    monkeypatch.setattr(dali_engine, "DaliGraph", refuse)
+    with pytest.raises(XrayclsError, match="DALI does not work here: no CPU backend. Take --loader torch"):
+        load(table)

@@ -44,7 +44,11 @@ class DaliLine:
         self._coming: Iterator[tuple[IndexBatch, Fed]] = iter(())
         self._in_work: deque[tuple[IndexBatch, Fed]] = deque()
         self._error: Exception | None = None
-        self._graph: DaliGraph | None = self._built()
+        self._graph: DaliGraph | None = None
+        try:
+            self._graph = self._built()  # now, so that a GPU which DALI can't use is known before training starts
+        except GraphFailure as failure:
+            self._recover(failure)
 
     def start(self, coming: Iterator[tuple[IndexBatch, Fed]]) -> None:
         """Begin an epoch."""
@@ -65,13 +69,11 @@ class DaliLine:
                 images = self._graph.run()
             except GraphFailure as failure:
                 self._graph = None
-                if failure.out_of_memory:
-                    self._save_memory(failure)
-                    continue
-                if not self._in_work:
-                    raise XrayclsError(f"DALI does not work here: {failure}", "Take --loader torch") from failure
-                logger.debug("DALI refused a batch: %s", failure)
-                return *self._in_work.popleft(), None
+                if self._in_work and not failure.out_of_memory:
+                    logger.debug("DALI refused a batch: %s", failure)
+                    return *self._in_work.popleft(), None
+                self._recover(failure)
+                continue
             if images is not None:
                 return *self._in_work.popleft(), images
             if self._error:
@@ -106,7 +108,10 @@ class DaliLine:
         self._in_work.append((batch, fed))
         return tuple(list(field) for field in zip(*fed.feeds, strict=True))
 
-    def _save_memory(self, failure: GraphFailure) -> None:
+    def _recover(self, failure: GraphFailure) -> None:
+        """Make it possible to build another graph, or raise."""
+        if not failure.out_of_memory:
+            raise XrayclsError(f"DALI does not work here: {failure}", "Take --loader torch") from failure
         if self.prefetch == 1:
             raise MemoryError(f"out of memory in DALI: {failure}") from failure
         logger.warning("DALI ran out of memory; it now keeps one batch in work instead of %d.", self.prefetch)
