@@ -151,12 +151,13 @@ def test_a_region_holds_every_pixel_that_its_view_touches(tmp_path):
         assert bool(feed.encoded)
         corners = np.array([[0, 64, 0, 64], [0, 0, 64, 64], [1, 1, 1, 1]])
         inside = np.clip(view.matrix @ corners, 0, [[image.width], [image.height]])
-        low, high = feed.start[::-1], feed.start[::-1] + feed.shape[::-1]
+        low = np.array(feed.start[::-1])
+        high = low + feed.shape[::-1]
         assert (inside >= low[:, None]).all()
         assert (inside <= high[:, None]).all()
         assert (high <= [image.width, image.height]).all()
         # The matrix leads to the same points, seen from the region and after the shrink.
-        zoom = feed.target[::-1] / feed.shape[::-1]
+        zoom = np.array(feed.target[::-1]) / feed.shape[::-1]
         assert np.allclose(feed.matrix @ corners, (view.matrix @ corners - low[:, None]) * zoom[:, None], atol=1e-2)
 
 
@@ -235,5 +236,5 @@ def test_a_graph_that_cannot_be_built_is_one_sentence(table, monkeypatch):
         raise GraphFailure("no CPU backend", out_of_memory=False)
 
     monkeypatch.setattr(dali_engine, "DaliGraph", refuse)
-    with pytest.raises(XrayclsError, match="DALI does not work here: no CPU backend. Take --loader torch"):
+    with pytest.raises(XrayclsError, match=r"DALI does not work here: no CPU backend\. Take --loader torch"):
         load(table)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,23 +21,46 @@ class Feed(NamedTuple):
 
     Attributes:
         data: uint8 [n]; an encoded file, or the pixels of a decoded picture row by row.
-        encoded: bool [], which of the two.
-        levels: int32 [], :class:`xraycls.data.image.Levels` of an encoded file.
-        resize: bool [], whether the picture is resampled before the warp.
-        start: int32 [2], top and left of the region that the view needs.
-        shape: int32 [2], height and width of that region; of decoded pixels, of all.
-        target: float32 [2], height and width after that.
-        matrix: float32 [2, 3], from output points to points of the (resampled) region.
+        encoded: which of the two.
+        levels: :class:`xraycls.data.image.Levels` of an encoded file.
+        resize: whether the picture is resampled before the warp.
+        start: top and left of the region that the view needs.
+        shape: height and width of that region; of decoded pixels, of all.
+        target: height and width after the resampling.
+        matrix: float64 [2, 3], from output points to points of the (resampled) region.
     """
 
     data: npt.NDArray[np.uint8]
-    encoded: npt.NDArray[np.bool_]
-    levels: npt.NDArray[np.int32]
-    resize: npt.NDArray[np.bool_]
-    start: npt.NDArray[np.int32]
-    shape: npt.NDArray[np.int32]
-    target: npt.NDArray[np.float32]
-    matrix: npt.NDArray[np.float32]
+    encoded: bool
+    levels: int
+    resize: bool
+    start: tuple[int, int]
+    shape: tuple[int, int]
+    target: tuple[int, int]
+    matrix: npt.NDArray[np.float64]
+
+
+# Of every field: its type in DALI's words (and NumPy's), and the dimensions of one picture's value.
+FIELDS = {
+    "data": ("UINT8", np.uint8, 1),
+    "encoded": ("BOOL", np.bool_, 0),
+    "levels": ("INT32", np.int32, 0),
+    "resize": ("BOOL", np.bool_, 0),
+    "start": ("INT32", np.int32, 1),
+    "shape": ("INT32", np.int32, 1),
+    "target": ("FLOAT", np.float32, 1),
+    "matrix": ("FLOAT", np.float32, 2),
+}
+
+
+def packed(feeds: Sequence[Feed]) -> tuple[Any, ...]:
+    """The feeds of a batch, field by field: a list of uint8 arrays, and one array for each of the others.
+
+    One array costs DALI far less than one a picture.
+    """
+    data, *others = zip(*feeds, strict=True)
+    kinds = [kind for _, kind, _ in FIELDS.values()][1:]
+    return list(data), *(np.array(values, kind) for values, kind in zip(others, kinds, strict=True))
 
 
 def feed_of(image: Image, view: View, size: int) -> Feed:
@@ -84,7 +108,7 @@ def _feed(
     data: npt.NDArray[np.uint8],
     levels: Levels | None,
     start: tuple[int, int],
-    shape: tuple[int, ...],
+    shape: tuple[int, int],
     view: View,
 ) -> Feed:
     height, width = shape
@@ -93,11 +117,11 @@ def _feed(
         view = view.on_grid(target[0] / width, target[1] / height)
     return Feed(
         data,
-        np.array(levels is not None),
-        np.array(levels or 0, np.int32),
-        np.array(target is not None),
-        np.array(start, np.int32),
-        np.array(shape, np.int32),
-        np.array(shape if target is None else target[::-1], np.float32),
-        view.matrix.astype(np.float32),
+        levels is not None,
+        int(levels or 0),
+        target is not None,
+        start,
+        shape,
+        shape if target is None else (target[1], target[0]),
+        view.matrix,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any
 
@@ -10,13 +10,13 @@ import torch
 
 from xraycls.data.image import Levels
 from xraycls.errors import MissingExtra, UsageError
-from xraycls.loaders.dali_feed import Feed
+from xraycls.loaders.dali_feed import FIELDS, Feed
 
 _FRAMING = ("Critical error", "Current pipeline", "Error in", "which was used")
 _OUT_OF_MEMORY = ("out of memory", "memory_allocation", "memoryallocation", "bad_alloc")
 
-# Of a batch: one list a field of Feed. Raises StopIteration at the end of an epoch.
-Source = Callable[[], tuple[Sequence[Any], ...]]
+# Of a batch: what `packed` gives. Raises StopIteration at the end of an epoch.
+Source = Callable[[], tuple[Any, ...]]
 
 
 class GraphFailure(Exception):
@@ -68,7 +68,6 @@ class DaliGraph:
             raise MissingExtra("NVIDIA DALI", "dali") from error
 
         on_gpu = device.type == "cuda"
-        kinds = (types.UINT8, types.BOOL, types.INT32, types.BOOL, types.INT32, types.INT32, types.FLOAT, types.FLOAT)
 
         @pipeline_def(  # type: ignore[untyped-decorator]
             batch_size=batch_size,
@@ -80,7 +79,11 @@ class DaliGraph:
         def graph() -> Any:
             feed: Any = Feed(
                 *fn.external_source(
-                    source=source, num_outputs=8, dtype=list(kinds), ndim=[1, 0, 0, 0, 1, 1, 1, 2], no_copy=not on_gpu
+                    source=source,
+                    num_outputs=len(FIELDS),
+                    dtype=[getattr(types, name) for name, _, _ in FIELDS.values()],
+                    ndim=[dimensions for _, _, dimensions in FIELDS.values()],
+                    no_copy=not on_gpu,
                 )
             )
             region = {"start": feed.start, "shape": feed.shape, "axes": [0, 1]}

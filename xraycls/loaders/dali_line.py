@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 
 from xraycls.errors import XrayclsError
-from xraycls.loaders.dali_feed import Feed
+from xraycls.loaders.dali_feed import Feed, packed
 from xraycls.loaders.dali_graph import DaliGraph, GraphFailure, Source
 from xraycls.loaders.sampler import IndexBatch
 
@@ -96,7 +96,7 @@ class DaliLine:
         self._in_work.clear()
         return self.build(self._hand_over, self.prefetch)
 
-    def _hand_over(self) -> tuple[Sequence[Any], ...]:
+    def _hand_over(self) -> tuple[Any, ...]:
         """The next feeds, field by field. An error waits until the batches before it are drawn."""
         try:
             batch, fed = next(self._coming)
@@ -106,7 +106,7 @@ class DaliLine:
             self._error = error
             raise StopIteration from error
         self._in_work.append((batch, fed))
-        return tuple(list(field) for field in zip(*fed.feeds, strict=True))
+        return packed(fed.feeds)
 
     def _recover(self, failure: GraphFailure) -> None:
         """Make it possible to build another graph, or raise."""
