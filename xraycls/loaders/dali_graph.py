@@ -71,7 +71,7 @@ class DaliGraph:
 
         @pipeline_def(  # type: ignore[untyped-decorator]
             batch_size=batch_size,
-            num_threads=max(threads, 1),
+            num_threads=threads,
             device_id=(device.index or 0) if on_gpu else None,
             prefetch_queue_depth=prefetch,
             enable_conditionals=True,
@@ -98,7 +98,7 @@ class DaliGraph:
                     deep = fn.decoders.image(
                         feed.data, device="mixed" if on_gpu else "cpu", output_type=types.GRAY, dtype=types.UINT16
                     )
-                    picture = fn.slice(_to_eight_bits(deep, feed.levels), **region)
+                    picture = fn.slice(_to_eight_bits(deep, feed.levels.gpu() if on_gpu else feed.levels), **region)
             else:
                 shape = fn.cat(feed.shape, types.Constant([1], dtype=types.INT32))
                 pixels = feed.data.gpu() if on_gpu else feed.data
