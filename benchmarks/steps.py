@@ -30,7 +30,8 @@ def ceiling_step(config: TrainConfig, device: torch.device) -> Step:
         A function that does one step and gives the number of images.
     """
     classifier, _ = build_classifier(config.base_model, CLASSES, weights="none")
-    classifier.to(device=device, memory_format=torch.channels_last)
+    layout = torch.channels_last if config.channels_last else torch.contiguous_format
+    classifier.to(device=device, memory_format=layout)
     task = Classification(lambda *_: {}, lambda *_: {})
     optimizer = build_optimizer(config.optimizer, classifier.parameters(), config.learning_rate, config.weight_decay)
     precision = choose_precision(config.precision, device)

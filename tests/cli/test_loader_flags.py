@@ -37,7 +37,7 @@ def test_a_run_records_its_engine(trained):
 @needs_dali
 def test_without_a_gpu_dali_says_so_in_one_sentence(tiny, tmp_path, capfd):
     assert run("train", "--data", tiny, "-o", tmp_path / "run", "--dali", "--device", "cpu", *FAST) == 0
-    assert "DALI decodes and draws with its CPU operators" in " ".join(capfd.readouterr().err.split())
+    assert "Without a GPU, DALI decodes and draws with its CPU operators" in " ".join(capfd.readouterr().err.split())
 
 
 @needs_dali

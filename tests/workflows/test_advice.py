@@ -50,6 +50,7 @@ def test_a_csv_keeps_its_folder_of_images():
         ([(0.1, 60)], "folder", {}),
         ([(0.9, 0.5)], "folder", {}),
         ([(0.9, 60)], "prepared", {}),
+        ([(0.9, 60)], "medmnist", {}),
         ([(0.9, 60)], "phantom", {"data": None}),
     ],
 )

@@ -31,7 +31,8 @@ def train(
     data: Annotated[
         Path | None,
         typer.Option(
-            help="Image folder, CSV or MedMNIST .npz; synthetic phantoms when omitted.", rich_help_panel=_DATA
+            help="Image folder, CSV, prepared data or .npz; synthetic phantoms when omitted.",
+            rich_help_panel=_DATA,
         ),
     ] = None,
     images: Annotated[

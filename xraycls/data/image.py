@@ -18,7 +18,6 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image as PillowImage
-from PIL import UnidentifiedImageError
 
 from xraycls.errors import DataError
 from xraycls.types import PIXELS, Sample
@@ -43,7 +42,7 @@ _TAIL = 1024  # bytes within which a whole file ends, whatever a camera appended
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # start of frame, but not Huffman tables and the like
 _APP1 = 0xE1
 _EXIF_ORIENTATION = 274
-_SIDEWAYS = (5, 6, 7, 8)
+_TURNED, _SIDEWAYS = range(2, 9), range(5, 9)
 _MOST_PIXELS = 178_956_970  # where Pillow, too, takes a file for a decompression bomb
 
 
@@ -148,11 +147,11 @@ def open_encoded(encoded: bytes, path: Path) -> Image:
     if not encoded:
         raise DataError(f"{path} is empty (0 bytes)", path)
     is_jpeg = encoded.startswith(_JPEG_MAGIC)
-    plain = _jpeg_size(encoded) if is_jpeg else _png_size(encoded)
-    size = plain or _header_size(encoded, path, is_jpeg)
+    simple = _jpeg_size(encoded) if is_jpeg else _png_size(encoded)
+    size, plain = (simple, True) if simple else _header(encoded, path, is_jpeg)
     if size and size[0] * size[1] > _MOST_PIXELS:
         raise _too_large(path)
-    if not (size and (is_jpeg or plain)):  # nothing is to be gained by decoding later
+    if size is None or not (is_jpeg or plain):  # nothing is to be gained by decoding later
         return _decoded(_decode(encoded, path, 1))
     scales = tuple(_JPEG_FLAGS) if is_jpeg else (1,)
     end = _JPEG_END if is_jpeg else _PNG_END
@@ -191,18 +190,19 @@ def _png_size(encoded: bytes) -> tuple[int, int] | None:
     return (width, height) if width and height else None
 
 
-def _header_size(encoded: bytes, path: Path, is_jpeg: bool) -> tuple[int, int] | None:
-    """Width and height, of a JPEG with the EXIF orientation applied; None when Pillow can't tell."""
+def _header(encoded: bytes, path: Path, is_jpeg: bool) -> tuple[tuple[int, int] | None, bool]:
+    """What Pillow reads: width and height upright, None when it can't tell, and whether it is a plain JPEG."""
     try:
         with PillowImage.open(io.BytesIO(encoded)) as image:
             width, height = image.size
             # In other formats EXIF may follow the pixels, and those tell the size soon enough.
-            sideways = is_jpeg and image.getexif().get(_EXIF_ORIENTATION) in _SIDEWAYS
+            orientation = image.getexif().get(_EXIF_ORIENTATION) if is_jpeg else None
+            plain = is_jpeg and image.mode in ("L", "RGB") and orientation not in _TURNED
     except PillowImage.DecompressionBombError as error:
         raise _too_large(path) from error
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
-        return None
-    return (height, width) if sideways else (width, height)
+    except Exception:  # Pillow's parsers raise errors of many kinds on damaged headers
+        return None, False
+    return ((height, width) if orientation in _SIDEWAYS else (width, height)), plain
 
 
 def _too_large(path: Path) -> DataError:

@@ -109,6 +109,7 @@ def prepare(
         raise DataError(f"{source} is prepared data itself", source, "Prepare from the original files")
     _require_ours(folder, source)
     table = read_source(source, images=images, strict=strict, progress=progress)
+    _require_utf8(table)
     if strict:
         drop_unreadable(table, strict=True, progress=progress)
     unreadable = {} if strict else find_unreadable(table, progress)
@@ -272,6 +273,13 @@ def _require_ours(folder: Path, source: Path) -> None:
         raise DataError(f"{folder} lies inside {source}", folder, f"{hint} outside it")
     if found:
         remove_leftovers(folder)
+
+
+def _require_utf8(table: SampleTable) -> None:
+    for sample in table:
+        name = table.name_of(sample)
+        if any("\ud800" <= letter <= "\udfff" for letter in name):
+            raise DataError(f"{name!r} in {table.root} has a name that is not UTF-8", sample.path, "Rename the file")
 
 
 def _tell(left_out: dict[str, str], table: SampleTable) -> None:

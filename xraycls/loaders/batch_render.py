@@ -50,7 +50,7 @@ class BatchRenderer:
                 part = slice(start, min(start + self.chunk, end))
                 self._draw(rows[part], coefficients[part], int(finer[order[start]]), images[part])
         if len(ends) > 1:
-            images = images[torch.from_numpy(np.argsort(order)).to(device)]
+            images = images[torch.from_numpy(np.argsort(order)).to(device, non_blocking=True)]
         return change_grey_levels(images, views.curves) if views.is_photometric else images
 
     def _draw(self, rows: torch.Tensor, coefficients: torch.Tensor, factor: int, images: torch.Tensor) -> None:

@@ -81,8 +81,8 @@ def build_loader(
 def choose_engine(name: str, table: SampleTable, device: torch.device) -> str:
     """The engine that a name means for this data on this device.
 
-    "auto" takes the resident engine for prepared data that fits on the device, DALI for files where it is installed
-    and there is a GPU, and torch otherwise.
+    "auto" takes the resident engine for prepared data that fits on the device, else DALI where it is installed and
+    there is a GPU, and torch otherwise.
 
     Raises:
         UsageError: unknown name.
@@ -94,16 +94,17 @@ def choose_engine(name: str, table: SampleTable, device: torch.device) -> str:
         raise MissingExtra("NVIDIA DALI", "dali")
     if name != "auto":
         return name
-    if table.source == "prepared":
+    if table.source == "prepared" and device.type in ("cuda", "cpu"):
         from xraycls.loaders.resident_engine import fits
 
-        size = table[0].path.stat().st_size if device.type == "cuda" else 0
-        return "resident" if fits(size, device) else "torch"
+        # On a CPU the store stays on disk, mapped into memory.
+        if device.type == "cpu" or fits(table[0].path.stat().st_size, device):
+            return "resident"
     return "dali" if device.type == "cuda" and is_installed() else "torch"
 
 
 def notice(engine: str, device: torch.device) -> str | None:
     """What the user should know of an engine on a device; None when it is as they would expect."""
     if engine == "dali" and device.type != "cuda":
-        return "There is no GPU here, so DALI decodes and draws with its CPU operators; --loader torch is faster."
+        return "Without a GPU, DALI decodes and draws with its CPU operators; --loader torch is faster."
     return None

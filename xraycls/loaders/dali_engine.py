@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
-from typing import ClassVar
+from functools import partial
 
 import numpy as np
 import torch
@@ -13,8 +14,8 @@ import torch
 from xraycls.data.table import SampleTable
 from xraycls.errors import DataError
 from xraycls.loaders.ahead import prepared_ahead
-from xraycls.loaders.dali_feed import black, feed_of
-from xraycls.loaders.dali_graph import DaliGraph, Source
+from xraycls.loaders.dali_feed import Feed, black, feed_of, packed
+from xraycls.loaders.dali_graph import DaliGraph, GraphFailure
 from xraycls.loaders.dali_line import DaliLine, Fed
 from xraycls.loaders.engine import Drawn, Engine
 from xraycls.loaders.photometric import change_grey_levels
@@ -24,12 +25,15 @@ from xraycls.loaders.render import render
 from xraycls.loaders.sampler import IndexBatch, Sampler
 from xraycls.loaders.views import View
 
+logger = logging.getLogger(__name__)
+
 
 class DaliLoader(Engine):
     """Batches of pictures drawn by NVIDIA DALI.
 
-    The graph receives bytes and numbers only, so its pictures are those of every other engine. What DALI can't decode
-    is decoded here; a batch that it refuses is drawn here, and its files are decoded here from then on.
+    The graph receives bytes and numbers only, so its pictures are those of every other engine. Files of formats that
+    DALI doesn't know are decoded here. A batch that it refuses is drawn picture by picture, and a file that it refuses
+    even then is decoded here from then on.
 
     Args:
         table: the samples.
@@ -44,8 +48,6 @@ class DaliLoader(Engine):
         MissingExtra: DALI isn't installed.
         UsageError: DALI can't use the GPU.
     """
-
-    name: ClassVar[str] = "dali"
 
     def __init__(
         self,
@@ -79,7 +81,7 @@ class DaliLoader(Engine):
                 while (drawn := line.next()) is not None:
                     batch, fed, images = drawn
                     if images is None:
-                        images = self._drawn_here(batch, fed, epoch)
+                        images = self._drawn_singly(batch, fed, epoch)
                     if fed.curves is not None:
                         images = change_grey_levels(images, fed.curves)
                     yield batch, images, fed.failed
@@ -88,17 +90,17 @@ class DaliLoader(Engine):
                 self._idle = [line]
 
     def _line(self) -> DaliLine:
-        def build(source: Source, prefetch: int) -> DaliGraph:
-            return DaliGraph(
-                source,
-                self.recipe.size,
-                self.index_sampler.batch_size,
-                threads=self.threads + 1,  # one more fills the gaps between operators (7 % on two cores)
-                device=self.device,
-                prefetch=prefetch,
-            )
+        return DaliLine(self._builder(self.index_sampler.batch_size), self.prefetch)
 
-        return DaliLine(build, self.prefetch)
+    def _builder(self, batch_size: int) -> Callable[..., DaliGraph]:
+        """Makes graphs of a source and a ``prefetch``, without holding this loader alive."""
+        return partial(
+            DaliGraph,
+            size=self.recipe.size,
+            batch_size=batch_size,
+            threads=self.threads + 1,  # one more fills the gaps between operators (7 % on two cores)
+            device=self.device,
+        )
 
     def _begin(self, batch: IndexBatch) -> Fed:
         recipe, count = self.recipe, len(batch.indices)
@@ -120,18 +122,36 @@ class DaliLoader(Engine):
             if fed.curves is not None:
                 fed.curves[row] = view.curve
 
-    def _drawn_here(self, batch: IndexBatch, fed: Fed, epoch: int) -> torch.Tensor:
-        """The pictures of a batch that DALI refused, before the change of grey levels; uint8 [B, 1, S, S]."""
+    def _drawn_singly(self, batch: IndexBatch, fed: Fed, epoch: int) -> torch.Tensor:
+        """The pictures of a batch that DALI refused, before the change of grey levels; uint8 [B, 1, S, S].
+
+        Only the picture that is at fault is drawn without DALI, so that the others stay what they always are.
+        """
         size, rows = self.recipe.size, range(len(batch.indices))
-        images = torch.zeros((len(rows), 1, size, size), dtype=torch.uint8)
+        images = torch.zeros((len(rows), 1, size, size), dtype=torch.uint8, device=self.device)
+        reasons = []
         for row, image, view in opened(self.table, self.recipe, self.index_sampler, epoch, batch, rows):
-            index = int(batch.indices[row])
-            self._refused.add(index)
             try:
-                if isinstance(image, DataError):
-                    raise image
-                images.numpy()[row, 0] = render(image, View(view.matrix), size)
-            except DataError as error:
-                self._fail(index, error)
-                fed.failed.add(row)
-        return images.to(self.device)
+                images[row] = self._alone(fed.feeds[row])
+            except GraphFailure as failure:
+                reasons.append(str(failure))
+                index = int(batch.indices[row])
+                self._refused.add(index)
+                try:
+                    if isinstance(image, DataError):
+                        raise image
+                    images[row, 0] = torch.from_numpy(render(image, View(view.matrix), size))
+                except DataError as error:
+                    self._fail(index, error)
+                    fed.failed.add(row)
+        if len(reasons) == len(rows) > 1:
+            logger.warning("DALI refuses every picture of a batch, so OpenCV draws it: %s", reasons[0])
+        return images
+
+    def _alone(self, feed: Feed) -> torch.Tensor:
+        """One picture by a graph of its own, uint8 [1, 1, S, S]; raises GraphFailure."""
+        feeds = iter([packed([feed])])
+        drawn = self._builder(1)(lambda: next(feeds), prefetch=1).run()
+        if drawn is None:
+            raise GraphFailure("no picture came out", out_of_memory=False)
+        return drawn

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from importlib.util import find_spec
 from typing import Any
 
@@ -12,8 +13,12 @@ from xraycls.data.image import Levels
 from xraycls.errors import MissingExtra, UsageError
 from xraycls.loaders.dali_feed import FIELDS, Feed
 
+_WAY_OUT = "Install the DALI of the driver's CUDA (nvidia-dali-cuda120 or nvidia-dali-cuda130), or take --loader torch"
 _FRAMING = ("Critical error", "Current pipeline", "Error in", "which was used")
-_OUT_OF_MEMORY = ("out of memory", "memory_allocation", "memoryallocation", "bad_alloc")
+# In the words of CUDA, of DALI's own allocators and of C++.
+_OUT_OF_MEMORY = ("out of memory", "memoryallocation", "can't allocate", "cuda allocation failed", "bad_alloc")
+# What DALI's native errors become in Python, apart from the StopIteration that ends an epoch.
+_NATIVE_ERRORS = (RuntimeError, ValueError, TypeError, IndexError, OverflowError, MemoryError)
 
 # Of a batch: what `packed` gives. Raises StopIteration at the end of an epoch.
 Source = Callable[[], tuple[Any, ...]]
@@ -64,10 +69,16 @@ class DaliGraph:
         self.in_epoch = False  # begun, and not yet ended by a None
         try:
             from nvidia.dali import fn, pipeline_def, types
-        except ImportError as error:
+        except ModuleNotFoundError as error:
             raise MissingExtra("NVIDIA DALI", "dali") from error
+        except (ImportError, OSError) as error:
+            raise UsageError(f"DALI is installed but can't be imported: {_reason(error)}", _WAY_OUT) from error
 
         on_gpu = device.type == "cuda"
+
+        # One JPEG decoder for all, so that pixels don't depend on a picture's place in its batch; threads that are not
+        # tied to cores, because several processes would tie theirs to the same ones.
+        mixed = {"device": "mixed", "hw_decoder_load": 1.0, "affine": False}
 
         @pipeline_def(  # type: ignore[untyped-decorator]
             batch_size=batch_size,
@@ -83,6 +94,7 @@ class DaliGraph:
                     num_outputs=len(FIELDS),
                     dtype=[getattr(types, name) for name, _, _ in FIELDS.values()],
                     ndim=[dimensions for _, _, dimensions in FIELDS.values()],
+                    # The line keeps the arrays until their pictures are there. A GPU may still be reading them then.
                     no_copy=not on_gpu,
                 )
             )
@@ -90,13 +102,13 @@ class DaliGraph:
             if feed.encoded:
                 if feed.levels == Levels.AS_THEY_ARE.value:
                     if on_gpu:  # whole files: the hardware decoder takes no regions
-                        picture = fn.decoders.image(feed.data, device="mixed", output_type=types.GRAY)
+                        picture = fn.decoders.image(feed.data, output_type=types.GRAY, **mixed)
                         picture = fn.slice(picture, **region)
                     else:
                         picture = fn.decoders.image_slice(feed.data, output_type=types.GRAY, **region)
                 else:
                     deep = fn.decoders.image(
-                        feed.data, device="mixed" if on_gpu else "cpu", output_type=types.GRAY, dtype=types.UINT16
+                        feed.data, output_type=types.GRAY, dtype=types.UINT16, **(mixed if on_gpu else {})
                     )
                     picture = fn.slice(_to_eight_bits(deep, feed.levels.gpu() if on_gpu else feed.levels), **region)
             else:
@@ -117,14 +129,10 @@ class DaliGraph:
         try:
             self.pipeline = graph()
             self.pipeline.build()
-        except RuntimeError as error:
+        except _NATIVE_ERRORS as error:
             if not on_gpu or _is_out_of_memory(error):
                 raise _failure(error) from error
-            raise UsageError(
-                f"DALI can't use {device}: {_reason(error)}",
-                "Install the DALI of the driver's CUDA (nvidia-dali-cuda120 or nvidia-dali-cuda130), or take"
-                " --loader torch",
-            ) from error
+            raise UsageError(f"DALI can't use {device}: {_reason(error)}", _WAY_OUT) from error
 
     def run(self) -> torch.Tensor | None:
         """The pictures of the next batch, uint8 [B, 1, size, size] on the device; None at the end of the epoch.
@@ -135,12 +143,13 @@ class DaliGraph:
         self.in_epoch = True
         stream = torch.cuda.current_stream(self.device) if self.device.type == "cuda" else None
         try:
-            (drawn,) = self.pipeline.run(stream)
+            with torch.cuda.device(self.device) if stream else nullcontext():
+                (drawn,) = self.pipeline.run(stream)
         except StopIteration:
             self.pipeline.reset()
             self.in_epoch = False
             return None
-        except RuntimeError as error:
+        except _NATIVE_ERRORS as error:
             raise _failure(error) from error
         return torch.utils.dlpack.from_dlpack(drawn.as_tensor()).view(-1, 1, self.size, self.size)
 
@@ -160,16 +169,16 @@ def _to_eight_bits(deep: Any, levels: Any) -> Any:
     return fn.cast(grey + inverted * (255.0 - 2.0 * grey), dtype=types.UINT8)
 
 
-def _failure(error: RuntimeError) -> GraphFailure:
+def _failure(error: Exception) -> GraphFailure:
     return GraphFailure(_reason(error), out_of_memory=_is_out_of_memory(error))
 
 
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    text = str(error).lower().replace(" ", "_")
-    return any(words.replace(" ", "_") in text for words in _OUT_OF_MEMORY)
+def _is_out_of_memory(error: Exception) -> bool:
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or any(words in text for words in _OUT_OF_MEMORY)
 
 
-def _reason(error: RuntimeError) -> str:
+def _reason(error: Exception) -> str:
     """The line of DALI's many that says what is wrong."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     telling = [line for line in lines if not line.startswith(_FRAMING)]

@@ -7,14 +7,15 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import Any, NamedTuple
+from weakref import WeakMethod
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from xraycls.errors import XrayclsError
+from xraycls.errors import UsageError
 from xraycls.loaders.dali_feed import Feed, packed
-from xraycls.loaders.dali_graph import DaliGraph, GraphFailure, Source
+from xraycls.loaders.dali_graph import DaliGraph, GraphFailure
 from xraycls.loaders.sampler import IndexBatch
 
 logger = logging.getLogger(__name__)
@@ -34,11 +35,11 @@ class DaliLine:
     After a failure the graph is built anew and goes on with what is left, so no batch is lost.
 
     Args:
-        build: makes a graph from a source and a number of batches in work at a time.
-        prefetch: that number; lowered to 1 once when memory runs out.
+        build: makes a graph of a :data:`~xraycls.loaders.dali_graph.Source` and a ``prefetch``.
+        prefetch: batches in work at a time; lowered to 1 once when memory runs out.
     """
 
-    def __init__(self, build: Callable[[Source, int], DaliGraph], prefetch: int) -> None:
+    def __init__(self, build: Callable[..., DaliGraph], prefetch: int) -> None:
         self.build = build
         self.prefetch = prefetch
         self._coming: Iterator[tuple[IndexBatch, Fed]] = iter(())
@@ -60,7 +61,7 @@ class DaliLine:
 
         Raises:
             MemoryError: there is not even room for one batch at a time.
-            XrayclsError: DALI doesn't work on this machine.
+            UsageError: DALI doesn't work on this machine.
             DataError: what reading the next batch raised.
         """
         while True:
@@ -94,7 +95,16 @@ class DaliLine:
         """A graph that begins with what the last one left undone."""
         self._coming = chain(tuple(self._in_work), self._coming)
         self._in_work.clear()
-        return self.build(self._hand_over, self.prefetch)
+        # Weakly, so that a line which nobody uses any more frees its graph at once.
+        hand_over = WeakMethod(self._hand_over)
+
+        def source() -> tuple[Any, ...]:
+            method = hand_over()
+            if method is None:
+                raise StopIteration
+            return method()
+
+        return self.build(source, prefetch=self.prefetch)
 
     def _hand_over(self) -> tuple[Any, ...]:
         """The next feeds, field by field. An error waits until the batches before it are drawn."""
@@ -111,7 +121,7 @@ class DaliLine:
     def _recover(self, failure: GraphFailure) -> None:
         """Make it possible to build another graph, or raise."""
         if not failure.out_of_memory:
-            raise XrayclsError(f"DALI does not work here: {failure}", "Take --loader torch") from failure
+            raise UsageError(f"DALI does not work here: {failure}", "Take --loader torch") from failure
         if self.prefetch == 1:
             raise MemoryError(f"out of memory in DALI: {failure}") from failure
         logger.warning("DALI ran out of memory; it now keeps one batch in work instead of %d.", self.prefetch)

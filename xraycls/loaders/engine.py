@@ -8,7 +8,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Generator, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import ClassVar
 
 import torch
 
@@ -38,8 +37,6 @@ class Engine(ABC):
         strict: raise DataError for a picture that can't be read.
     """
 
-    name: ClassVar[str]
-
     def __init__(self, table: SampleTable, recipe: Recipe, sampler: Sampler, *, strict: bool = False) -> None:
         self.table = table
         self.recipe = recipe
@@ -56,7 +53,7 @@ class Engine(ABC):
         self._delivered = start
 
     def state_dict(self) -> dict[str, int]:
-        """The epoch, and how many of its batches were delivered."""
+        """The epoch, and how many of its batches the latest iteration has delivered."""
         return {"epoch": self.index_sampler.epoch, "batch": self._delivered}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
@@ -71,6 +68,9 @@ class Engine(ABC):
         epoch, start = self.index_sampler.epoch, self.index_sampler.start
         self.index_sampler.start = 0  # only one ``for`` resumes in the middle
         self._delivered = start
+        return self._batches(epoch, start)
+
+    def _batches(self, epoch: int, start: int) -> Iterator[Batch]:
         with closing(self._draw(epoch, self.index_sampler.batches(epoch, start))) as drawn:
             for batch, images, failed in drawn:
                 self._delivered += 1

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import os
+import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import ClassVar
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from xraycls.data.image import open_image
-from xraycls.data.prepare import prepared_picture
 from xraycls.data.processors import one_thread_a_picture
+from xraycls.data.square import prepared_picture
 from xraycls.data.store import stored_sizes
 from xraycls.data.table import SampleTable
 from xraycls.errors import DataError, UsageError
@@ -46,8 +46,6 @@ class ResidentLoader(Engine):
         UsageError: the pictures don't fit into the device's memory.
         DataError: the store can't be read.
     """
-
-    name: ClassVar[str] = "resident"
 
     def __init__(
         self,
@@ -124,18 +122,21 @@ class ResidentLoader(Engine):
 
 def _check_memory(needed: int, count: int, device: torch.device) -> None:
     """Raise UsageError when so many bytes would crowd out the model."""
-    if device.type == "cuda":
-        free = torch.cuda.mem_get_info(device)[0]
-    elif "SC_AVPHYS_PAGES" in os.sysconf_names:
-        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    else:
-        return
+    free = float(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else _available_memory()
     if needed > _MOST * free:
         raise UsageError(
             f"--loader resident would keep {count:,} pictures of {needed / 2**30:.1f} GiB on {device}, which has"
             f" {free / 2**30:.1f} GiB free",
             "Take --loader torch or --loader dali, or prepare the data at a smaller --size",
         )
+
+
+def _available_memory() -> float:
+    """Bytes that programs may still take on this machine; infinite where it doesn't tell."""
+    facts = Path("/proc/meminfo")
+    lines = facts.read_text().splitlines() if facts.is_file() else []
+    available = next((line.split()[1] for line in lines if line.startswith("MemAvailable:")), None)
+    return math.inf if available is None else 1024 * int(available)
 
 
 def fits(needed: int, device: torch.device) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch.utils.data import DataLoader
@@ -39,8 +39,6 @@ class TorchLoader(Engine, DataLoader[GreyImage]):  # type: ignore[misc]
         pin_memory: page-locked batches, for copies to a GPU that don't block.
         strict: raise DataError for a picture that can't be read.
     """
-
-    name: ClassVar[str] = "torch"
 
     def __init__(
         self,

@@ -80,7 +80,7 @@ class TrainConfig(BaseModel):
 
 
 # Fields that may differ when a run is resumed: epochs that are already trained would have been the same but for the
-# learning rate of a cosine schedule, which spans all epochs.
+# learning rate of a cosine schedule, which spans all epochs, and the grey level or so between two loaders.
 RESUMABLE = frozenset(
     {
         "epochs",

@@ -28,6 +28,7 @@ from xraycls.training.reporter import Reporter, StepReport
 from xraycls.training.run_folder import RunFolder
 from xraycls.training.schedules import Moment, learning_rate_factor
 from xraycls.training.task import Task
+from xraycls.training.waiting import WaitingClock
 from xraycls.types import Batch
 
 # On an accelerator the host looks at the device only after so many steps: every look waits for its queue to drain.
@@ -198,13 +199,14 @@ class Training:
         return scored
 
     def _train_epoch(self, wish: StopWish) -> float:
-        """Go through the rest of an epoch; returns the seconds spent waiting for the loader."""
-        steps, waited, seen = len(self.train), 0.0, 0
-        started = asked = self.saved = time.perf_counter()
+        """Go through the rest of an epoch; returns the seconds in which the device waited for the loader."""
+        steps, seen, clock = len(self.train), 0, WaitingClock(self.place.device)
+        started = self.saved = time.perf_counter()
         looked, look_every = self.step, 1 if self.place.device.type == "cpu" else _LOOK_EVERY
         self.train.set_epoch(self.epoch, self.step)
+        clock.asked()
         for batch in self.train:
-            waited += time.perf_counter() - asked
+            clock.arrived()
             self._train_step(batch.to(self.place.device))
             seen += self.train.index_sampler.valid(self.step - 1)
             if self._is_update(self.step - 1) and (self.step - looked >= look_every or self.step == steps):
@@ -212,10 +214,12 @@ class Training:
                 looked = self.step
                 elapsed = time.perf_counter() - started
                 self.reporter.step(
-                    StepReport(self.epoch, self.config.epochs, self.step, steps, loss, seen / elapsed, waited / elapsed)
+                    StepReport(
+                        self.epoch, self.config.epochs, self.step, steps, loss, seen / elapsed, clock.seconds / elapsed
+                    )
                 )
-            asked = time.perf_counter()
-        return waited
+            clock.asked()
+        return clock.seconds
 
     def _train_step(self, batch: Batch) -> None:
         """One batch: forward, backward, and an optimiser step at the end of an accumulation group."""

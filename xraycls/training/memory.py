@@ -10,7 +10,7 @@ import torch
 from xraycls.errors import TrainingError
 
 # The allocators of CPU and MPS raise a plain RuntimeError, and so does CUDA outside of torch's own.
-_WORDS = ("can't allocate memory", "not enough memory", "out of memory")
+_WORDS = ("can't allocate", "not enough memory", "out of memory")
 
 
 @contextmanager

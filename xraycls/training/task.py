@@ -45,7 +45,7 @@ class Classification:
         scores: validation figures of labels int64 [n] and probabilities float64 [n, C].
         choose: what is chosen on validation from the same two and travels with the weights.
         label_smoothing: 0–1 (Szegedy et al., CVPR 2016).
-        class_weights: float32 [C], a factor of each class's loss; None for equal weights.
+        class_weights: float32 [C] on the device of the model, a factor of each class's loss; None for equal weights.
     """
 
     def __init__(
@@ -87,9 +87,12 @@ class Classification:
         save_classifier(_classifier(model), path, extra=settings)
 
     def _cross_entropy(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
-        weight = None if self.class_weights is None else self.class_weights.to(logits.device)
         each = F.cross_entropy(
-            logits.float(), batch.labels, weight=weight, label_smoothing=self.label_smoothing, reduction="none"
+            logits.float(),
+            batch.labels,
+            weight=self.class_weights,
+            label_smoothing=self.label_smoothing,
+            reduction="none",
         )
         return (each * batch.weights).sum()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from shlex import quote
 
 from xraycls.data.table import SampleTable
 from xraycls.training.config import TrainConfig
@@ -18,13 +19,13 @@ class LoaderAdvice:
     Args:
         listener: the reporter to pass on to.
         config: of the run.
-        table: what it trains on; prepared data needs no advice.
+        table: what it trains on; arrays need no advice.
     """
 
     def __init__(self, listener: Reporter, config: TrainConfig, table: SampleTable) -> None:
         self.listener = listener
         self.config = config
-        self.said = config.data is None or table.source == "prepared"
+        self.said = config.data is None or table.source in ("prepared", "medmnist")
 
     def preparing(self, done: int, total: int) -> None:
         """Pass it on."""
@@ -49,9 +50,9 @@ class LoaderAdvice:
         data = self.config.data
         assert data is not None
         prepared = data.with_name(f"{data.stem}-prepared")
-        images = f" --images {self.config.images}" if self.config.images else ""
+        images = f" --images {quote(str(self.config.images))}" if self.config.images else ""
         size = round((self.config.size or 224) * 10 / 7)
         return (
-            f"prepare the data once with: xraycls data prepare {data} {prepared} --size {size}{images}, then train with"
-            f" --data {prepared}"
+            f"prepare the data once with: xraycls data prepare {quote(str(data))} {quote(str(prepared))} --size {size}"
+            f"{images}, then train with --data {quote(str(prepared))}"
         )

@@ -52,20 +52,20 @@ def probabilities_of(
             model.engine,
             engine,
         )
-    batches = build_loader(
-        table,
-        model.recipe,
-        batch_size=batch_size,
-        training=False,
-        device=device,
-        engine=engine,
-        threads=threads,
-        strict=strict,
-    )
     found = np.full((len(table), len(classifier.classes)), np.nan)
     classifier.eval()
     done = 0
     with explained_out_of_memory(f"Try --batch-size {max(batch_size // 2, 1)}", batch_size):
+        batches = build_loader(
+            table,
+            model.recipe,
+            batch_size=batch_size,
+            training=False,
+            device=device,
+            engine=engine,
+            threads=threads,
+            strict=strict,
+        )
         for batch in batches:
             on_device = batch.to(device)
             with torch.inference_mode(), autocast(device, form):

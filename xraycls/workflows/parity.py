@@ -13,8 +13,8 @@ import torch
 
 from xraycls.data.source import read_source
 from xraycls.data.table import SampleTable
-from xraycls.errors import DataError, MissingExtra, UsageError, XrayclsError
-from xraycls.loaders.choose import build_loader
+from xraycls.errors import DataError, UsageError, XrayclsError
+from xraycls.loaders.choose import ENGINES, build_loader
 from xraycls.loaders.dali_graph import is_installed
 from xraycls.loaders.recipe import Recipe, find_recipe
 from xraycls.training.memory import explained_out_of_memory
@@ -101,7 +101,9 @@ def parity(
         for backend in backends:
             try:
                 other = draw(backend)
-            except (UsageError, MissingExtra) as error:
+            except DataError:
+                raise
+            except XrayclsError as error:
                 absent[str(backend)] = str(error)
                 continue
             for view in VIEWS:
@@ -145,7 +147,7 @@ def _backends(device: torch.device) -> tuple[list[Backend], dict[str, str]]:
     """What can run here beside the reference, and why the rest can't."""
     found, absent = [], {}
     for place in (torch.device("cpu"), device if device.type == "cuda" else torch.device("cuda")):
-        for engine in ("dali", "resident"):
+        for engine in (name for name in ENGINES if name not in ("auto", REFERENCE)):
             backend = Backend(engine, place)
             if place.type == "cuda" and not torch.cuda.is_available():
                 absent[str(backend)] = "no CUDA GPU"

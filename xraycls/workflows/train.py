@@ -121,22 +121,21 @@ def _train(config: TrainConfig, run: RunFolder, place: Place, reporter: Reporter
         reporter.message(said)
     config = config.updated({"size": classifier.size, "precision": place.precision, "gpus": place.world.size})
     memory_format = torch.channels_last if config.channels_last else torch.contiguous_format
-    classifier.to(device=place.device, memory_format=memory_format)  # type: ignore[call-overload]
-    training = _training(config, engine, table, classifier, recipe, run, place, reporter)
-    if resume:
-        training.load_state_dict(load_state(run.state))
-        reporter.message(f"Going on with {run.path} at epoch {training.epoch + 1}, batch {training.step + 1}.")
-    if place.world.is_main:
-        remove_leftovers(run.path)
-        _describe_run(run, config, engine, table, place)
     smaller = f"--batch-size {config.batch_size // 2} --accumulate {2 * config.accumulate}"
     hint = f"Try {smaller}" if config.batch_size > 1 else "Try a smaller --size or another --base-model"
-    with (
-        explained_out_of_memory(hint, config.batch_size),
-        closing(TensorBoardReporter(run.path, reporter, training.epoch)) as board,
-    ):
-        training.reporter = LoaderAdvice(board, config, table) if place.world.is_main else reporter
-        outcome = training.fit()
+    with explained_out_of_memory(hint, config.batch_size):
+        classifier.to(device=place.device, memory_format=memory_format)  # type: ignore[call-overload]
+        training = _training(config, engine, table, classifier, recipe, run, place, reporter)
+        if resume:
+            training.load_state_dict(load_state(run.state))
+            reporter.message(f"Going on with {run.path} at epoch {training.epoch + 1}, batch {training.step + 1}.")
+            _tell_other_engine(run, engine, reporter)
+        if place.world.is_main:
+            remove_leftovers(run.path)
+            _describe_run(run, config, engine, table, place)
+        with closing(TensorBoardReporter(run.path, reporter, training.epoch)) as board:
+            training.reporter = LoaderAdvice(board, config, table) if place.world.is_main else reporter
+            outcome = training.fit()
     _tell_failures(training, reporter)
     return TrainResult(run, outcome, config)
 
@@ -182,7 +181,9 @@ def _training(
         progress=reporter.preparing,
     )
     weights = (
-        balanced_class_weights(train_table.labels, len(table.classes)) if config.class_weights == "balanced" else None
+        balanced_class_weights(train_table.labels, len(table.classes)).to(place.device)
+        if config.class_weights == "balanced"
+        else None
     )
     task = Classification(scores, _chooser(config, engine), config.label_smoothing, weights)
     stopping = EarlyStopping(config.patience, config.min_delta, metric(config.monitor).higher_is_better)
@@ -218,6 +219,12 @@ def _describe_run(run: RunFolder, config: TrainConfig, engine: str, table: Sampl
             "counts": {split: table.split(split).counts() for split in table.splits},
         }
     )
+
+
+def _tell_other_engine(run: RunFolder, engine: str, reporter: Reporter) -> None:
+    before = run.read_environment().get("engine", engine)
+    if before != engine:
+        reporter.message(f"The pictures came from the {before} engine so far and now come from {engine}.")
 
 
 def _tell_failures(training: Training, reporter: Reporter) -> None:
