@@ -54,13 +54,13 @@ gpu_parity() {
 export -f gpu_tests gpu_parity
 export python out data
 
-step "pytest -m gpu" 90 bash -o pipefail -c gpu_tests
+step "pytest -m gpu" 80 bash -o pipefail -c gpu_tests
 gpu_step "xraycls bench parity" 30 bash -c gpu_parity
 gpu_step "benchmarks.loader" 110 "$python" -m benchmarks.loader --data "$data" --threads "$(nproc)" --rounds 3 \
-    --batch-size 60 --images 960 --compared 20 --json "$out/loader.json"
+    --batch-size 60 --images 480 --compared 20 --json "$out/loader.json"
 gpu_step "benchmarks.train" 130 "$python" -m benchmarks.train --data "$data" --rounds 1 --json "$out/train.json"
-gpu_step "benchmarks.train --compile" 60 "$python" -m benchmarks.train --data "$data" --rounds 1 --nets resnet18 \
+gpu_step "benchmarks.train --compile" 50 "$python" -m benchmarks.train --data "$data" --rounds 1 --nets resnet18 \
     --sources prepared --compile --json "$out/train-compile.json"
-gpu_step "benchmarks.memory" 40 "$python" -m benchmarks.memory --data "$data" --device cuda --threads "$(nproc)" \
+gpu_step "benchmarks.memory" 70 "$python" -m benchmarks.memory --data "$data" --device cuda --threads "$(nproc)" \
     --images 240 --json "$out/memory.json"
 "$python" -m benchmarks.gpu_table "$out"

@@ -39,10 +39,12 @@ from benchmarks.sources import dicom_table, original_files, prepared_table, repe
 from xraycls.data.image import open_image
 from xraycls.data.table import SampleTable
 from xraycls.errors import MissingExtra, XrayclsError
+from xraycls.loaders.dali_engine import DaliLoader
 from xraycls.loaders.dali_graph import is_installed
 from xraycls.loaders.engine import Engine
 from xraycls.loaders.recipe import find_recipe
 from xraycls.loaders.render import decoding_of
+from xraycls.loaders.sampler import Sampler
 
 RECIPE = find_recipe("classic2021", SIZE)
 BATCH = 30  # divides 120 files, so that no pipeline is charged for a last batch that is short or filled up
@@ -164,6 +166,12 @@ def our_engines(
             found[row] = (loader, place)
         except XrayclsError as error:
             missing[str(row)] = str(error)
+            continue
+        if isinstance(loader, DaliLoader) and loader.reduced and source == FILES:
+            whole = Row("xraycls dali, JPEGs by DALI", source, place.type)
+            sampler = Sampler(epochs[source].labels, given.batch_size, training=True)
+            decoding = DaliLoader(epochs[source], RECIPE, sampler, device=place, threads=given.threads, reduced=False)
+            found[whole] = (decoding, place)
     return found
 
 

@@ -17,6 +17,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -66,13 +67,15 @@ def main() -> None:
                 choose_engine(engine, table, place)  # a missing package is told from here, without a process
                 with ProcessPoolExecutor(1, get_context("spawn")) as pool:
                     peaks = pool.submit(peaks_of, *work).result()
-            except XrayclsError as error:
+            except (XrayclsError, BrokenProcessPool) as error:
                 missing[f"{engine} from {source} on {place}"] = str(error)
                 continue
             rows.append({"engine": engine, "source": source, "device": place.type, **figures(peaks)})
+            # After every engine, so that a run that is cut short leaves what it measured.
+            facts = {"epochs": given.epochs, "images": given.images, "rows": rows, "not_measured": missing}
+            write_json(given.json, facts)
     report(rows, f"{given.epochs} epochs of {given.images} images")
     show_not_measured(missing)
-    write_json(given.json, {"epochs": given.epochs, "images": given.images, "rows": rows, "not_measured": missing})
     if any(row["grows"] for row in rows):
         sys.exit(1)
 

@@ -83,3 +83,13 @@ def test_flags_that_disagree_and_unknown_loaders_are_wrong_usage(tiny, tmp_path,
     assert run("train", "--data", tiny, "-o", tmp_path / "run", "--loader", "dalli", *FAST) == 2
     assert "Did you mean dali?" in capfd.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_pictures_trained_with_are_known_whether_prepared_or_not(tiny, tmp_path, capfd):
+    store = tmp_path / "store"
+    assert run("data", "prepare", tiny, store, "--size", 48) == 0
+    assert run("train", "--data", store, "-o", tmp_path / "run", *FAST) == 0
+    assert run("test", tmp_path / "run", "--data", tiny, "--split", "train", "-o", tmp_path, "--resamples", 20) == 0
+    assert "24 of 24 images were trained or chosen with" in " ".join(capfd.readouterr().err.split())
+    assert run("test", tmp_path / "run", "--data", tiny, "--split", "test", "-o", tmp_path, "--resamples", 20) == 0
+    assert "trained or chosen with" not in capfd.readouterr().err

@@ -1,7 +1,5 @@
 """Every engine that this machine can run, for tests that all of them must pass."""
 
-from collections.abc import Callable
-
 import pytest
 import torch
 
@@ -26,7 +24,10 @@ ENGINES = [
     pytest.param(("resident", GPU), id="resident-gpu", marks=_gpu),
 ]
 
-Build = Callable[..., Engine]
+DALI_DEVICES = [
+    pytest.param(CPU, id="cpu", marks=needs_dali),
+    pytest.param(GPU, id="gpu", marks=[*_gpu, needs_dali]),
+]
 
 
 def build(kind: tuple[str, torch.device], table: SampleTable, recipe: Recipe, sampler: Sampler, **options) -> Engine:

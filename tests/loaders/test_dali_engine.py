@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.loaders.engines import CPU, needs_dali
+from tests.loaders.engines import CPU, DALI_DEVICES, needs_dali
 from xraycls.data.folder import read_folder
 from xraycls.data.image import open_image
 from xraycls.data.table import SampleTable
@@ -29,9 +29,9 @@ def table(tiny):
     return read_folder(tiny).split("train")
 
 
-def load(table, batch_size=5, training=True, **options):
+def load(table, batch_size=5, training=True, device=CPU, recipe=RECIPE, **options):
     sampler = Sampler(table.labels, batch_size, training=training)
-    return DaliLoader(table, RECIPE, sampler, device=CPU, **options)
+    return DaliLoader(table, recipe, sampler, device=device, **options)
 
 
 class Unreliable(DaliGraph):
@@ -182,6 +182,21 @@ def test_without_the_package_the_command_that_installs_it_is_named(table, monkey
         load(table)
 
 
+@needs_dali
+@pytest.mark.parametrize("reduced", [True, False])
+@pytest.mark.parametrize("training", [True, False])
+def test_real_radiographs_look_the_same_whoever_decodes_them(shared, training, reduced):
+    table = read_folder(shared / "data" / "kermany_native")
+    table = table.with_samples(table[i] for i in range(0, len(table), 5))
+    recipe = find_recipe("radiograph", 224)
+    sampler = Sampler(table.labels, 8, training=training)
+    found = torch.cat([b.images for b in DaliLoader(table, recipe, sampler, device=CPU, reduced=reduced)])
+    expected = torch.cat([b.images for b in TorchLoader(table, recipe, sampler)])
+    difference = (found.float() - expected.float()).abs().mean((1, 2, 3))
+    assert difference.mean() < (0.1 if reduced else 1.0)
+    assert difference.max() < (0.5 if reduced else 2.5)
+
+
 def test_a_region_holds_every_pixel_that_its_view_touches(tmp_path):
     import cv2
 
@@ -191,7 +206,7 @@ def test_a_region_holds_every_pixel_that_its_view_touches(tmp_path):
     recipe = find_recipe("classic2021", 64)
     for position in range(200):
         view = recipe.training_view(0, 0, position, image.width, image.height)
-        feed = feed_of(image, view, 64)
+        feed = feed_of(image, view, 64, reduced=False)
         assert bool(feed.encoded)
         corners = np.array([[0, 64, 0, 64], [0, 0, 64, 64], [1, 1, 1, 1]])
         inside = np.clip(view.matrix @ corners, 0, [[image.width], [image.height]])
@@ -248,29 +263,30 @@ def frames(tmp_path):
     return SampleTable(samples, ("a", "b"), tmp_path, "files")
 
 
-@needs_dali
+@pytest.mark.parametrize("device", DALI_DEVICES)
 @pytest.mark.parametrize("training", [True, False])
-def test_dali_decodes_deep_and_dicom_pixels_itself_and_as_we_do(frames, training):
-    loader = load(frames, batch_size=10, training=training)
+def test_dali_decodes_deep_and_dicom_pixels_itself_and_as_we_do(frames, training, device):
+    loader = load(frames, batch_size=10, training=training, device=device)
     assert all(open_image(sample).encoded is not None for sample in frames)
     (found,) = loader
     (expected,) = TorchLoader(frames, RECIPE, Sampler(frames.labels, 10, training=training))
-    difference = (found.images.float() - expected.images.float()).abs().mean((1, 2, 3))
+    difference = (found.images.float().cpu() - expected.images.float()).abs().mean((1, 2, 3))
     assert difference.max() < 1.5, difference
     assert not loader._refused
     assert not loader.failures
 
 
-@needs_dali
-def test_real_dicoms_are_decoded_by_dali_to_our_pictures(shared):
+@pytest.mark.parametrize("device", DALI_DEVICES)
+def test_real_dicoms_are_decoded_by_dali_to_our_pictures(shared, device):
     paths = sorted((shared / "data" / "dicom" / "rsna").glob("*.dcm"))
     table = SampleTable(tuple(Sample(p, label=0) for p in paths), ("a", "b"), shared, "files")
     recipe = find_recipe("radiograph", 224)
-    loader = DaliLoader(table, recipe, Sampler(table.labels, 2, training=False), device=CPU)
+    loader = load(table, batch_size=2, training=False, device=device, recipe=recipe)
     (found,) = loader
     (expected,) = TorchLoader(table, recipe, Sampler(table.labels, 2, training=False))
-    assert (found.images.float() - expected.images.float()).abs().mean() < 1
-    assert (255 - found.images[0].float() - found.images[1].float()).abs().mean() < 1  # the same film, inverted once
+    images = found.images.float().cpu()
+    assert (images - expected.images.float()).abs().mean() < 1
+    assert (255 - images[0] - images[1]).abs().mean() < 1  # the same film, inverted once
     assert not loader._refused
 
 
@@ -282,3 +298,20 @@ def test_a_graph_that_cannot_be_built_is_one_sentence(table, monkeypatch):
     monkeypatch.setattr(dali_engine, "DaliGraph", refuse)
     with pytest.raises(UsageError, match=r"DALI does not work here: no CPU backend\. Take --loader torch"):
         load(table)
+
+
+@pytest.mark.parametrize("device", DALI_DEVICES)
+def test_pictures_reach_torch_without_a_copy(table, device, monkeypatch):
+    pointers = []
+    original = torch.utils.dlpack.from_dlpack
+
+    def watched(tensor):
+        received = original(tensor)
+        pointers.append((tensor.data_ptr(), received.data_ptr()))
+        return received
+
+    monkeypatch.setattr(torch.utils.dlpack, "from_dlpack", watched)
+    batches = list(load(table, training=False, device=device))
+    assert len(pointers) == 5
+    for (there, here), batch in zip(pointers, batches, strict=True):
+        assert there == here == batch.images.data_ptr()

@@ -177,7 +177,7 @@ def read_store(path: Path) -> SampleTable:
         )
     )
     content = hashlib.sha256(np.array(p.crc32, dtype="<u4").tobytes()).hexdigest()
-    return SampleTable(samples, store.file.classes, path, "prepared", content)
+    return SampleTable(samples, store.file.classes, path, "prepared", content, Path(store.file.settings.root))
 
 
 def open_stored(sample: Sample) -> Image:

@@ -24,6 +24,7 @@ class SampleTable:
         root: the folder or file that the table was read from.
         source: which reader made it: "folder", "csv", "medmnist", "prepared", "files" or "phantom".
         content: a hash of all pixels, where the source keeps one.
+        origin: of a prepared store, where the source lay that it was made from.
     """
 
     samples: tuple[Sample, ...]
@@ -31,6 +32,7 @@ class SampleTable:
     root: Path
     source: str
     content: str = ""
+    origin: Path | None = None
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -70,6 +72,10 @@ class SampleTable:
         if sample.member is not None:
             return sample.member if sample.path.name == PIXELS else f"{sample.member}[{sample.row}]"
         return sample.path.as_posix().removeprefix(f"{self.root.as_posix()}/")  # much faster than relative_to
+
+    def origin_of(self, sample: Sample) -> str:
+        """What tells a picture from all others, prepared or not: the path of the file that it comes from."""
+        return sample.name if self.origin is None else str(self.origin / self.name_of(sample))
 
     def fingerprint(self) -> str:
         """A hash of names below the root, file sizes, labels and splits: tells two data sets apart, cheaply.

@@ -44,8 +44,8 @@ def decoding_of(image: Image, view: View) -> tuple[int, View]:
     return reduce, view.on_grid(image.grid[0] / reduce, image.grid[1] / reduce)
 
 
-def resampled_size(width: int, height: int, view: View) -> tuple[int, int] | None:
-    """Width and height to resample a picture to before the warp, to about one pixel an output pixel.
+def resampled_size(width: int, height: int, view: View, density: float = 1.0) -> tuple[int, int] | None:
+    """Width and height to resample a picture to before the warp, to ``density`` pixels an output pixel.
 
     None where the warp alone neither aliases nor lets the black outside seep into coarse pixels at the border.
     """
@@ -55,7 +55,7 @@ def resampled_size(width: int, height: int, view: View) -> tuple[int, int] | Non
         return None
     if scale < _COARSE:
         return max(round(width / min(across, 1.0)), 1), max(round(height / min(down, 1.0)), 1)
-    return max(round(width / max(across, 1.0)), 1), max(round(height / max(down, 1.0)), 1)
+    return max(round(width / max(across / density, 1.0)), 1), max(round(height / max(down / density, 1.0)), 1)
 
 
 def _resampled(pixels: GreyImage, view: View) -> tuple[GreyImage, npt.NDArray[np.float64]]:

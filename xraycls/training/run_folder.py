@@ -89,7 +89,7 @@ class RunFolder:
             writer.writerow(["path", "label", "split", "patient"])
             for s in table:
                 label = "" if s.label is None else table.classes[s.label]
-                writer.writerow([s.name, label, s.split or "", s.patient or ""])
+                writer.writerow([table.origin_of(s), label, s.split or "", s.patient or ""])
 
     def read_samples(self) -> dict[str, str]:
         """Image → its split."""

@@ -145,7 +145,7 @@ def _table(
 
 def _warn_of_trained_images(run: RunFolder, table: SampleTable) -> None:
     seen = {name for name, split in run.read_samples().items() if split != "test"}
-    known = [s.name for s in table if s.name in seen]
+    known = [s.name for s in table if table.origin_of(s) in seen]
     if known:
         logger.warning(
             "%d of %d images were trained or chosen with, so the figures are too good: %s%s",
