@@ -13,9 +13,6 @@ from xraycls.data.image import Image, Levels
 from xraycls.loaders.render import decoding_of, resampled_size
 from xraycls.loaders.views import View
 
-# Pixels that resampling leaves an output pixel: DALI's filter is a triangle two pixels wide, so that 1 would blur (1.1
-# grey levels from an exact rendering, against 0.7).
-_DENSITY = 1.5
 _MARGIN = 2  # pixels around a region for interpolation, beside those for the filter of the resampling
 
 
@@ -116,7 +113,7 @@ def _feed(
     view: View,
 ) -> Feed:
     height, width = shape
-    target = resampled_size(width, height, view, _DENSITY)
+    target = resampled_size(width, height, view)
     if target is not None:
         view = view.on_grid(target[0] / width, target[1] / height)
     return Feed(
