@@ -193,8 +193,8 @@ def test_real_radiographs_look_the_same_whoever_decodes_them(shared, training, r
     found = torch.cat([b.images for b in DaliLoader(table, recipe, sampler, device=CPU, reduced=reduced)])
     expected = torch.cat([b.images for b in TorchLoader(table, recipe, sampler)])
     difference = (found.float() - expected.float()).abs().mean((1, 2, 3))
-    assert difference.mean() < (0.1 if reduced else 1.0)
-    assert difference.max() < (0.5 if reduced else 2.5)
+    assert difference.mean() < (0.4 if reduced else 1.0)
+    assert difference.max() < (1.0 if reduced else 2.5)
 
 
 def test_a_region_holds_every_pixel_that_its_view_touches(tmp_path):
