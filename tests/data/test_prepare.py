@@ -171,6 +171,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from xraycls.data.prepare import prepare
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job inherits one that is ignored
 def progress(done, total):
     if done == {at}:
         os.kill(os.getpid(), signal.{signal})
