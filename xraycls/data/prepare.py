@@ -105,6 +105,10 @@ def prepare(
         raise UsageError(f"--size {size} is too small", "Radiographs need at least 8 pixels a side, usually 320")
     if central_crop is not None and not 0 < central_crop <= 1:
         raise UsageError(f"--central-crop {central_crop} is no fraction", "Give one above 0 and up to 1, such as 0.9")
+    if not source.exists():
+        raise DataError(
+            f"There is no file or folder {source}", source, "Give a folder of images, a CSV or a MedMNIST archive"
+        )
     if is_store(source):
         raise DataError(f"{source} is prepared data itself", source, "Prepare from the original files")
     _require_ours(folder, source)
