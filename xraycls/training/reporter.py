@@ -60,3 +60,30 @@ class Silent:
 
     def message(self, text: str) -> None:
         """Ignore it."""
+
+
+class PassOn:
+    """A reporter that hands everything on to another; a base for those that listen to something on the way.
+
+    Args:
+        listener: the reporter to pass on to.
+    """
+
+    def __init__(self, listener: Reporter) -> None:
+        self.listener = listener
+
+    def preparing(self, done: int, total: int) -> None:
+        """Pass it on."""
+        self.listener.preparing(done, total)
+
+    def step(self, report: StepReport) -> None:
+        """Pass it on."""
+        self.listener.step(report)
+
+    def epoch(self, row: Mapping[str, float], improved: bool) -> None:
+        """Pass it on."""
+        self.listener.epoch(row, improved)
+
+    def message(self, text: str) -> None:
+        """Pass it on."""
+        self.listener.message(text)

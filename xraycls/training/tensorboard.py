@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from xraycls.training.reporter import Reporter, StepReport
+from xraycls.training.reporter import PassOn, Reporter
 
 
-class TensorBoardReporter:
+class TensorBoardReporter(PassOn):
     """Passes everything on to another reporter and writes ``events.*`` beside it.
 
     Args:
@@ -19,22 +19,10 @@ class TensorBoardReporter:
     """
 
     def __init__(self, folder: Path, listener: Reporter, first_epoch: int = 0) -> None:
+        super().__init__(listener)
         self.folder = folder
-        self.listener = listener
         self.first_epoch = first_epoch
         self._writer: Any = None
-
-    def preparing(self, done: int, total: int) -> None:
-        """Pass it on."""
-        self.listener.preparing(done, total)
-
-    def step(self, report: StepReport) -> None:
-        """Pass it on."""
-        self.listener.step(report)
-
-    def message(self, text: str) -> None:
-        """Pass it on."""
-        self.listener.message(text)
 
     def epoch(self, row: Mapping[str, float], improved: bool) -> None:
         """Write the row's figures, and pass it on."""
@@ -48,7 +36,7 @@ class TensorBoardReporter:
                 tag = f"{rest}/{group}" if group in ("train", "val") else f"run/{name}"
                 self._writer.add_scalar(tag, value, int(row["epoch"]))
         self._writer.flush()
-        self.listener.epoch(row, improved)
+        super().epoch(row, improved)
 
     def close(self) -> None:
         """Close the events file."""

@@ -7,13 +7,13 @@ from shlex import quote
 
 from xraycls.data.table import SampleTable
 from xraycls.training.config import TrainConfig
-from xraycls.training.reporter import Reporter, StepReport
+from xraycls.training.reporter import PassOn, Reporter
 
 _WAITING = 0.25  # of an epoch; below it, preparing the data wins little
 _SECONDS = 2.0  # shorter epochs aren't worth a word
 
 
-class LoaderAdvice:
+class LoaderAdvice(PassOn):
     """Passes everything on to another reporter, and says once how to feed the model faster.
 
     Args:
@@ -23,25 +23,13 @@ class LoaderAdvice:
     """
 
     def __init__(self, listener: Reporter, config: TrainConfig, table: SampleTable) -> None:
-        self.listener = listener
+        super().__init__(listener)
         self.config = config
         self.said = config.data is None or table.source in ("prepared", "medmnist")
 
-    def preparing(self, done: int, total: int) -> None:
-        """Pass it on."""
-        self.listener.preparing(done, total)
-
-    def step(self, report: StepReport) -> None:
-        """Pass it on."""
-        self.listener.step(report)
-
-    def message(self, text: str) -> None:
-        """Pass it on."""
-        self.listener.message(text)
-
     def epoch(self, row: Mapping[str, float], improved: bool) -> None:
         """Pass it on, and look at the share of time that the loader took."""
-        self.listener.epoch(row, improved)
+        super().epoch(row, improved)
         if not self.said and row["waiting"] > _WAITING and row["seconds"] > _SECONDS:
             self.said = True
             self.listener.message(f"The loader took {row['waiting']:.0%} of the epoch; {self._way_out()}")
