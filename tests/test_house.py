@@ -23,7 +23,7 @@ STAGES = (
     "workflows",
     "cli",
 )
-EVERYWHERE = {"types", "errors", "version", "progress"}
+EVERYWHERE = {"types", "errors", "version", "progress", "page"}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 

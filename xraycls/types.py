@@ -21,13 +21,25 @@ PIXELS = "pixels.npy"
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """An axis-aligned box in pixels of the original image; right and bottom are exclusive."""
+    """An axis-aligned box in pixels of the original image; right and bottom are exclusive.
+
+    Attributes:
+        label: the class, as the source spells it.
+        left: pixels from the left edge of the image.
+        top: pixels from its upper edge.
+        right: exclusive, so that the width is right - left.
+        bottom: exclusive.
+        score: the confidence of a predicted box, 0–1; None for one that a reader drew.
+        difficult: whether a figure of merit leaves it out (KITTI's occlusion, VOC's difficult, COCO's crowd).
+    """
 
     label: str
     left: float
     top: float
     right: float
     bottom: float
+    score: float | None = None
+    difficult: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +56,7 @@ class Sample:
         member: in a ``.npz``, the array that holds the pixels; in a store, the name of the source below its root;
             None for a plain file.
         row: the row of the array.
+        attributes: what else the source says of the image, as (column, value): ("age", "61"), ("subtype", "virus").
     """
 
     path: Path
@@ -53,6 +66,7 @@ class Sample:
     boxes: tuple[Box, ...] = ()
     member: str | None = None
     row: int | None = None
+    attributes: tuple[tuple[str, str], ...] = ()
 
     @property
     def name(self) -> str:

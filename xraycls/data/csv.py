@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
-import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from xraycls.data.folder import image_files
+from xraycls.data.records import read_records
 from xraycls.data.split import split_named
 from xraycls.data.table import SampleTable
 from xraycls.errors import DataError
@@ -27,9 +25,8 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "patient": ("patient", "Patient ID"),
     "split": ("split", "subset", "Dataset_type", "fold"),
 }
-_DELIMITERS = ",;\t"
 _SEVERAL_FINDINGS = "|"
-_NAMED = 3
+_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -39,6 +36,7 @@ class _Row:
     label: str
     patient: str | None
     split: Split | None
+    attributes: tuple[tuple[str, str], ...]
 
 
 def read_csv(path: Path, *, images: Path | None = None, strict: bool = False) -> SampleTable:
@@ -67,74 +65,25 @@ def read_csv(path: Path, *, images: Path | None = None, strict: bool = False) ->
     numeric = all(row.label.isdecimal() for row in located.values())
     classes = sorted({row.label for row in located.values()}, key=lambda label: (int(label) if numeric else 0, label))
     index = {name: label for label, name in enumerate(classes)}
-    samples = (Sample(file, index[row.label], row.patient, row.split) for file, row in located.items())
+    samples = (
+        Sample(file, index[row.label], row.patient, row.split, attributes=row.attributes)
+        for file, row in located.items()
+    )
     return SampleTable(tuple(sorted(samples, key=lambda s: s.path)), tuple(classes), folders[0], source="csv")
 
 
 def _rows(path: Path) -> Iterator[_Row]:
-    text = _text(path)
-    # The delimiter is the one that cuts the header into the most columns.
-    headers = {mark: next(_records(path, text, mark))[1] for mark in _DELIMITERS}
-    delimiter = max(headers, key=lambda mark: len(headers[mark]))
-    columns = _columns(path, headers[delimiter])
-    for line, cells in list(_records(path, text, delimiter))[1:]:
-        if any(cells):
-            yield _row(path, line, {role: cells[i].strip() if i < len(cells) else "" for role, i in columns.items()})
-
-
-def _records(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """The cells of every record, with the number of its last line."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    try:
-        for cells in reader:
-            yield reader.line_num, cells
-    except csv.Error as error:
-        raise DataError(f"Line {reader.line_num} of {path} is not CSV: {error}", path) from error
-
-
-def _text(path: Path) -> str:
-    try:
-        encoded = path.read_bytes()
-        text = encoded.decode("utf-8-sig")
-    except OSError as error:
-        raise DataError(f"{path} could not be read: {error.strerror}", path) from error
-    except UnicodeDecodeError as error:
-        line = encoded.count(b"\n", 0, error.start) + 1
-        raise DataError(f"{path} is not UTF-8 text (line {line})", path, "Save it as CSV UTF-8") from error
-    if not text.strip():
-        raise DataError(f"{path} is empty", path)
-    return text
-
-
-def _columns(path: Path, header: Sequence[str]) -> dict[str, int]:
-    """The position of every role that has a column."""
-    names = [_plain(name) for name in header]
-    columns = {}
-    for role, aliases in COLUMNS.items():
-        position = next((names.index(_plain(alias)) for alias in aliases if _plain(alias) in names), None)
-        if position is not None:
-            columns[role] = position
-        elif role in ("path", "label"):
-            found = ", ".join(name for name in header if name.strip()) or "no names on its first line"
-            accepted = ", ".join(COLUMNS[role])
-            raise DataError(f"{path} has no column for the {role}; it has: {found}", path, f"Name one of: {accepted}")
-    return columns
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[\W_]", "", name).lower()
-
-
-def _row(path: Path, line: int, cells: dict[str, str]) -> _Row:
-    if _SEVERAL_FINDINGS in cells["label"]:
-        raise DataError(
-            f"Line {line} of {path} has several labels ({cells['label']}); a classifier needs one an image", path
-        )
-    written = cells.get("split", "")
-    split = split_named(written)
-    if written and split is None:
-        raise DataError(f"Line {line} of {path} has the split {written!r}", path, "Use train, val or test")
-    return _Row(line, cells["path"], cells["label"], cells.get("patient") or None, split)
+    for record in read_records(path, COLUMNS, required=("path", "label")):
+        if _SEVERAL_FINDINGS in record["label"]:
+            raise DataError(
+                f"Line {record.line} of {path} has several labels ({record['label']}); a classifier needs one an image",
+                path,
+            )
+        written = record["split"]
+        split = split_named(written)
+        if written and split is None:
+            raise DataError(f"Line {record.line} of {path} has the split {written!r}", path, "Use train, val or test")
+        yield _Row(record.line, record["path"], record["label"], record["patient"] or None, split, record.others)
 
 
 def _complete(path: Path, rows: list[_Row]) -> list[_Row]:

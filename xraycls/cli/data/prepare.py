@@ -1,4 +1,4 @@
-"""`xraycls data …`."""
+"""`xraycls data prepare`: decode every file once."""
 
 from __future__ import annotations
 
@@ -6,38 +6,13 @@ import json
 import shlex
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from xraycls.cli.options import JsonOption
 
-if TYPE_CHECKING:
-    from xraycls.data.table import SampleTable
 
-app = typer.Typer(help="Look at data and make it.", no_args_is_help=True)
-
-
-@app.command()
-def phantom(
-    folder: Annotated[Path, typer.Argument(help="Where to write.")],
-    images: Annotated[int, typer.Option(min=6)] = 600,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
-    dicom: Annotated[bool, typer.Option("--dicom", help="Write DICOM files as well.")] = False,
-) -> None:
-    """Draw synthetic chest radiographs: an image folder, boxes as KITTI, and DICOM on request."""
-    from xraycls.data.phantom import write_phantom
-    from xraycls.progress import counting
-
-    with counting("drawing") as progress:
-        table = write_phantom(folder, images=images, seed=seed, dicom=dicom, progress=progress)
-    for split in table.splits:
-        counts = ", ".join(f"{count} {name}" for name, count in table.split(split).counts().items())
-        print(f"{split}: {counts}")
-    print(f"Wrote {len(table)} synthetic radiographs to {folder}.")
-
-
-@app.command()
 def prepare(
     source: Annotated[Path, typer.Argument(metavar="SRC", help="Image folder, CSV or .npz.")],
     folder: Annotated[Path, typer.Argument(metavar="DST", help="Where the prepared data goes.")],
@@ -82,22 +57,3 @@ def prepare(
     what = f"{made.pictures:,} pictures of {made.size} × {made.size} pixels ({made.bytes / 1e6:,.1f} MB)"
     print(f"Prepared {what} in {folder}." if made.is_new else f"{folder} is already prepared: {what}.")
     print(f"Next: xraycls train --data {shlex.quote(str(folder))}")
-
-
-@app.command("list")
-def list_samples(
-    path: Annotated[
-        Path | None, typer.Argument(help="Image folder, CSV, .npz or prepared data; the phantom when omitted.")
-    ] = None,
-    images: Annotated[Path | None, typer.Option(help="Folder that a CSV's paths start from.")] = None,
-) -> None:
-    """Show what a data source holds, a split and class a line."""
-    from xraycls.data.source import read_table
-
-    table = read_table(path, images=images)
-    parts: dict[str, SampleTable] = {name: table.split(name) for name in table.splits}
-    parts = parts or {"all": table}
-    for name, part in parts.items():
-        counts = ", ".join(f"{count} {label}" for label, count in part.counts().items())
-        patients = len({s.patient for s in part if s.patient})
-        print(f"{name}: {counts}" + (f" ({patients} patients)" if patients else ""))

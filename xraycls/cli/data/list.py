@@ -1,0 +1,29 @@
+"""`xraycls data list`: what a data source holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from xraycls.data.table import SampleTable
+
+
+def list_samples(
+    path: Annotated[
+        Path | None, typer.Argument(help="Image folder, CSV, .npz or prepared data; the phantom when omitted.")
+    ] = None,
+    images: Annotated[Path | None, typer.Option(help="Folder that a CSV's paths start from.")] = None,
+) -> None:
+    """Show what a data source holds, a split and class a line."""
+    from xraycls.data.source import read_table
+
+    table = read_table(path, images=images)
+    parts: dict[str, SampleTable] = {name: table.split(name) for name in table.splits}
+    parts = parts or {"all": table}
+    for name, part in parts.items():
+        counts = ", ".join(f"{count} {label}" for label, count in part.counts().items())
+        patients = len({s.patient for s in part if s.patient})
+        print(f"{name}: {counts}" + (f" ({patients} patients)" if patients else ""))

@@ -1,0 +1,26 @@
+"""`xraycls data phantom`: draw synthetic radiographs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def phantom(
+    folder: Annotated[Path, typer.Argument(help="Where to write.")],
+    images: Annotated[int, typer.Option(min=6)] = 600,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    dicom: Annotated[bool, typer.Option("--dicom", help="Write DICOM files as well.")] = False,
+) -> None:
+    """Draw synthetic chest radiographs: an image folder, boxes as KITTI, and DICOM on request."""
+    from xraycls.data.phantom import write_phantom
+    from xraycls.progress import counting
+
+    with counting("drawing") as progress:
+        table = write_phantom(folder, images=images, seed=seed, dicom=dicom, progress=progress)
+    for split in table.splits:
+        counts = ", ".join(f"{count} {name}" for name, count in table.split(split).counts().items())
+        print(f"{split}: {counts}")
+    print(f"Wrote {len(table)} synthetic radiographs to {folder}.")
