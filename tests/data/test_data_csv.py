@@ -228,3 +228,29 @@ def test_what_the_csv_module_writes_is_read_back(tmp_path, records, delimiter):
     ]
     assert rows(table) == sorted(expected)
     assert set(table.classes) == {label for label, _, _ in records}
+
+
+def test_upper_and_lower_case_make_no_class_of_their_own(tmp_path, caplog):
+    path = write(
+        tmp_path,
+        "path,label\na.png,Normal\nb.png,NORMAL\nc.png,Normal\nd.png,covid\n",
+        *"a.png b.png c.png d.png".split(),
+    )
+    with caplog.at_level(logging.WARNING):
+        table = read_csv(path)
+    assert table.counts() == {"Normal": 3, "covid": 1}
+    assert "several ways: Normal (2), NORMAL (1); all count as Normal." in caplog.text
+
+
+def test_images_without_a_row_are_told_by_number_and_name(tmp_path, caplog):
+    extra = [f"extra{i}.png" for i in range(7)]
+    path = write(tmp_path, "path,label\na.png,x\n", "a.png", *extra)
+    with caplog.at_level(logging.INFO):
+        assert len(read_csv(path)) == 1
+    assert "7 images beside those" in caplog.text
+    assert "extra0.png, extra1.png, extra2.png, extra3.png, extra4.png, …." in caplog.text
+
+
+def test_other_columns_become_attributes(tmp_path):
+    (sample,) = read_csv(write(tmp_path, "\ufeffpath;age;label;sex\na.png;61;x;\n", "a.png"))
+    assert sample.attributes == (("age", "61"),)

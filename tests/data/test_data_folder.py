@@ -156,3 +156,11 @@ def test_the_paediatric_set(shared):
         "test": (234, 390),
     }
     assert read_folder(shared / "data/kermany_native").counts() == {"NORMAL": 60, "PNEUMONIA": 60}
+
+
+def test_class_folders_that_differ_in_case_are_one_class(tmp_path, caplog):
+    make(tmp_path, "train/Normal/1.png", "train/Normal/2.png", "test/NORMAL/3.png", "test/OTHER/4.png")
+    with caplog.at_level(logging.WARNING):
+        table = read_folder(tmp_path)
+    assert table.counts() == {"Normal": 3, "OTHER": 1}
+    assert "all count as Normal" in caplog.text

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from xraycls.data.folder import image_files
+from xraycls.data.folder import image_files, images_of
 from xraycls.data.records import read_records
+from xraycls.data.spelling import one_spelling
 from xraycls.data.split import split_named
 from xraycls.data.table import SampleTable
 from xraycls.errors import DataError
@@ -45,7 +46,7 @@ def read_csv(path: Path, *, images: Path | None = None, strict: bool = False) ->
     The text is UTF-8, separated by commas, semicolons or tabs. A relative path is looked up below ``images``, then
     below the CSV's own folder, then by its file name anywhere below the first of them, which is the table's root; of
     several such files, the one whose path ends as written, or that lies in a folder named like the row's split, is
-    taken. Classes are the labels as written, sorted (numbers by value).
+    taken. Classes are the labels as written, sorted (numbers by value); upper and lower case make no difference.
     Rows without a path or a label, repeated rows and rows whose image is missing are left out with a warning.
 
     Args:
@@ -62,11 +63,13 @@ def read_csv(path: Path, *, images: Path | None = None, strict: bool = False) ->
     folders = (path.parent,) if images is None else (images, path.parent)
     rows = _complete(path, list(_rows(path)))
     located = _unique(path, _located(path, rows, folders, strict))
-    numeric = all(row.label.isdecimal() for row in located.values())
-    classes = sorted({row.label for row in located.values()}, key=lambda label: (int(label) if numeric else 0, label))
+    _tell_of_unnamed(path, located)
+    spelt = one_spelling((row.label for row in located.values()), path)
+    numeric = all(label.isdecimal() for label in spelt)
+    classes = sorted(set(spelt.values()), key=lambda label: (int(label) if numeric else 0, label))
     index = {name: label for label, name in enumerate(classes)}
     samples = (
-        Sample(file, index[row.label], row.patient, row.split, attributes=row.attributes)
+        Sample(file, index[spelt[row.label]], row.patient, row.split, attributes=row.attributes)
         for file, row in located.items()
     )
     return SampleTable(tuple(sorted(samples, key=lambda s: s.path)), tuple(classes), folders[0], source="csv")
@@ -111,12 +114,26 @@ def _located(path: Path, rows: list[_Row], folders: Sequence[Path], strict: bool
     missing = [row.name for file, row in files if file is None]
     if not missing:
         return located
-    named = ", ".join(missing[:_NAMED]) + (", …" if len(missing) > _NAMED else "")
-    message = f"{len(missing):,} of {len(rows):,} images that {path} names are missing below {folders[0]}: {named}"
+    message = (
+        f"{len(missing):,} of {len(rows):,} images that {path} names are missing below {folders[0]}: {_first(missing)}"
+    )
     if strict or not located:
         raise DataError(message, path, "Give the folder that holds them with --images")
     logger.warning("%s; they are left out.", message)
     return located
+
+
+def _tell_of_unnamed(path: Path, located: Iterable[Path]) -> None:
+    """Say which images lie beside those of the table without a row of their own."""
+    named = set(located)
+    beside = (image for folder in sorted({file.parent for file in named}) for image in images_of(folder))
+    unnamed = [image.name for image in beside if image not in named]
+    if unnamed:
+        logger.info("%d images beside those that %s names have no row in it: %s.", len(unnamed), path, _first(unnamed))
+
+
+def _first(names: Sequence[str]) -> str:
+    return ", ".join(names[:_NAMED]) + (", …" if len(names) > _NAMED else "")
 
 
 def _unique(path: Path, located: list[tuple[Path, _Row]]) -> dict[Path, _Row]:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from xraycls.data.spelling import one_spelling
 from xraycls.data.split import split_named
 from xraycls.data.table import SampleTable
 from xraycls.errors import DataError
@@ -26,9 +27,10 @@ IMAGE_SUFFIXES = frozenset({
 def read_folder(root: Path) -> SampleTable:
     """Read an image folder such as ``root/train/NORMAL/a.jpeg`` or ``root/NORMAL/a.jpeg``.
 
-    Classes are the names of the class folders, sorted, over all splits. Folders below a class folder belong to it.
-    Folders that only wrap the data, as Kaggle's archives do (``chest_xray/chest_xray/train``), are passed through.
-    Split folders go by any name that :func:`xraycls.data.split.split_named` knows; folders beside them are ignored.
+    Classes are the names of the class folders, sorted, over all splits; upper and lower case make no difference.
+    Folders below a class folder belong to it. Folders that only wrap the data, as Kaggle's archives do
+    (``chest_xray/chest_xray/train``), are passed through. Split folders go by any name that
+    :func:`xraycls.data.split.split_named` knows; folders beside them are ignored.
 
     Raises:
         DataError: no such folder, no images below it, a split without images, or images outside class folders.
@@ -42,9 +44,10 @@ def read_folder(root: Path) -> SampleTable:
     found: list[tuple[Path, str, Split | None]] = []
     for folder, split in splits or [(base, None)]:
         found += [(path, name, split) for path, name in _labelled_images(folder)]
-    classes = tuple(sorted({name for _, name, _ in found}))
+    spelt = one_spelling((name for _, name, _ in found), root)
+    classes = tuple(sorted(set(spelt.values())))
     index = {name: label for label, name in enumerate(classes)}
-    samples = tuple(Sample(path, label=index[name], split=split) for path, name, split in found)
+    samples = tuple(Sample(path, label=index[spelt[name]], split=split) for path, name, split in found)
     return SampleTable(samples, classes, root, source="folder")
 
 
@@ -57,6 +60,11 @@ def image_files(folder: Path) -> Iterator[Path]:
         DataError: a folder can't be listed.
     """
     yield from _walk(folder, above=())
+
+
+def images_of(folder: Path) -> list[Path]:
+    """The images of one folder, not of those below it, in the order of names; raises DataError as above."""
+    return _scan(folder)[1]
 
 
 def _walk(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
