@@ -25,7 +25,7 @@ _TOLD = 4  # branches
 def check_shortcut(evidence: Evidence) -> Iterator[Finding]:
     """Classes that file size, resolution, depth, frame, age, sex, view or source tell with AUC ≥ 0.9."""
     rows = labelled(evidence)
-    features = metadata_features(evidence, rows)
+    features = metadata_features(evidence, rows) if rows else []
     for name, rule in rules(evidence, rows, features, LEAST):
         yield Finding(
             "shortcut",
