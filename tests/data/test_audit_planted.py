@@ -206,7 +206,7 @@ def test_age_that_tells_the_label(folder, tmp_path):
     finding = made.findings[0]
     assert finding.figures["features"] == ["age"]
     assert finding.title.startswith("Age tells PNEUMONIA without the picture (AUC 1.00): age ")
-    assert "age below 21 → not PNEUMONIA (100% of 32)" in finding.title
+    assert "age above 21 → PNEUMONIA (100% of 28)" in finding.title
     assert {group.note[:12] for group in finding.groups} == {"age below 21", "age above 21"}
 
 
