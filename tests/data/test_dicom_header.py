@@ -63,6 +63,19 @@ def test_ages(tmp_path, age, years):
 
 
 @pytest.mark.parametrize(
+    ("written_as", "sex"), [("M", "M"), (" f ", "F"), ("O", "O"), ("female", "F"), ("Max", None), ("", None)]
+)
+def test_sexes(tmp_path, written_as, sex):
+    assert read_header(written(tmp_path / "a.dcm", PatientSex=("CS", written_as))).sex == sex
+
+
+def test_free_text_where_a_code_belongs_is_not_passed_on(tmp_path):
+    wrong = ("CS", "Mustermann, Max: PA")
+    found = read_header(written(tmp_path / "a.dcm", PatientSex=wrong, ViewPosition=wrong, Modality=wrong))
+    assert found.attributes == ()
+
+
+@pytest.mark.parametrize(
     ("spacing", "expected"),
     [
         (["0.2", "0.3"], (0.2, 0.3)), (["0.2"], (0.5, 0.5)), (["0", "0"], (0.5, 0.5)), ("", (0.5, 0.5)),
