@@ -335,6 +335,19 @@ def test_a_missing_codec_is_named(tmp_path, monkeypatch):
         open_dicom(path)
 
 
+def test_a_codec_that_panics_is_one_sentence_too(tmp_path, monkeypatch):
+    class PanicException(BaseException):  # noqa: N818 - as codecs in Rust have it
+        pass
+
+    def panic(*_, **__):
+        raise PanicException("index out of bounds")
+
+    path = recompressed(write(tmp_path / "a.dcm", RAMP), tmp_path / "b.dcm", "RLELossless")
+    monkeypatch.setattr("pydicom.pixels.decoders.base.Decoder.as_array", panic)
+    with pytest.raises(DataError, match=r"b\.dcm \(RLE Lossless\) could not be decoded"):
+        read_dicom(path)
+
+
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.data())
 def test_damaged_bytes_give_a_picture_or_one_error(tmp_path, data):

@@ -82,8 +82,17 @@ def _decoded(dataset: Dataset, decoder: Decoder, **options: Any) -> npt.NDArray[
     codecs = [name for name in _PREFERRED if name in decoder.available_plugins] or [""]
     for name in codecs[:-1]:
         with suppress(Exception):
-            return np.asarray(decoder.as_array(dataset, index=0, decoding_plugin=name, **options)[0])
-    return np.asarray(decoder.as_array(dataset, index=0, decoding_plugin=codecs[-1], **options)[0])
+            return _decoded_by(name, dataset, decoder, **options)
+    return _decoded_by(codecs[-1], dataset, decoder, **options)
+
+
+def _decoded_by(codec: str, dataset: Dataset, decoder: Decoder, **options: Any) -> npt.NDArray[np.integer]:
+    try:
+        return np.asarray(decoder.as_array(dataset, index=0, decoding_plugin=codec, **options)[0])
+    except BaseException as error:
+        if type(error).__name__ == "PanicException":  # a codec in Rust gave up; Python takes that for no Exception
+            raise ValueError("the codec gave up") from error
+        raise
 
 
 def _is_incomplete(decoder: Decoder) -> bool:
