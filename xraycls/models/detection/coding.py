@@ -24,12 +24,12 @@ def encode(boxes: Tensor, anchors: Tensor, variances: Tensor) -> Tensor:
 
 def decode(offsets: Tensor, anchors: Tensor, variances: Tensor) -> Tensor:
     """The inverse of :func:`encode`: boxes [..., 4] as left, top, right, bottom."""
-    shift, growth = (offsets * variances).split(2, dim=-1)
+    shift, growth = (offsets * variances).tensor_split(2, dim=-1)
     anchor_centre, anchor_size = _centre_and_size(anchors)
     centre, half = anchor_centre + shift * anchor_size, anchor_size * torch.exp(growth) / 2
     return torch.cat([centre - half, centre + half], dim=-1)
 
 
 def _centre_and_size(boxes: Tensor) -> tuple[Tensor, Tensor]:
-    low, high = boxes.split(2, dim=-1)
+    low, high = boxes.tensor_split(2, dim=-1)
     return (low + high) / 2, high - low

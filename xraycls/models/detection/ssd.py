@@ -59,7 +59,8 @@ class SSD(nn.Module):
 
     def maps(self, images: Tensor) -> list[Tensor]:
         """The six feature maps of images [b, 3, h, w]."""
-        *maps, last = self.backbone(images)
+        given: list[Tensor] = self.backbone(images)
+        *maps, last = given
         if len(maps) == 1 and "ssd_expand_block_0" not in self.extras:
             maps.append(last)
         for block in self.extras.values():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
 
 from xraycls.models.detection.backbones.base import Backbone, Tapped, convolution
@@ -35,6 +37,6 @@ def darknet53() -> Backbone:
     """Darknet-53 (Redmon and Farhadi 2018) from timm; maps of strides 8, 16 and 32."""
     import timm
 
-    network = timm.create_model("darknet53", act_layer=nn.ReLU)
+    network: Any = timm.create_model("darknet53", act_layer=nn.ReLU)
     stages = {"stem": network.stem} | {f"stages_{i}": stage for i, stage in enumerate(network.stages)}
     return Backbone(Tapped(stages, ("stages_2", "stages_3", "stages_4")), (256, 512, 1024), "large", tuple(stages))

@@ -18,7 +18,7 @@ def mobilenet_v1() -> Backbone:
     """MobileNet (Howard et al. 2017) up to its eleventh separable convolution; timm's names."""
     import timm
 
-    network = timm.create_model("mobilenetv1_100")
+    network: Any = timm.create_model("mobilenetv1_100")
     stages = {"conv_stem": network.conv_stem, "bn1": network.bn1}
     stages |= {f"blocks_{i}": network.blocks[i] for i in range(4)}
     return Backbone(Tapped(stages, ("blocks_2", "blocks_3")), (256, 512), "small", tuple(stages))
@@ -51,9 +51,8 @@ def googlenet() -> Backbone:
     """GoogLeNet (Szegedy et al. 2015) without its last pooling and with the paper's 5x5 kernels, which torchvision
     has as 3x3."""
     network = models.googlenet(aux_logits=False, init_weights=False)
-    stages = {
-        name: part for name, part in network.named_children() if name not in ("maxpool4", "avgpool", "dropout", "fc")
-    }
+    left_out = ("maxpool4", "avgpool", "dropout", "fc")
+    stages = {name: part for name, part in network.named_children() if name not in left_out}
     for part in stages.values():
         if isinstance(part, Inception):
             reduced = part.branch3[1].conv
@@ -96,4 +95,5 @@ class _Projected(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         shortcut: Tensor = self.projection(images)
-        return shortcut + self.conv(images)
+        inner: Tensor = self.conv(images)
+        return shortcut + inner

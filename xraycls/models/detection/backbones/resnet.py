@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
-from xraycls.models.detection.backbones.base import Backbone, Tapped
+from xraycls.models.detection.backbones.base import Backbone, Tapped, Width
 
 _BLOCKS: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, int, int, int]]] = {
     10: (BasicBlock, (1, 1, 1, 1)),
@@ -36,7 +36,7 @@ def resnet(layers: int) -> Backbone:
             channels = planes * block.expansion
         stages[f"layer{number}"] = nn.Sequential(*blocks)
     maps = (128 * block.expansion, 512 * block.expansion)
-    width = "small" if layers == 10 else "middle" if block is BasicBlock else "large"
+    width: Width = "small" if layers == 10 else "middle" if block is BasicBlock else "large"
     freezable = ("conv1", "layer1", "layer2", "layer3", "layer4")
     return Backbone(Tapped(stages, ("layer2", "layer4")), maps, width, freezable)
 
@@ -44,4 +44,5 @@ def resnet(layers: int) -> Backbone:
 def _projected(block: type[BasicBlock] | type[Bottleneck], inputs: int, planes: int, stride: int) -> nn.Module:
     outputs = planes * block.expansion
     projection = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
-    return block(inputs, planes, stride, projection)
+    made: nn.Module = block(inputs, planes, stride, projection)
+    return made
