@@ -54,6 +54,23 @@ class DataError(XrayclsError):
         super().__init__(message, hint)
 
 
+class SpecError(XrayclsError):
+    """A TLT/TAO text spec that can't be used.
+
+    Args:
+        message: what is wrong; the file and the line are put before it.
+        path: the spec.
+        line: of the spec, from 1; None when no line is to blame.
+        field: the field at fault, after the messages that hold it, such as "kitti_config.val_split".
+    """
+
+    def __init__(
+        self, message: str, path: Path, line: int | None = None, field: str | None = None, hint: str | None = None
+    ) -> None:
+        self.path, self.line, self.field = path, line, field
+        super().__init__(f"{path}, line {line}: {message}" if line else f"{path}: {message}", hint)
+
+
 class MissingExtra(XrayclsError):
     """A feature whose optional package isn't installed.
 

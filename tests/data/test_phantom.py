@@ -44,7 +44,7 @@ def redrawn(folder: Path, **options: bool) -> int:
 def test_plan_keeps_patients_together_and_fills_every_group(images):
     planned = plan(images, seed=1)
     assert len(planned) == images
-    assert len({image.file("picture").rpartition("/")[2] for image in planned}) == images
+    assert len({(image.patient, image.image) for image in planned}) == images
     homes = defaultdict(set)
     for image in planned:
         homes[image.patient].add((image.split, image.label))

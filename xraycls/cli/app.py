@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.markup import escape
 
-from xraycls.cli import bench, cam, data, doctor, models, predict, test, train
+from xraycls.cli import bench, cam, data, dataset_convert, doctor, models, predict, test, train
+from xraycls.cli.abbreviations import AbbreviatedCommand
 from xraycls.errors import XrayclsError
 from xraycls.version import __version__
 
@@ -34,6 +35,8 @@ app.command("models", rich_help_panel="Information")(models.models)
 app.command("doctor", rich_help_panel="Information")(doctor.doctor)
 app.add_typer(bench.app, name="bench", rich_help_panel="Information")
 app.add_typer(data.app, name="data", rich_help_panel="Data")
+app.command("dataset_convert", cls=AbbreviatedCommand, rich_help_panel="TAO")(dataset_convert.dataset_convert)
+app.command("dataset-convert", cls=AbbreviatedCommand, hidden=True)(dataset_convert.dataset_convert)
 
 
 def _version(asked: bool) -> None:

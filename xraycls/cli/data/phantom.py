@@ -12,14 +12,23 @@ def phantom(
     folder: Annotated[Path, typer.Argument(help="Where to write.")],
     images: Annotated[int, typer.Option(min=6)] = 600,
     seed: Annotated[int, typer.Option(min=0)] = 0,
+    size: Annotated[int, typer.Option(min=64, help="Mean width, pixels.")] = 512,
+    layout: Annotated[
+        str, typer.Option(help="folder, or as a public set: siim, rsna, nih, coronahack, kermany.")
+    ] = "folder",
     dicom: Annotated[bool, typer.Option("--dicom", help="Write DICOM files as well.")] = False,
 ) -> None:
-    """Draw synthetic chest radiographs: an image folder, boxes as KITTI, and DICOM on request."""
+    """Draw synthetic chest radiographs: an image folder, boxes as KITTI, and DICOM on request.
+
+    Other layouts have the folders, file formats and tables of public data sets.
+    """
     from xraycls.data.phantom import write_phantom
     from xraycls.progress import counting
 
     with counting("drawing") as progress:
-        table = write_phantom(folder, images=images, seed=seed, dicom=dicom, progress=progress)
+        table = write_phantom(
+            folder, images=images, seed=seed, size=size, layout=layout, dicom=dicom, progress=progress
+        )
     for split in table.splits:
         counts = ", ".join(f"{count} {name}" for name, count in table.split(split).counts().items())
         print(f"{split}: {counts}")

@@ -37,6 +37,7 @@ class Manifest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     version: int
+    layout: str = "folder"
     seed: int
     images: int
     size: int

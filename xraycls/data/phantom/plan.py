@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
@@ -14,8 +13,6 @@ CLASSES = ("NORMAL", "PNEUMONIA")
 _SHARES: dict[Split, float] = {"train": 0.70, "val": 0.15, "test": 0.15}
 _MOST_IMAGES = 4  # of one patient
 _LEAST = len(SPLITS) * len(CLASSES)
-
-FileKind = Literal["picture", "boxes", "dicom"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +35,6 @@ class PlannedImage:
     def patient_name(self) -> str:
         """Such as p0012."""
         return f"p{self.patient:04d}"
-
-    def file(self, kind: FileKind) -> str:
-        """The path of one of the image's files, below the data set's folder."""
-        stem = f"{self.patient_name}_{self.image}"
-        return {
-            "picture": f"{self.split}/{CLASSES[self.label]}/{stem}.jpeg",
-            "boxes": f"labels/{self.split}/{stem}.txt",
-            "dicom": f"dicom/{self.split}/{stem}.dcm",
-        }[kind]
 
 
 def plan(images: int, seed: int) -> list[PlannedImage]:

@@ -9,13 +9,14 @@ from functools import partial
 from pathlib import Path
 
 from xraycls.data.cache import cache_folder
+from xraycls.data.files import atomic_write
 from xraycls.data.phantom.draw import OPACITY, draw_radiograph
-from xraycls.data.phantom.files import write_dicom, write_jpeg, write_kitti
+from xraycls.data.phantom.layouts import LAYOUTS, Folder, Layout, PlacedImage
 from xraycls.data.phantom.manifest import DrawnImage, Manifest
-from xraycls.data.phantom.plan import CLASSES, FileKind, PlannedImage, plan
+from xraycls.data.phantom.plan import CLASSES, PlannedImage, plan
 from xraycls.data.table import SampleTable
-from xraycls.errors import DataError
-from xraycls.types import SPLITS, Box, Sample
+from xraycls.errors import DataError, UsageError, unknown
+from xraycls.types import Box, Sample
 
 VERSION = 1  # of the drawing; raise it when pictures change, and every cached phantom is drawn anew
 _MOST_THREADS = 16
@@ -54,85 +55,127 @@ def write_phantom(
     images: int = 600,
     seed: int = 0,
     size: int = 512,
+    layout: str = "folder",
     dicom: bool = False,
     progress: Progress | None = None,
     threads: int | None = None,
 ) -> SampleTable:
     """Draw the phantom into a folder: ``train|val|test/NORMAL|PNEUMONIA/p0012_1.jpeg`` and so on.
 
-    Boxes go to ``labels/<split>/`` as KITTI text and DICOM files, on request, to ``dicom/<split>/``. An image
-    depends on the seed, its patient's and its own number alone, so threads and order don't matter. What an earlier
-    call with the same arguments finished is kept; what is missing or cut short is drawn again.
+    Boxes go to ``labels/<split>/`` as KITTI text and DICOM files, on request, to ``dicom/<split>/``. Other layouts
+    are those of public data sets, with their tables. An image depends on the seed, its patient's and its own number
+    alone, so threads and order don't matter. What an earlier call with the same arguments finished is kept; what is
+    missing or cut short is drawn again.
 
     Args:
         folder: made when missing.
         images: how many, 6 or more.
         seed: 0 or more.
         size: mean width in pixels.
-        dicom: also write DICOM files.
+        layout: a name of :data:`~xraycls.data.phantom.layouts.LAYOUTS`.
+        dicom: also write DICOM files; of the layout "folder" alone.
         progress: called with (images drawn, images to draw).
         threads: that draw; None for one a core.
 
+    Returns:
+        What was drawn, with all labels, patients and boxes, in the splits that the layout has.
+
     Raises:
-        UsageError: too few images or a negative seed.
+        UsageError: too few images, a negative seed, an unknown layout, or one that ``dicom`` doesn't go with.
         DataError: the folder holds other pictures.
     """
     planned = plan(images, seed)
-    _refuse_strangers(folder, planned)
-    manifest = Manifest(version=VERSION, seed=seed, images=images, size=size)
-    if (earlier := Manifest.load(folder)) and earlier.same_drawing(manifest):
+    placed = _layout(layout, seed, dicom)
+    manifest = Manifest(version=VERSION, layout=layout, seed=seed, images=images, size=size)
+    earlier = Manifest.load(folder)
+    _refuse_strangers(folder, planned, placed, manifest, earlier)
+    if earlier and earlier.same_drawing(manifest):
         manifest = earlier
-    kinds: list[FileKind] = ["picture", "boxes", "dicom"] if dicom else ["picture", "boxes"]
-    missing = [image for image in planned if not _finished(image, manifest, folder, kinds)]
-    draw = partial(_draw, folder=folder, seed=seed, size=size, kinds=kinds)
+    missing = [image for image in planned if not _finished(image, placed, manifest, folder)]
+    draw = partial(_draw, folder=folder, layout=placed, seed=seed, size=size)
     with ThreadPoolExecutor(threads or min(_MOST_THREADS, os.cpu_count() or 1)) as pool:
         for done, (image, drawn) in enumerate(zip(missing, pool.map(draw, missing), strict=True), start=1):
-            manifest.drawn[image.file("picture")] = drawn
+            manifest.drawn[_picture(placed, image)] = drawn
             if progress:
                 progress(done, len(missing))
+    table = _table(folder, planned, placed, manifest)
+    _write_tables(folder, planned, placed, manifest)
     if missing:
         manifest.save(folder)
-    return _table(folder, planned, manifest)
+    return table
 
 
-def _draw(image: PlannedImage, *, folder: Path, seed: int, size: int, kinds: list[FileKind]) -> DrawnImage:
+def _layout(name: str, seed: int, dicom: bool) -> Layout:
+    if name not in LAYOUTS:
+        raise unknown("layout", name, LAYOUTS, "--layout")
+    if not dicom:
+        return LAYOUTS[name](seed)
+    if name != "folder":
+        raise UsageError(f"--dicom does not go with --layout {name}", "That layout has file formats of its own")
+    return Folder(seed, dicom=True)
+
+
+def _picture(layout: Layout, image: PlannedImage) -> str:
+    """The path of an image's picture below the folder."""
+    return next(iter(layout.files(image)))
+
+
+def _draw(image: PlannedImage, *, folder: Path, layout: Layout, seed: int, size: int) -> DrawnImage:
     """Draw one image and write its files."""
     radiograph = draw_radiograph(seed, image.patient, image.image, pneumonia=image.label == 1, size=size)
-    paths = {kind: folder / image.file(kind) for kind in kinds}
-    write_jpeg(paths["picture"], radiograph)
-    write_kitti(paths["boxes"], radiograph.boxes)
-    if "dicom" in paths:
-        write_dicom(paths["dicom"], radiograph, seed=seed, patient=image.patient_name, image=image.image)
+    files = layout.files(image)
+    for name, write in files.items():
+        write(folder / name, radiograph)
     return DrawnImage(
         patient=image.patient_name,
         boxes=[(box.left, box.top, box.right, box.bottom) for box in radiograph.boxes],
-        files={image.file(kind): path.stat().st_size for kind, path in paths.items()},
+        files={name: (folder / name).stat().st_size for name in files},
     )
 
 
-def _finished(image: PlannedImage, manifest: Manifest, folder: Path, kinds: list[FileKind]) -> bool:
-    drawn = manifest.drawn.get(image.file("picture"))
-    return drawn is not None and drawn.intact(folder, [image.file(kind) for kind in kinds])
+def _finished(image: PlannedImage, layout: Layout, manifest: Manifest, folder: Path) -> bool:
+    drawn = manifest.drawn.get(_picture(layout, image))
+    return drawn is not None and drawn.intact(folder, list(layout.files(image)))
 
 
-def _refuse_strangers(folder: Path, planned: list[PlannedImage]) -> None:
+def _refuse_strangers(
+    folder: Path, planned: list[PlannedImage], layout: Layout, manifest: Manifest, earlier: Manifest | None
+) -> None:
     """Pictures of another drawing would be read as part of this one."""
-    own = {folder / image.file("picture") for image in planned}
-    for split in SPLITS:
-        for path in sorted((folder / split).rglob("[!.]*")):
+    if earlier and earlier.layout != manifest.layout:
+        message = f"{folder} already holds a phantom in the layout {earlier.layout!r}"
+        raise DataError(message, folder, "Choose an empty folder")
+    names = [_picture(layout, image) for image in planned]
+    own = {folder / name for name in names}
+    for top in sorted({name.partition("/")[0] for name in names}):
+        for path in sorted((folder / top).rglob("[!.]*")):
             if path.is_file() and path not in own:
                 message = f"{folder} already holds {path.name}, which is not of this phantom"
                 raise DataError(message, folder, "Choose an empty folder")
 
 
-def _table(folder: Path, planned: list[PlannedImage], manifest: Manifest) -> SampleTable:
+def _write_tables(folder: Path, planned: list[PlannedImage], layout: Layout, manifest: Manifest) -> None:
+    """Write the tables that aren't there as they should be."""
+    images = [PlacedImage(image, _boxes(manifest, _picture(layout, image))) for image in planned]
+    for name, text in layout.tables(images).items():
+        path = folder / name
+        if not path.is_file() or path.read_bytes() != text.encode():
+            with atomic_write(path) as temporary:
+                temporary.write_bytes(text.encode())
+
+
+def _boxes(manifest: Manifest, picture: str) -> tuple[Box, ...]:
+    return tuple(Box(OPACITY, *corners) for corners in manifest.drawn[picture].boxes)
+
+
+def _table(folder: Path, planned: list[PlannedImage], layout: Layout, manifest: Manifest) -> SampleTable:
     samples = [
         Sample(
-            path=folder / (name := image.file("picture")),
+            path=folder / (name := _picture(layout, image)),
             label=image.label,
             patient=image.patient_name,
-            split=image.split,
-            boxes=tuple(Box(OPACITY, *corners) for corners in manifest.drawn[name].boxes),
+            split=layout.split(image),
+            boxes=_boxes(manifest, name),
         )
         for image in planned
     ]

@@ -1,0 +1,50 @@
+"""Long options by their beginnings, as argparse takes them: users of older programs type ``--l`` for ``--label``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from typer.core import TyperCommand
+
+from xraycls.errors import UsageError
+
+
+class AbbreviatedCommand(TyperCommand):
+    """A command whose long options may be cut short as long as one option alone begins that way."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Spell abbreviated options out, then parse as usual.
+
+        Raises:
+            UsageError: an abbreviation that several options begin with.
+        """
+        parameters = [[*p.opts, *p.secondary_opts] for p in self.get_params(ctx)]
+        names = [[name for name in spelt if name.startswith("--")] for spelt in parameters]
+        return super().parse_args(ctx, spelt_out(args, names))
+
+
+def spelt_out(arguments: list[str], options: list[list[str]]) -> list[str]:
+    """Arguments with every abbreviated long option in full.
+
+    The rule is that of ``argparse`` (``allow_abbrev``): an exact name wins, what follows ``--`` is left alone, and a
+    beginning that no option has is left to the parser to complain about.
+
+    Args:
+        arguments: as given, ``--name value`` or ``--name=value``.
+        options: the long names of each option; two names of one option are not ambiguous.
+
+    Raises:
+        UsageError: names the options that the abbreviation could mean.
+    """
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    return [_spelt_out(a, options) if a.startswith("--") else a for a in arguments[:end]] + arguments[end:]
+
+
+def _spelt_out(argument: str, options: list[list[str]]) -> str:
+    given, equals, value = argument.partition("=")
+    if any(given in names for names in options):
+        return argument
+    meant = [near[0] for names in options if (near := [name for name in names if name.startswith(given)])]
+    if len(meant) > 1:
+        raise UsageError(f"{given} is ambiguous: it could mean {', '.join(meant)}", "Type one more letter")
+    return meant[0] + equals + value if meant else argument

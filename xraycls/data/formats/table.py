@@ -1,0 +1,53 @@
+"""The table of samples as a CSV of its own, which :func:`xraycls.data.csv.read_csv` reads back."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+from xraycls.data.files import atomic_write
+from xraycls.data.records import plain
+from xraycls.data.table import SampleTable
+from xraycls.errors import DataError
+from xraycls.types import Sample
+
+COLUMNS = ("path", "label", "patient", "split")
+
+
+def write_table_csv(table: SampleTable, path: Path) -> None:
+    """Write a row a picture: path, label, patient, split, and a column for every attribute that some picture has.
+
+    Paths are relative to the CSV's folder when they lie below it, else absolute. What is unknown stays empty.
+
+    Raises:
+        DataError: pictures that are no files of their own but rows of an archive or of prepared data.
+        XrayclsError: the file can't be written.
+    """
+    inside = next((sample for sample in table if sample.member is not None), None)
+    if inside is not None:
+        raise DataError(f"{inside.name} is no file of its own, so a CSV can't name it", inside.path)
+    # A column that is called like one of ours would be read in its place.
+    own = {plain(name) for name in COLUMNS}
+    others = {name: None for sample in table for name, _ in sample.attributes if plain(name) not in own}
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*COLUMNS, *others])
+    for sample in table:
+        attributes = dict(sample.attributes)
+        writer.writerow(
+            [
+                _written(sample, path.parent),
+                "" if sample.label is None else table.classes[sample.label],
+                sample.patient or "",
+                sample.split or "",
+                *(attributes.get(name, "") for name in others),
+            ]
+        )
+    with atomic_write(path) as temporary:
+        temporary.write_text(text.getvalue(), encoding="utf-8", newline="")
+
+
+def _written(sample: Sample, folder: Path) -> str:
+    file, folder = sample.path.absolute(), folder.absolute()
+    return (file.relative_to(folder) if file.is_relative_to(folder) else file).as_posix()
