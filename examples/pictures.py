@@ -14,7 +14,7 @@ import numpy as np
 
 import xraycls
 from xraycls.data.image import read_grey
-from xraycls.explain.overlay import save_cam
+from xraycls.data.lettering import write_picture
 
 
 def phantoms(output: Path, columns: int = 6, side: int = 220) -> None:
@@ -24,7 +24,7 @@ def phantoms(output: Path, columns: int = 6, side: int = 220) -> None:
     for label in range(len(table.classes)):
         paths = [sample.path for sample in table if sample.label == label][: 2 * columns : 2]
         rows.append(np.hstack([cv2.resize(read_grey(p), (side, side), interpolation=cv2.INTER_AREA) for p in paths]))
-    save_cam(output, np.repeat(np.vstack(rows)[..., None], 3, axis=2))
+    write_picture(np.vstack(rows), output)
 
 
 def cams(run: str, images: list[Path], output: Path, width: int = 1000) -> None:
@@ -35,7 +35,7 @@ def cams(run: str, images: list[Path], output: Path, width: int = 1000) -> None:
             raise SystemExit(explanation.error)
         height = round(explanation.picture.shape[0] * width / explanation.picture.shape[1])
         pictures.append(cv2.resize(explanation.picture, (width, height), interpolation=cv2.INTER_AREA))
-    save_cam(output, np.vstack(pictures))
+    write_picture(np.vstack(pictures), output)
 
 
 def main() -> None:

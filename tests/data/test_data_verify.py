@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from xraycls.data.dicom import DICOM_SUFFIXES
 from xraycls.data.folder import IMAGE_SUFFIXES, read_folder
 from xraycls.data.table import SampleTable
 from xraycls.data.verify import drop_unreadable, find_unreadable
@@ -62,7 +63,7 @@ def test_whole_images_of_every_kind_pass(tmp_path, name):
     assert reason(path) is None
 
 
-@pytest.mark.parametrize("suffix", sorted(IMAGE_SUFFIXES - {".dcm"}))
+@pytest.mark.parametrize("suffix", sorted(IMAGE_SUFFIXES - DICOM_SUFFIXES))
 def test_whatever_opencv_writes_passes(tmp_path, suffix):
     path = tmp_path / f"image{suffix}"
     if not cv2.haveImageWriter(str(path)):
@@ -122,7 +123,7 @@ def test_a_cut_jpeg_with_a_whole_thumbnail_is_found(tmp_path):
         ("a.jpg", b"\xff", "not an image"),
         ("a.png", b"PK\x03\x04" * 99, "not an image"),
         ("a.pgm", b"P5", "not an image"),
-        ("a.jpg", b"\0" * 128 + b"DICM" + b"\0" * 99, "not an image"),  # only .dcm files are read as DICOM
+        ("a.jpg", b"\0" * 128 + b"DICM" + b"\0" * 99, None),  # whatever says so is read as DICOM
         ("a.dcm", b"\0" * 128 + b"DICM" + b"\0" * 99, None),
         ("a.DCM", b"\0" * 128 + b"DICM", None),
         ("a.dcm", b"\0" * 500, "not a DICOM file"),

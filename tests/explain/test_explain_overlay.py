@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from xraycls.data.lettering import write_picture
 from xraycls.errors import UsageError
-from xraycls.explain.overlay import overlay, save_cam, side_by_side
+from xraycls.explain.overlay import overlay, side_by_side
 
 GREY = np.tile(np.arange(0, 240, 2, dtype=np.uint8), (90, 1))
 
@@ -78,7 +79,7 @@ def test_class_and_probability_are_written_and_long_names_are_cut_not_spilled():
 @pytest.mark.parametrize("suffix", [".jpg", ".png"])
 def test_a_picture_is_written_and_reads_back(tmp_path, suffix):
     smooth = cv2.applyColorMap(GREY, cv2.COLORMAP_VIRIDIS)[..., ::-1]
-    save_cam(tmp_path / f"CAM_ResNet18{suffix}", smooth)
+    write_picture(smooth, tmp_path / f"CAM_ResNet18{suffix}")
     with Image.open(tmp_path / f"CAM_ResNet18{suffix}") as picture:
         assert np.abs(np.asarray(picture).astype(int) - smooth).mean() < 2
     assert len(list(tmp_path.iterdir())) == 1
@@ -86,4 +87,4 @@ def test_a_picture_is_written_and_reads_back(tmp_path, suffix):
 
 def test_a_suffix_without_a_format_is_told(tmp_path):
     with pytest.raises(UsageError, match=r"can't be written as \.xyz"):
-        save_cam(tmp_path / "cam.xyz", np.zeros((2, 2, 3), np.uint8))
+        write_picture(np.zeros((2, 2, 3), np.uint8), tmp_path / "cam.xyz")

@@ -21,8 +21,8 @@ def cam(
     device: DeviceOption = "auto",
 ) -> None:
     """Show where a classifier looks: CAM_<Model>.jpg with the image, the overlay, the class and its probability."""
+    from xraycls.data.lettering import write_picture
     from xraycls.data.source import list_images
-    from xraycls.explain.overlay import save_cam
     from xraycls.progress import counting
     from xraycls.training.precision import choose_device
     from xraycls.workflows.cam import cam_path, explain
@@ -40,7 +40,7 @@ def cam(
             else:
                 name = trained.classifier.architecture.name
                 path = cam_path(name, sample, output, alone=len(samples) == 1, taken=taken)
-                save_cam(path, e.picture)
+                write_picture(e.picture, path)
                 if done <= _SHOWN:
                     print(f"{e.name}: {e.class_name} {e.probability:.3f} → {path}")
             progress(done, len(samples))

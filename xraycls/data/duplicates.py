@@ -1,33 +1,48 @@
-"""The same image in two splits: it makes a test look better than it is."""
+"""The same image twice, to the byte: in two splits it makes a test look better than it is."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 
 from xraycls.data.medmnist import read_pixels
 from xraycls.data.store import stored_checksums, stored_pixels
 from xraycls.data.table import SampleTable
 from xraycls.types import PIXELS, Sample
 
+Rows = list[int]
+
+
+def duplicates(samples: Sequence[Sample]) -> list[tuple[int, ...]]:
+    """Groups of positions of samples with the very same content, in order.
+
+    Files are compared byte by byte, rows of a container pixel by pixel. Only files whose size occurs more than once
+    are read, and only those pictures of a prepared store whose checksum does.
+    """
+    return _same_content(samples, lambda rows: len(rows) > 1)
+
 
 def duplicates_across_splits(table: SampleTable) -> list[tuple[Sample, ...]]:
     """Groups of samples with the very same content of which two or more splits hold one, in the order of the table.
 
-    Files are compared byte by byte, rows of a container pixel by pixel. Only files whose size occurs in several
-    splits are read, and only those pictures of a prepared store whose checksum does.
+    As :func:`duplicates`; files whose size only one split has are not read.
     """
-    alike = _across_splits(table, _size_or_checksum)
-    candidates = (sample for group in alike for sample in group)
-    return _across_splits(candidates, _content)
+    groups = _same_content(table.samples, lambda rows: len({table[row].split for row in rows}) > 1)
+    return [tuple(table[row] for row in group) for group in groups]
 
 
-def _across_splits(samples: Iterable[Sample], key: Callable[[Sample], Hashable]) -> list[tuple[Sample, ...]]:
-    groups: dict[Hashable, list[Sample]] = defaultdict(list)
-    for sample in samples:
-        groups[key(sample)].append(sample)
-    return [tuple(group) for group in groups.values() if len({sample.split for sample in group}) > 1]
+def _same_content(samples: Sequence[Sample], matters: Callable[[Rows], bool]) -> list[tuple[int, ...]]:
+    alike = _grouped(range(len(samples)), lambda row: _size_or_checksum(samples[row]), matters)
+    candidates = (row for group in alike for row in group)
+    return [tuple(group) for group in _grouped(candidates, lambda row: _content(samples[row]), matters)]
+
+
+def _grouped(rows: Iterable[int], key: Callable[[int], Hashable], matters: Callable[[Rows], bool]) -> list[Rows]:
+    groups: dict[Hashable, Rows] = defaultdict(list)
+    for row in rows:
+        groups[key(row)].append(row)
+    return [group for group in groups.values() if matters(group)]
 
 
 def _size_or_checksum(sample: Sample) -> int:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from xraycls.errors import XrayclsError
 
+_LONGEST_STEM = 150  # bytes
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}(\.\w+)?")
 
 
@@ -25,7 +26,9 @@ def atomic_write(path: Path) -> Iterator[Path]:
     Raises:
         XrayclsError: the disk is full or the folder can't be written; the old file is untouched.
     """
-    temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}{path.suffix}")
+    # Cut short, so that a name as long as file systems allow leaves room for the rest.
+    stem = path.stem.encode()[:_LONGEST_STEM].decode(errors="ignore")
+    temporary = path.with_name(f".{stem}.{uuid.uuid4().hex[:8]}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary

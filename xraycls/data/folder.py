@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from xraycls.data.dicom import DICOM_SUFFIXES, is_dicom_file
 from xraycls.data.spelling import one_spelling
 from xraycls.data.split import split_named
 from xraycls.data.table import SampleTable
@@ -17,9 +18,9 @@ logger = logging.getLogger(__name__)
 
 # What OpenCV reads, and DICOM.
 # fmt: off
-IMAGE_SUFFIXES = frozenset({
+IMAGE_SUFFIXES = DICOM_SUFFIXES | frozenset({
     ".jpg", ".jpeg", ".jpe", ".jp2", ".png", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".avif", ".gif",
-    ".pgm", ".ppm", ".pnm", ".pbm", ".pfm", ".sr", ".ras", ".dcm",
+    ".pgm", ".ppm", ".pnm", ".pbm", ".pfm", ".sr", ".ras",
 })
 # fmt: on
 
@@ -91,9 +92,17 @@ def _scan(folder: Path) -> tuple[list[Path], list[Path]]:
         # Path.is_dir takes a link to itself for a file, where DirEntry.is_dir raises.
         if Path(entry.path).is_dir() if entry.is_symlink() else entry.is_dir():
             folders.append(Path(entry.path))
-        elif os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES:  # noqa: PTH122 - a Path a file is slow
+        elif _is_image(entry):
             images.append(Path(entry.path))
     return folders, images
+
+
+def _is_image(entry: os.DirEntry[str]) -> bool:
+    """By its suffix; names without one, or with numbers such as 1.2.840.113619.2, may be DICOM from a hospital."""
+    suffix = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122 - a Path a file is slow
+    if suffix and not suffix[1:].isdigit():
+        return suffix in IMAGE_SUFFIXES
+    return entry.name != "DICOMDIR" and is_dicom_file(Path(entry.path))
 
 
 def _inside_wrappers(root: Path) -> Path:

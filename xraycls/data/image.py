@@ -43,7 +43,7 @@ _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # start of frame, b
 _APP1 = 0xE1
 _EXIF_ORIENTATION = 274
 _TURNED, _SIDEWAYS = range(2, 9), range(5, 9)
-_MOST_PIXELS = 178_956_970  # where Pillow, too, takes a file for a decompression bomb
+MOST_PIXELS = 178_956_970  # where Pillow, too, takes a file for a decompression bomb
 
 
 class Levels(IntEnum):
@@ -119,15 +119,15 @@ def open_image(sample: Sample) -> Image:
         from xraycls.data.medmnist import read_pixels
 
         return _decoded(read_pixels(sample.path, sample.member, sample.row or 0))
-    if sample.path.suffix.lower() == ".dcm":
-        from xraycls.data.dicom import open_dicom
+    from xraycls.data.dicom import DICOM_SUFFIXES, is_dicom, open_dicom
 
-        return open_dicom(sample.path)
     try:
         with sample.path.open("rb", buffering=0) as handle:  # read whole: a buffer would only be copied from
             encoded = handle.readall()
     except OSError as error:
         raise DataError(f"{sample.path} could not be read: {error.strerror}", sample.path) from error
+    if is_dicom(encoded) or sample.path.suffix.lower() in DICOM_SUFFIXES:
+        return open_dicom(sample.path, encoded)
     return open_encoded(encoded, sample.path)
 
 
@@ -149,8 +149,8 @@ def open_encoded(encoded: bytes, path: Path) -> Image:
     is_jpeg = encoded.startswith(_JPEG_MAGIC)
     simple = _jpeg_size(encoded) if is_jpeg else _png_size(encoded)
     size, plain = (simple, True) if simple else _header(encoded, path, is_jpeg)
-    if size and size[0] * size[1] > _MOST_PIXELS:
-        raise _too_large(path)
+    if size and size[0] * size[1] > MOST_PIXELS:
+        raise too_large(path)
     if size is None or not (is_jpeg or plain):  # nothing is to be gained by decoding later
         return _decoded(_decode(encoded, path, 1))
     scales = tuple(_JPEG_FLAGS) if is_jpeg else (1,)
@@ -199,14 +199,15 @@ def _header(encoded: bytes, path: Path, is_jpeg: bool) -> tuple[tuple[int, int] 
             orientation = image.getexif().get(_EXIF_ORIENTATION) if is_jpeg else None
             plain = is_jpeg and image.mode in ("L", "RGB") and orientation not in _TURNED
     except PillowImage.DecompressionBombError as error:
-        raise _too_large(path) from error
+        raise too_large(path) from error
     except Exception:  # Pillow's parsers raise errors of many kinds on damaged headers
         return None, False
     return ((height, width) if orientation in _SIDEWAYS else (width, height)), plain
 
 
-def _too_large(path: Path) -> DataError:
-    most = _MOST_PIXELS // 1_000_000
+def too_large(path: Path) -> DataError:
+    """The error for a picture of more than ``MOST_PIXELS``."""
+    most = MOST_PIXELS // 1_000_000
     return DataError(f"{path} has more than {most} million pixels, so it is no radiograph and is not decoded", path)
 
 

@@ -7,10 +7,13 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+from xraycls.data.audit import warn_of_faults
 from xraycls.data.csv import read_csv
 from xraycls.data.draft import JOURNAL
-from xraycls.data.duplicates import duplicates_across_splits
 from xraycls.data.folder import image_files, read_folder
+from xraycls.data.formats import FORMATS, detect_format
+from xraycls.data.formats.beside import with_boxes_beside
+from xraycls.data.formats.mapping import with_mapping
 from xraycls.data.medmnist import read_medmnist
 from xraycls.data.patients import with_patients
 from xraycls.data.split import draw_splits
@@ -23,7 +26,6 @@ from xraycls.types import Sample
 logger = logging.getLogger(__name__)
 
 _CSV_SUFFIXES = (".csv", ".tsv")
-_NAMED = 3
 
 
 def load_table(
@@ -40,8 +42,9 @@ def load_table(
     """A table to train on: every sample can be read, has a label and a split, and every class has training images.
 
     Args:
-        path: an image folder, a CSV, a MedMNIST ``.npz`` or a prepared store; None for the phantom.
-        images: the folder that a CSV's paths start from.
+        path: an image folder, a CSV, a MedMNIST ``.npz``, a prepared store or data in one of the formats of
+            :data:`xraycls.data.formats.FORMATS`; None for the phantom.
+        images: the folder that a CSV's paths start from, or the pictures of labels that lie elsewhere.
         val_fraction: share of the training images that becomes validation where none is given, 0–1.
         test_fraction: likewise for the test split.
         redraw_val: put a given validation split back into training and draw it anew.
@@ -56,7 +59,7 @@ def load_table(
     table = read_table(path, images=images, strict=strict, progress=progress)
     _require_classes(table)
     table = draw_splits(table, val_fraction=val_fraction, test_fraction=test_fraction, redraw_val=redraw_val, seed=seed)
-    _warn_of_duplicates(table)
+    warn_of_faults(table, path)
     return table
 
 
@@ -105,23 +108,33 @@ def _images_in(path: Path) -> list[Sample]:
 
 
 def _read_source(path: Path | None, images: Path | None, strict: bool, progress: Progress | None) -> SampleTable:
-    suffix = path.suffix.lower() if path else ""
-    if images is not None and suffix not in _CSV_SUFFIXES:
-        raise UsageError("--images goes with a CSV as --data only")
     if path is None:
         from xraycls.data.phantom import phantom_table
 
+        if images is not None:
+            raise UsageError("--images goes with a CSV or with labels of boxes, given as --data")
         return phantom_table(progress=progress)
     if not path.exists():
         raise DataError(f"There is no file or folder {path}", path, "Without --data the embedded phantom is used")
-    if path.is_dir():
-        return read_store(path) if is_store(path) or (path / JOURNAL).exists() else read_folder(path)
+    if images is not None and not images.is_dir():
+        raise DataError(f"The folder of images {images} does not exist", images)
+    is_prepared = is_store(path) or (path / JOURNAL).exists()
+    if not is_prepared and (found := detect_format(path, images)):
+        return with_mapping(found.read(path, images=images), path)
+    suffix = path.suffix.lower()
     if suffix in _CSV_SUFFIXES:
         return read_csv(path, images=images, strict=strict)
+    if images is not None:
+        raise UsageError(f"--images goes with a CSV or with labels of boxes, and {path} is neither")
+    if path.is_dir():
+        return read_store(path) if is_prepared else with_boxes_beside(read_folder(path))
     if suffix == ".npz":
         return read_medmnist(path)
+    names = ", ".join(each.title for each in FORMATS.values())
     raise DataError(
-        f"{path} is no data source", path, "Give a folder of images, a CSV (.csv, .tsv) or a MedMNIST archive (.npz)"
+        f"{path} is no data source",
+        path,
+        f"Give a folder of images, a CSV (.csv, .tsv) or a MedMNIST archive (.npz), or boxes as {names}",
     )
 
 
@@ -132,12 +145,3 @@ def _require_classes(table: SampleTable) -> None:
             table.root,
             "An image folder needs one folder a class, such as NORMAL and PNEUMONIA",
         )
-
-
-def _warn_of_duplicates(table: SampleTable) -> None:
-    groups = duplicates_across_splits(table)
-    if not groups:
-        return
-    named = "; ".join(" = ".join(f"{table.name_of(s)} ({s.split})" for s in group) for group in groups[:_NAMED])
-    dots = "; …" if len(groups) > _NAMED else ""
-    logger.warning("%d images stand in more than one split: %s%s", len(groups), named, dots)

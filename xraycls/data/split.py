@@ -96,9 +96,9 @@ def _draw(table: SampleTable, pool: list[Sample], targets: _Counts, salt: str) -
     """
     groups: dict[str, list[Sample]] = defaultdict(list)
     for sample in pool:
-        groups[_group_key(table, sample)].append(sample)
+        groups[group_key(table, sample)].append(sample)
     counts = {key: _count(group) for key, group in groups.items()}
-    shuffled = sorted(groups, key=lambda key: _digest(f"{salt}/{key}"))
+    shuffled = sorted(groups, key=lambda key: shuffling_key(f"{salt}/{key}"))
     drawn: set[str] = set()
     missing = Counter(targets)
     for rule in (_fits, _brings_nearer):
@@ -117,14 +117,15 @@ def _brings_nearer(counts: _Counts, missing: _Counts) -> bool:
     return sum(abs(missing[label] - n) - abs(missing[label]) for label, n in counts.items()) < 0
 
 
-def _group_key(table: SampleTable, sample: Sample) -> str:
+def group_key(table: SampleTable, sample: Sample) -> str:
     """What mustn't be separated: the patient, or else the image, by a name that is the same on every machine."""
     if sample.patient is not None:
         return f"patient {sample.patient}"
     return f"image {table.name_of(sample)} None None"  # the end keeps the draws of earlier versions
 
 
-def _digest(text: str) -> bytes:
+def shuffling_key(text: str) -> bytes:
+    """What to sort by for an order that looks random and is the same on every machine."""
     return hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=16).digest()
 
 
@@ -150,7 +151,7 @@ def _require_both_sides(table: SampleTable, pool: list[Sample], drawn: set[Sampl
     before, after = _count(pool), _count(drawn)
     for label, name in enumerate(table.classes):
         if not 0 < after[label] < before[label]:
-            patients = len({_group_key(table, s) for s in pool if s.label == label})
+            patients = len({group_key(table, s) for s in pool if s.label == label})
             raise DataError(
                 f"No {_LONG_NAMES[split]} split can be drawn from {table.root}: the {before[label]:,} images of class "
                 f"{name} come from {patients:,} patient{'s'[: patients != 1]}, too few to set some apart",
@@ -180,7 +181,7 @@ def _warn_of_tiny_validation(table: SampleTable, given: set[Split]) -> None:
 
 def _tell(table: SampleTable, pool: list[Sample], drawn: set[Sample], split: Split, seed: int) -> None:
     def patients(samples: Iterable[Sample]) -> int:
-        return len({_group_key(table, s) for s in samples})
+        return len({group_key(table, s) for s in samples})
 
     grouping = f"grouped by patient ({patients(drawn):,} of {patients(pool):,})"
     if all(s.patient is None for s in pool):

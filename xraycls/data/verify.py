@@ -15,6 +15,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from xraycls.data.dicom import DICOM_SUFFIXES, HEAD, dicom_problem, is_dicom
 from xraycls.data.table import SampleTable
 from xraycls.errors import DataError
 from xraycls.types import Sample
@@ -40,7 +41,6 @@ _SIGNATURES = re.compile(
 # By the first bytes of a file. OpenCV refuses a PNG whose last chunk isn't whole, checksum included.
 _END_MARKS = {b"\xff\xd8\xff": b"\xff\xd9", b"\x89PN": b"IEND\xaeB`\x82"}
 _START_OF_SCAN = b"\xff\xda"
-_DICOM_HEAD = 132
 _TAIL = 1024
 _THREADS = 16
 _NAMED = 3
@@ -49,7 +49,8 @@ _NAMED = 3
 def find_unreadable(samples: Iterable[Sample], progress: Progress | None = None) -> dict[Path, str]:
     """The files that can't be images that we read, each with the reason.
 
-    Reasons are "missing", "empty", "not an image", "not a DICOM file", "truncated" or the system's own words.
+    Reasons are "missing", "empty", "not an image", "not a DICOM file", "truncated", what a DICOM file holds
+    instead of a picture, such as "a structured report", or the system's own words.
     Rows of a container were checked when it was read and are passed over.
 
     Args:
@@ -98,7 +99,7 @@ def _problem(path: Path) -> str | None:
     """Why the file can't be read; None when nothing speaks against it."""
     try:
         with path.open("rb") as file:
-            head = file.read(_DICOM_HEAD)
+            head = file.read(HEAD)
             size = os.fstat(file.fileno()).st_size
             file.seek(max(size - _TAIL, 0))
             tail = file.read()
@@ -108,8 +109,8 @@ def _problem(path: Path) -> str | None:
         return error.strerror or str(error)
     if not head:
         return "empty"
-    if path.suffix.lower() == ".dcm":
-        return None if head[128:] == b"DICM" else "not a DICOM file"
+    if is_dicom(head) or path.suffix.lower() in DICOM_SUFFIXES:
+        return dicom_problem(head)
     if not _SIGNATURES.match(head):
         return "not an image"
     end = _END_MARKS.get(head[:3])

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from functools import cache
-from pathlib import Path
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
-from xraycls.data.files import atomic_write
-from xraycls.errors import UsageError
+from xraycls.data.lettering import fitted, font
 
 Pixels = npt.NDArray[np.uint8]
 Map = npt.NDArray[np.floating]
@@ -73,23 +71,11 @@ def side_by_side(image: Pixels, cam: Map, class_name: str, probability: float, t
     draw = ImageDraw.Draw(canvas)
     _write(draw, (_MARGIN, _HEADER // 2), title, 24, slot)
     share = f"  {probability:.1%}"
-    name_width = slot - int(draw.textlength(share, _font(24)))
+    name_width = slot - int(draw.textlength(share, font(24)))
     _write(draw, (second, _HEADER // 2), class_name, 24, name_width, tail=share)
     for value in (0.0, 0.5, 1.0):
         _write(draw, (bar + _BAR + 8, _HEADER + round((1 - value) * (height - 20)) + 10), f"{value:g}", 18, _TICKS)
     return np.asarray(canvas)
-
-
-def save_cam(path: Path, rgb: Pixels) -> None:
-    """Write a picture, uint8 [H, W, 3] RGB, atomically; the suffix gives the format (JPEG at quality 92).
-
-    Raises:
-        UsageError: the suffix is no image format that Pillow writes.
-    """
-    if path.suffix.lower() not in Image.registered_extensions():
-        raise UsageError(f"Pictures can't be written as {path.suffix or 'a file without suffix'}", "Use .jpg or .png")
-    with atomic_write(path) as temporary:
-        Image.fromarray(rgb).save(temporary, quality=92, subsampling=0)
 
 
 @cache
@@ -97,14 +83,6 @@ def _plasma() -> npt.NDArray[np.float32]:
     """RGB 0–255, float32 [256, 3]."""
     bgr = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], cv2.COLORMAP_PLASMA)
     return bgr[:, 0, ::-1].astype(np.float32)
-
-
-@cache
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    """matplotlib's own DejaVu Sans: it is there on every machine and knows most alphabets."""
-    import matplotlib
-
-    return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"), size)
 
 
 def _resized(image: Pixels) -> Pixels:
@@ -116,9 +94,5 @@ def _resized(image: Pixels) -> Pixels:
 
 
 def _write(draw: ImageDraw.ImageDraw, place: tuple[int, int], text: str, size: int, width: int, tail: str = "") -> None:
-    """Text from its left middle, cut with an ellipsis where it would be wider; the tail is kept whole."""
-    font = _font(size)
-    kept = text
-    while kept and draw.textlength(kept if kept == text else f"{kept}…", font) > width:
-        kept = kept[:-1]
-    draw.text(place, (kept if kept == text else f"{kept}…") + tail, _TEXT, font, anchor="lm")
+    """Text from its left middle, shortened where it would be wider; the tail is kept whole."""
+    draw.text(place, fitted(text, size, width) + tail, _TEXT, font(size), anchor="lm")

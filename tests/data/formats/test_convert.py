@@ -151,6 +151,23 @@ def test_names_that_meet_get_a_number(tmp_path, draw, to):
         assert files(tmp_path / "out/images") == sorted(renamed.get(name, name) for name in names)
 
 
+def test_nothing_is_written_outside_the_target(tmp_path, draw):
+    draw(tmp_path / "elsewhere/a.png")
+    (tmp_path / "in").mkdir()
+    entry = {"id": 1, "file_name": "../elsewhere/a.png"}
+    box = {"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4]}
+    categories = [{"id": 1, "name": "x"}]
+    text = json.dumps({"images": [entry], "annotations": [box], "categories": categories})
+    (tmp_path / "in/coco.json").write_text(text)
+    before = files(tmp_path)
+    for to in BOXES:
+        convert(tmp_path / "in", tmp_path / "out" / to, to=to)
+        with pytest.raises(DataError, match=r"elsewhere/a\.png is no file below"):
+            convert(tmp_path / "in", tmp_path / "none" / to, to=to, pictures="none")
+    assert [name for name in files(tmp_path) if not name.startswith("out/")] == before
+    assert "out/coco/images/elsewhere/a.png" in files(tmp_path)
+
+
 def test_what_not_every_reader_opens_becomes_png(tmp_path, draw):
     labels = tmp_path / "in/labels"
     labels.mkdir(parents=True)

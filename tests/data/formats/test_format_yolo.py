@@ -160,6 +160,15 @@ def test_layouts_with_splits(lay, files):
     assert (sample.split, sample.boxes) == ("val", (Box("opacity", 15, 15, 45, 25),))
 
 
+def test_lists_of_paths_from_the_root_and_from_here(lay, monkeypatch):
+    root = lay({"a/1.png": "", "a/1.txt": MIDDLE, "b/2.png": "", "b/2.txt": "", "names.txt": ""})
+    (root / "train.txt").write_text(f"{root / 'a/1.png'}\n")
+    (root / "val.txt").write_text("b/2.png\n")
+    monkeypatch.chdir(root)
+    table = read_yolo(Path())
+    assert [(sample.path.name, sample.split) for sample in table] == [("1.png", "train"), ("2.png", "val")]
+
+
 def test_labels_elsewhere(lay):
     root = lay({"boxes/deep/a.txt": MIDDLE, "boxes/obj.names": "opacity", "pictures/deep/a.png": ""})
     (sample,) = read_yolo(root / "boxes", images=root / "pictures")

@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 
 HOW = ("copy", "link", "none")
 
+_WAITING = 8  # pictures at a time, as most of them wait for the disk
 _ORIGIN = "source"  # the column of pictures.csv with the name that a picture had
 
 # Every converted data set has a table of its pictures; as a target of its own it needs nothing else.
@@ -110,10 +111,11 @@ def convert(
         raise unknown("treatment", pictures, HOW, "--pictures")
     if single and pictures != "none":
         raise UsageError(f"--pictures {pictures} needs a folder, but {target} is a file")
-    _require_apart(source, target, images)
+    _require_source(source, images)
     if single:
         _require_table(target, overwrite)
     else:
+        _require_apart(source, target, images)
         require_ours(target, overwrite=overwrite)
     table, left_out = _readable(_read(source, read_as, images), progress)
     _require_boxes(table, into)
@@ -142,10 +144,15 @@ def _known(name: str, flag: str) -> Format:
     return _KNOWN[name.lower()]
 
 
-def _require_apart(source: Path, target: Path, images: Path | None) -> None:
-    """What is read must neither be replaced nor grow by what is written."""
+def _require_source(source: Path, images: Path | None) -> None:
     if not source.exists():
         raise DataError(f"There is no file or folder {source}", source)
+    if images is not None and not images.is_dir():
+        raise DataError(f"The folder of images {images} does not exist", images)
+
+
+def _require_apart(source: Path, target: Path, images: Path | None) -> None:
+    """What is read must neither be replaced nor grow by what is written."""
     final = target.resolve()
     for read in filter(None, (source, images)):
         if read.is_dir() and final.parent.is_relative_to(read.resolve()):
@@ -221,7 +228,7 @@ def _put_all(
 ) -> tuple[SampleTable, dict[str, str]]:
     """The table with its pictures below ``folder``, and why some aren't there."""
     samples, left_out = [], {}
-    pool = ThreadPoolExecutor(available_processors())
+    pool = ThreadPoolExecutor(max(available_processors(), _WAITING))
     try:
         with one_thread_a_picture():
             for done, (place, found) in enumerate(

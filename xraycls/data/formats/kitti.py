@@ -126,7 +126,8 @@ def _line(each: KittiObject) -> str:
     space = each.height, each.width, each.length, each.x, each.y, each.z, each.rotation
     score = () if each.score is None else (each.score,)
     after = map(_written, (each.alpha, *corners, *space, *score))
-    return " ".join([each.name, _written(each.truncation), str(int(each.occlusion)), *after])
+    occlusion = f"{each.occlusion:.0f}" if float(each.occlusion).is_integer() else repr(each.occlusion)
+    return " ".join([each.name, _written(each.truncation), occlusion, *after])
 
 
 def _written(value: float) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -27,6 +29,7 @@ NAME_FILES = ("obj.names", "classes.txt", "classes.names", "labels.txt", "_darkn
 
 _WRAPPERS = 3  # folders that hold nothing but the next one
 _FILES_LOOKED_AT = 32
+_WAITING = 16  # files at a time that wait for the disk
 _ENOUGH = 4096  # bytes of a file that hold its first line
 
 
@@ -146,6 +149,17 @@ def write_labels(table: SampleTable, folder: Path, text_of: Callable[[int], str]
         folder: of the labels.
         text_of: from the index of a sample to its text; empty where there is nothing.
     """
-    for index, name in enumerate(names_below_root(table)):
-        with atomic_write(folder / name.with_suffix(".txt")) as temporary:
-            temporary.write_text(text_of(index), encoding="utf-8", newline="")
+    names = enumerate(names_below_root(table))
+    write_files((folder / name.with_suffix(".txt"), text_of(index).encode()) for index, name in names)
+
+
+def write_files(files: Iterable[tuple[Path, bytes]]) -> None:
+    """Write many small files, each atomically; raises XrayclsError where that can't be."""
+    with ThreadPoolExecutor(_WAITING) as pool:
+        deque(pool.map(_write_file, files), maxlen=0)
+
+
+def _write_file(file: tuple[Path, bytes]) -> None:
+    path, content = file
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(content)

@@ -30,7 +30,8 @@ def names_below_root(table: SampleTable) -> Iterator[PurePosixPath]:
         DataError: a picture that isn't a file below it.
     """
     for sample in table:
-        if sample.member is not None or not sample.path.is_relative_to(table.root):
+        outside = not sample.path.is_relative_to(table.root) or ".." in sample.path.relative_to(table.root).parts
+        if sample.member is not None or outside:
             raise DataError(f"{sample.name} is no file below {table.root}", sample.path, "Write the pictures as well")
         yield PurePosixPath(sample.path.relative_to(table.root).as_posix())
 
@@ -98,4 +99,7 @@ def is_there(path: Path) -> bool:
 
 def common_folder(folders: Iterable[Path]) -> Path:
     """The folder that holds all of these, or is the only one."""
-    return Path(os.path.commonpath(list(folders)))
+    listed = list(folders)
+    if len({folder.is_absolute() for folder in listed}) > 1:
+        listed = [folder.absolute() for folder in listed]
+    return Path(os.path.commonpath(listed))

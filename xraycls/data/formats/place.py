@@ -82,7 +82,8 @@ def _name(table: SampleTable, sample: Sample, into: Format) -> PurePosixPath:
     else:
         # The last part of a DICOM's 1.2.840.113619.2 is no suffix.
         stem = name.name if name.suffix[1:].isdigit() else name.stem
-        above = [] if name.is_absolute() else list(name.parent.parts)
+        # Annotations may name ../../a.png; it is written below the target all the same.
+        above = [] if name.is_absolute() else [part for part in name.parent.parts if part != ".."]
     while above and (above[0] in PICTURES or (sample.split and split_named(above[0]) == sample.split)):
         del above[0]
     split = [sample.split] if sample.split and into.folders != "none" else []

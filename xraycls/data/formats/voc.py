@@ -16,10 +16,9 @@ from xml.etree.ElementTree import Element, TreeBuilder, indent, tostring
 from xml.etree.ElementTree import SubElement as Child
 from xml.parsers import expat
 
-from xraycls.data.files import atomic_write
 from xraycls.data.folder import image_files
 from xraycls.data.formats.format import boxed_sample, boxed_table, finite, first_few, read_bytes
-from xraycls.data.formats.pairs import PICTURES, label_text
+from xraycls.data.formats.pairs import PICTURES, label_text, write_files
 from xraycls.data.formats.pictures import Size, common_folder, names_below_root, required_sizes
 from xraycls.data.split import split_named
 from xraycls.data.table import SampleTable
@@ -190,17 +189,18 @@ def write_voc(table: SampleTable, folder: Path) -> None:
         XrayclsError: a file can't be written.
     """
     sizes = required_sizes(table)
-    listed: dict[Split | None, list[str]] = {}
-    for sample, name, size in zip(table, names_below_root(table), sizes, strict=True):
-        stem = name.with_suffix("")
-        listed.setdefault(sample.split, []).append(stem.as_posix())
-        text = _annotation(sample, name, size, table.root.name)
-        with atomic_write(folder / _ANNOTATIONS / f"{stem}.xml") as temporary:
-            temporary.write_bytes(text)
-    for split, stems in listed.items():
-        if split is not None:
-            with atomic_write(folder / _SETS / f"{split}.txt") as temporary:
-                temporary.write_text("".join(f"{stem}\n" for stem in stems), encoding="utf-8")
+    named = list(zip(table, names_below_root(table), sizes, strict=True))
+    write_files(
+        (folder / _ANNOTATIONS / f"{name.with_suffix('')}.xml", _annotation(sample, name, size, table.root.name))
+        for sample, name, size in named
+    )
+    write_files(
+        (
+            folder / _SETS / f"{split}.txt",
+            "".join(f"{n.with_suffix('')}\n" for s, n, _ in named if s.split == split).encode(),
+        )
+        for split in table.splits
+    )
 
 
 def _annotation(sample: Sample, name: PurePosixPath, size: Size, folder: str) -> bytes:

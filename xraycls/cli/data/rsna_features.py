@@ -1,0 +1,39 @@
+"""`xraycls data rsna-features`: the tables that the RSNA pneumonia U-Net was trained from."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from xraycls.cli.options import JsonOption
+
+
+def rsna_features(
+    root: Annotated[
+        Path | None, typer.Argument(help="Folder of the challenge; what it holds by Kaggle's names needs no flag.")
+    ] = None,
+    images: Annotated[Path | None, typer.Option(help="Folder of the training images.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="stage_2_train_labels.csv.")] = None,
+    classes: Annotated[Path | None, typer.Option(help="stage_2_detailed_class_info.csv.")] = None,
+    test_images: Annotated[Path | None, typer.Option(help="Folder of the test images.")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for train.csv and predict.csv.")] = Path(),
+    as_json: JsonOption = False,
+) -> None:
+    """Join sex, age and view of RSNA's DICOM headers with boxes and classes: writes train.csv and predict.csv."""
+    from xraycls.data.rsna_features import RsnaSources, write_rsna_features
+    from xraycls.progress import counting
+
+    given = {"images": images, "labels": labels, "classes": classes, "test_images": test_images}
+    found = RsnaSources(None, None, None, None) if root is None else RsnaSources.below(root)
+    sources = replace(found, **{name: path for name, path in given.items() if path is not None})
+    with counting("reading headers") as progress:
+        features = write_rsna_features(sources, output, progress=progress)
+    if as_json:
+        print(json.dumps(asdict(features), default=str))
+        return
+    written = " and ".join(str(path) for path in (features.train, features.predict) if path)
+    print(f"Wrote {written}: {features.images:,} images, {features.boxes:,} boxes.")

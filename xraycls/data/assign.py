@@ -1,0 +1,170 @@
+"""Assigning every image to a split, once and for all: what `xraycls data split` writes down."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+from xraycls.data.files import atomic_write
+from xraycls.data.folds import draw_folds
+from xraycls.data.formats.table import write_table_csv
+from xraycls.data.split import draw_splits
+from xraycls.data.table import SampleTable
+from xraycls.errors import DataError, UsageError
+from xraycls.types import SPLITS, Sample, Split
+
+logger = logging.getLogger(__name__)
+
+_NAMED = 5
+
+
+def split_table(
+    table: SampleTable,
+    *,
+    val_fraction: float = 0.15,
+    test_fraction: float = 0.15,
+    redraw: bool = False,
+    redraw_val: bool = False,
+    seed: int = 0,
+) -> SampleTable:
+    """The table with a split for every sample, and no patient in two; given splits stay unless they are redrawn.
+
+    Args:
+        table: samples with labels.
+        val_fraction: share drawn for validation where none is given, 0–1.
+        test_fraction: likewise for the test.
+        redraw: draw all splits anew.
+        redraw_val: draw validation anew from the images that aren't for the test.
+        seed: of the draw.
+
+    Raises:
+        DataError: a patient is in two given splits, or there are too few patients for a split.
+        UsageError: shares that leave nothing to train on.
+    """
+    table = _drawable(table, redraw)
+    _require_patients_apart(table, lambda s: "train" if redraw_val and s.split == "val" else s.split or "train")
+    return draw_splits(table, val_fraction=val_fraction, test_fraction=test_fraction, redraw_val=redraw_val, seed=seed)
+
+
+def fold_tables(table: SampleTable, folds: int, *, redraw: bool = False, seed: int = 0) -> list[SampleTable]:
+    """Tables for cross-validation: fold i of table i is held out, and no patient is in two splits.
+
+    Where the data has a test split of its own, it is the test split of every table, and fold i validates. Otherwise
+    fold i tests and the next one validates, so that each image is tested in one table and never selected by there.
+    The attribute "fold" keeps the number.
+
+    Args:
+        table: samples with labels; a given validation split is taken apart.
+        folds: how many, 2 or more; 3 or more without a given test split.
+        redraw: draw from all images, those of the given test split too.
+        seed: of the draw.
+
+    Raises:
+        DataError: a patient is in the test split and elsewhere, or there are too few patients.
+        UsageError: too few folds.
+    """
+    table = _drawable(table, redraw)
+    _require_patients_apart(table, lambda s: "test" if s.split == "test" else "train")
+    has_test = "test" in table.splits
+    if folds == 2 and not has_test:
+        raise UsageError(
+            "--folds 2 leaves nothing to train on: without a test split of its own, one fold tests and one validates",
+            "Give 3 or more, usually 5",
+        )
+    if "val" in table.splits:
+        logger.info("The validation split of %s is taken apart into the folds.", table.root)
+    pool = table.with_samples(s for s in table if s.split != "test")
+    numbers = dict(zip(pool, draw_folds(pool, folds, seed).tolist(), strict=True))
+    return [
+        table.with_samples(_in_fold(sample, numbers.get(sample), fold, folds, has_test) for sample in table)
+        for fold in range(folds)
+    ]
+
+
+def fold_files(folder: Path, folds: int) -> list[Path]:
+    """``fold-0.csv`` and so on in a folder.
+
+    Raises:
+        DataError: the folder is a file, or holds such files of a draw of more folds.
+    """
+    if folder.is_file():
+        raise DataError(f"{folder} is a file, but folds need a folder", folder, "Name a folder with --output")
+    files = [folder / f"fold-{number}.csv" for number in range(folds)]
+    others = sorted(set(folder.glob("fold-*.csv")) - set(files))
+    if others:
+        raise DataError(f"{others[0]} belongs to another draw", others[0], "Remove it, or choose another --output")
+    return files
+
+
+def write_new(tables: dict[Path, SampleTable], *, overwrite: bool = False) -> bool:
+    """Write tables as CSVs, all or none.
+
+    Args:
+        tables: where to write what.
+        overwrite: replace files that hold something else.
+
+    Returns:
+        Whether anything was written; False where all of it is there already.
+
+    Raises:
+        DataError: a file holds something else, or a table can't be a CSV.
+        XrayclsError: a file can't be written.
+    """
+    if any(sample.boxes for table in tables.values() for sample in table):
+        logger.info("A CSV of splits has labels, but no boxes.")
+    with ExitStack() as stack:
+        temporaries = {path: stack.enter_context(atomic_write(path)) for path in tables}
+        for path, table in tables.items():
+            write_table_csv(table, temporaries[path])
+        changed = [path for path in tables if not _same_content(path, temporaries[path])]
+        standing = [path for path in changed if path.exists()]
+        if standing and not overwrite:
+            raise DataError(f"{standing[0]} holds something else", standing[0], "Replace it with --overwrite")
+    return bool(changed)
+
+
+def _drawable(table: SampleTable, redraw: bool) -> SampleTable:
+    """The table without classes that no image has, as sets of boxes often have no negatives, and perhaps splits."""
+    present = sorted({sample.label for sample in table if sample.label is not None})
+    label_of: dict[int | None, int | None] = {label: index for index, label in enumerate(present)} | {None: None}
+    samples = (
+        replace(sample, label=label_of[sample.label], split=None if redraw else sample.split) for sample in table
+    )
+    return replace(table, classes=tuple(table.classes[label] for label in present), samples=tuple(samples))
+
+
+def _in_fold(sample: Sample, number: int | None, fold: int, folds: int, has_test: bool) -> Sample:
+    """The sample as the table of a fold has it; ``number`` is its own fold, None for the given test split."""
+    if number is None:
+        return sample
+    held_out: dict[int, Split] = {fold: "val"} if has_test else {(fold + 1) % folds: "val", fold: "test"}
+    others = tuple(pair for pair in sample.attributes if pair[0] != "fold")
+    return replace(sample, split=held_out.get(number, "train"), attributes=(*others, ("fold", str(number))))
+
+
+def _require_patients_apart(table: SampleTable, side_of: Callable[[Sample], Split]) -> None:
+    """Raise DataError where a patient is on two sides."""
+    sides: dict[str, Counter[Split]] = defaultdict(Counter)
+    for sample in table:
+        if sample.patient is not None:
+            sides[sample.patient][side_of(sample)] += 1
+    crossing = {patient: counts for patient, counts in sides.items() if len(counts) > 1}
+    if crossing:
+        named = "; ".join(f"{patient} ({_told(crossing[patient])})" for patient in sorted(crossing)[:_NAMED])
+        raise DataError(
+            f"{len(crossing):,} of {len(sides):,} patients of {table.root} are in more than one split, such as {named}",
+            table.root,
+            "Draw all splits anew with --redraw",
+        )
+
+
+def _told(counts: Counter[Split]) -> str:
+    return ", ".join(f"{counts[split]} in {split}" for split in SPLITS if counts[split])
+
+
+def _same_content(path: Path, other: Path) -> bool:
+    return path.is_file() and path.read_bytes() == other.read_bytes()

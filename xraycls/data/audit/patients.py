@@ -1,0 +1,65 @@
+"""The same patient in more than one split."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterator
+from pathlib import Path
+
+from xraycls.data.audit.finding import Evidence, Finding, Group, counted
+from xraycls.data.patients import patient_of
+from xraycls.data.table import SampleTable
+from xraycls.types import Sample
+
+_ADVICE = (
+    "Two films of one patient are nearly one film: a network recognises the patient, and the test looks better than it "
+    "is. Draw the splits by patient (xraycls data split)."
+)
+_NUMBERS = (
+    "Names such as person100_virus and person100_bacteria, or IM-0117 and NORMAL2-IM-0117, may number different "
+    "patients: in Kermany's set no number crosses splits within its own series. Splits that are drawn here keep them "
+    "together all the same, to be safe; where you know better, tell so by a patient column of a CSV."
+)
+
+
+def check_patients(evidence: Evidence) -> Iterator[Finding]:
+    """Patients whose pictures stand in two or three splits.
+
+    Who a patient is comes from the table, a DICOM file's tags or the file name, and is not told here: groups are
+    numbered. A number that several series of file names share is only a warning.
+    """
+    torn = _torn(evidence, lambda sample: (sample.patient, _series(sample, evidence.table)))
+    if torn:
+        title = f"{counted(len(torn), 'patient')} with {_pictures(torn)} in more than one split"
+        yield Finding("patient-across-splits", "error", title, _ADVICE, _groups(torn), {"patients": len(torn)})
+    known = {row for rows in torn for row in rows}
+    shared = [rows for rows in _torn(evidence, lambda sample: sample.patient) if not known.intersection(rows)]
+    if shared:
+        title = f"{counted(len(shared), 'patient number')} of {_pictures(shared)} in several splits, under other names"
+        figures = {"numbers": len(shared)}
+        yield Finding("patient-number-across-splits", "warning", title, _NUMBERS, _groups(shared), figures)
+
+
+def _torn(evidence: Evidence, key: Callable[[Sample], Hashable]) -> list[tuple[int, ...]]:
+    """Rows of each key of which two or more splits hold one; samples of unknown patients are passed over."""
+    rows_of: dict[Hashable, list[int]] = defaultdict(list)
+    for row in evidence.readable:
+        sample = evidence.table[row]
+        if sample.patient is not None:
+            rows_of[key(sample)].append(row)
+    return [tuple(rows) for rows in rows_of.values() if len(evidence.splits_of(tuple(rows))) > 1]
+
+
+def _series(sample: Sample, table: SampleTable) -> str:
+    """The words of a file name that told the patient; "" where something else did."""
+    name = Path(table.name_of(sample))
+    return re.sub(r"[\W\d_]+", " ", name.stem) if sample.patient == patient_of(name) else ""
+
+
+def _groups(torn: list[tuple[int, ...]]) -> tuple[Group, ...]:
+    return tuple(Group(rows, f"patient {number}") for number, rows in enumerate(torn, start=1))
+
+
+def _pictures(torn: list[tuple[int, ...]]) -> str:
+    return counted(sum(map(len, torn)), "picture")

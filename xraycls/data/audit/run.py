@@ -1,0 +1,69 @@
+"""All checks of a data set, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from xraycls.data.audit.balance import check_balance
+from xraycls.data.audit.boxes import check_boxes
+from xraycls.data.audit.copies import check_exact_duplicates, check_near_duplicates
+from xraycls.data.audit.finding import Audit, Evidence, Finding
+from xraycls.data.audit.markers import check_markers
+from xraycls.data.audit.patients import check_patients
+from xraycls.data.audit.polarity import check_polarity
+from xraycls.data.audit.shortcut import check_shortcut
+from xraycls.data.audit.unreadable import check_unreadable
+from xraycls.data.facts import PictureFacts, picture_facts
+from xraycls.data.headers import PictureHeader, picture_headers
+from xraycls.data.table import SampleTable
+from xraycls.errors import DataError
+
+Progress = Callable[[int, int], None]
+
+
+def audit(
+    table: SampleTable,
+    *,
+    quick: bool = False,
+    classes: Sequence[str] | None = None,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Audit:
+    """Look for what spoils results before anyone trains: nothing is found in clean data.
+
+    Unreadable files; the same picture or patient in several splits; lacking classes and shifted shares; metadata or
+    markers that tell the label; boxes that can't be right; inverted pictures. The README of each check is its docstring
+    in ``xraycls.data.audit``.
+
+    Args:
+        table: as :func:`xraycls.data.source.read_source` gives it, with the files that can't be read.
+        quick: read headers only; near duplicates, markers, inverted pictures and damage inside files stay hidden.
+        classes: of boxes; None for any.
+        threads: that decode; None for one a processor.
+        progress: called with the number of pictures done and their total.
+    """
+    read: Sequence[PictureFacts | PictureHeader | DataError]
+    if quick:
+        read = picture_headers(table.samples, progress=progress, threads=threads)
+    else:
+        read = picture_facts(table, progress=progress, threads=threads)
+    unreadable = list(check_unreadable(table, read))
+    lost = {row for finding in unreadable for row in finding.samples}
+    kept = [None if row in lost or isinstance(each, DataError) else each for row, each in enumerate(read)]
+    facts = () if quick else tuple(each if isinstance(each, PictureFacts) else None for each in kept)
+    evidence = Evidence(table, tuple(kept), facts)
+    found = [*unreadable, *checks(evidence, classes)]
+    return Audit(table, tuple(sorted(found, key=lambda finding: finding.severity)), quick)
+
+
+def checks(evidence: Evidence, classes: Sequence[str] | None = None) -> Iterator[Finding]:
+    """The findings of all checks that the evidence is enough for."""
+    yield from check_exact_duplicates(evidence)
+    yield from check_patients(evidence)
+    yield from check_balance(evidence)
+    yield from check_shortcut(evidence)
+    yield from check_boxes(evidence, classes)
+    if evidence.decoded:
+        yield from check_near_duplicates(evidence)
+        yield from check_markers(evidence)
+        yield from check_polarity(evidence)

@@ -1,0 +1,28 @@
+"""DICOM radiographs: as grey pictures, and the facts of their headers."""
+
+import logging
+import warnings
+
+from xraycls.data.dicom.header import Header, patient_from_dicom, read_header
+from xraycls.data.dicom.open import open_dicom, read_dicom
+from xraycls.data.dicom.pseudonym import pseudonym
+from xraycls.data.dicom.sniff import DICOM_SUFFIXES, HEAD, dicom_problem, is_dicom, is_dicom_file
+
+__all__ = [
+    "DICOM_SUFFIXES",
+    "HEAD",
+    "Header",
+    "dicom_problem",
+    "is_dicom",
+    "is_dicom_file",
+    "open_dicom",
+    "patient_from_dicom",
+    "pseudonym",
+    "read_dicom",
+    "read_header",
+]
+
+# pydicom's warnings repeat the values that they complain of, names of patients among them. Threads share the filters:
+# set once, for good.
+warnings.filterwarnings("ignore", module=r"pydicom\b|xraycls\.data\.dicom\b")
+logging.getLogger("pydicom").propagate = False

@@ -1,0 +1,93 @@
+"""A DICOM file as pydicom's dataset, or one sentence that says why not."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from xraycls.data.dicom.sniff import could_be_dicom
+from xraycls.errors import DataError, XrayclsError
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+    from pydicom.uid import UID
+
+T = TypeVar("T")
+
+
+def read_dataset(path: Path, encoded: bytes) -> Dataset:
+    """All elements of a file that was read; those without a preamble or a transfer syntax are understood as well.
+
+    Raises:
+        DataError: empty, not DICOM, or damaged before the first element.
+    """
+    from pydicom import dcmread
+
+    if not encoded:
+        raise DataError(f"{path} is empty (0 bytes)", path)
+    if not could_be_dicom(encoded):
+        raise DataError(f"{path} is not a DICOM file", path)
+    with header_of(path):
+        dataset = dcmread(io.BytesIO(encoded), force=True)
+        _name_transfer_syntax(dataset)
+        return dataset
+
+
+def read_elements(path: Path, keywords: Sequence[str]) -> Dataset:
+    """Some elements of a file's header, without reading its pixels; raises DataError as :func:`read_dataset`."""
+    from pydicom import dcmread
+
+    try:
+        with path.open("rb") as handle, header_of(path):
+            if not could_be_dicom(handle.read(132)):
+                what = "is not a DICOM file" if handle.tell() else "is empty (0 bytes)"
+                raise DataError(f"{path} {what}", path)
+            handle.seek(0)
+            return dcmread(handle, stop_before_pixels=True, force=True, specific_tags=list(keywords))
+    except OSError as error:
+        raise DataError(f"{path} could not be read: {error.strerror or 'it ends too early'}", path) from None
+
+
+def value_of(dataset: Dataset, keyword: str, convert: Callable[[Any], T | None]) -> T | None:
+    """What ``convert`` makes of the first value of an element; None where there is none, or none that it takes."""
+    return values_of(dataset, keyword, lambda values: convert(values[0]))
+
+
+def values_of(dataset: Dataset, keyword: str, convert: Callable[[Sequence[Any]], T | None]) -> T | None:
+    """What ``convert`` makes of all values of an element; None where there are none, or none that it takes."""
+    try:
+        value = dataset.get(keyword)
+        several = isinstance(value, Sequence) and not isinstance(value, str | bytes)
+        return None if value is None or value == "" else convert(value if several else [value])
+    except Exception:  # pydicom converts values when they are asked for, and raises errors of many kinds
+        return None
+
+
+def name_of(uid: UID) -> str | None:
+    """What the standard calls a UID; None for others, which in a damaged file may be anything."""
+    return str(uid.name) if uid.name != str(uid) else None
+
+
+@contextmanager
+def header_of(path: Path) -> Iterator[None]:
+    """Turn what pydicom raises into one sentence, without its words and its cause: they quote values of the file."""
+    try:
+        yield
+    except (XrayclsError, ImportError, MemoryError):
+        raise
+    except Exception as error:
+        raise DataError(f"The DICOM header of {path} is damaged ({type(error).__name__})", path) from None
+
+
+def _name_transfer_syntax(dataset: Dataset) -> None:
+    """Files without a meta header are uncompressed; how they are written has been seen when reading them."""
+    from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+    if dataset.file_meta.get("TransferSyntaxUID"):
+        return
+    implicit, little = dataset.original_encoding
+    explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+    dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
