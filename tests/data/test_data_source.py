@@ -103,8 +103,8 @@ def test_one_class_cannot_be_trained(tmp_path):
 
 def test_a_class_that_only_the_test_has(folder, tmp_path):
     shutil.copytree(folder, tmp_path / "new" / "train")
-    draw(tmp_path / "new/test/Pneumonia/a.png", 99)
-    with pytest.raises(DataError, match=r"Class Pneumonia of .* has images in test but none to train on"):
+    draw(tmp_path / "new/test/Tumour/a.png", 99)
+    with pytest.raises(DataError, match=r"Class Tumour of .* has images in test but none to train on"):
         load_table(tmp_path / "new")
 
 

@@ -97,7 +97,7 @@ def facts_of(sample: Sample) -> PictureFacts:
 def border_share(grey: GreyImage) -> float:
     """Share of the area that is a frame of constant brightness: rows and columns from each edge inwards, 0–1."""
     inside = grey
-    for _ in range(2):  # rows, then columns of what is left, each from both ends
+    for _ in range(4):  # rows and columns of what is left, twice: sides may differ in brightness
         ends = np.flatnonzero(np.ptp(inside, axis=1) > _FLAT)
         if not len(ends):
             return 1.0

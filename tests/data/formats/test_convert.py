@@ -32,8 +32,8 @@ def phantom(tmp_path_factory):
 @pytest.fixture
 def coco(pictures, tmp_path):
     """The small data set, in a format that keeps all of it."""
-    pictures.root.rename(tmp_path / "in" / "images") if (tmp_path / "in").mkdir() is None else None
-    root = tmp_path / "in/images"
+    (tmp_path / "in").mkdir()
+    root = pictures.root.rename(tmp_path / "in/images")
     moved = (replace(sample, path=root / sample.path.relative_to(pictures.root)) for sample in pictures)
     write_coco(replace(pictures, samples=tuple(moved), root=root), tmp_path / "in")
     return tmp_path / "in"
@@ -282,6 +282,18 @@ def test_classes_are_no_boxes(tiny, tmp_path):
     with pytest.raises(DataError, match=r"has classes but no boxes, and COCO is made of boxes\. Try --to csv"):
         convert(tiny, tmp_path / "out", to="coco")
     assert not (tmp_path / "out").exists()
+
+
+def test_pictures_without_a_split_train_where_others_have_one(tmp_path, draw):
+    for name in ("images/a.png", "images/test/b.png"):
+        draw(tmp_path / "in" / name)
+        label = (tmp_path / "in" / name.replace("images", "labels")).with_suffix(".txt")
+        label.parent.mkdir(parents=True, exist_ok=True)
+        label.write_text("x 0 0 0 1 2 30 20 0")
+    assert [s.split for s in read_source(tmp_path / "in")] == [None, "test"]
+    for to in BOXES:
+        convert(tmp_path / "in", tmp_path / to, to=to)
+        assert {s.path.stem: s.split for s in read_source(tmp_path / to)} == {"a": "train", "b": "test"}
 
 
 def test_positives_without_boxes_are_told(tmp_path, draw, caplog):

@@ -13,6 +13,7 @@ from xraycls.data.formats.rsna import detect_rsna, read_rsna, write_rsna
 from xraycls.data.formats.siim import detect_siim, read_siim, write_siim
 from xraycls.data.formats.voc import detect_voc, read_voc, write_voc
 from xraycls.data.formats.yolo import detect_yolo, read_yolo, write_yolo
+from xraycls.data.tfrecord.table import detect_tfrecords, read_tfrecords
 
 __all__ = ["FORMATS", "Format", "detect_format"]
 
@@ -31,6 +32,7 @@ _ALL = (
     ),
     Format("siim", "SIIM", detect_siim, read_siim, write_siim, pictures="train", folders="none", dicom=True),
     Format("nih", "NIH ChestX-ray14", detect_nih, read_nih, write_nih, folders="none", classes=True),
+    Format("tfrecords", "TAO's TFRecords", detect_tfrecords, read_tfrecords, None),
     Format("coco", "COCO", detect_coco, read_coco, write_coco),
     Format("voc", "Pascal VOC", detect_voc, read_voc, write_voc, pictures="JPEGImages", folders="none"),
     Format("yolo", "YOLO", detect_yolo, read_yolo, write_yolo),

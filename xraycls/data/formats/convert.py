@@ -26,7 +26,7 @@ from xraycls.data.source import read_source
 from xraycls.data.table import SampleTable
 from xraycls.data.verify import Progress, find_unreadable
 from xraycls.errors import DataError, UsageError, unknown
-from xraycls.types import Sample, Split
+from xraycls.types import Sample
 from xraycls.version import __version__
 
 logger = logging.getLogger(__name__)
@@ -105,6 +105,9 @@ def convert(
         XrayclsError: the target can't be written.
     """
     into = _known(to, "--to")
+    write = into.write
+    if write is None:
+        raise UsageError(f"--to {to} writes nothing", "Convert to kitti, and that with: xraycls dataset_convert")
     single = into is _TABLE and target.suffix.lower() == ".csv"
     pictures = pictures or ("none" if single else "copy")
     if pictures not in HOW:
@@ -122,6 +125,8 @@ def convert(
     if single:
         write_table_csv(table, target)
         return _described(table, target, into, left_out)
+    if table.splits:  # the formats know either splits for all or none
+        table = table.with_samples(replace(sample, split=sample.split or "train") for sample in table)
     description: dict[str, Any] = {"xraycls": __version__}
     with complete_or_not(target, description) as folder:
         placed, places = table, list[Place]()
@@ -131,7 +136,7 @@ def convert(
             places = plan_places(table, into)
             placed, damaged = _put_all(table, places, folder / into.pictures, pictures == "link", progress)
             left_out |= damaged
-        into.write(placed, folder)
+        write(placed, folder)
         write_table_csv(placed, folder / MAPPING)
         converted = _described(placed, target, into, left_out, places)
         description |= asdict(converted)
@@ -178,11 +183,10 @@ def _read(source: Path, read_as: str | None, images: Path | None) -> SampleTable
 
 
 def _readable(table: SampleTable, progress: Progress | None) -> tuple[SampleTable, dict[str, str]]:
-    """The pictures that can be read, in the splits that they will have, and why not the others."""
+    """The pictures that can be read, and why not the others."""
     unreadable = find_unreadable(table, progress)
     reasons = [unreadable.get(s.path) or (None if _is_utf8(table.name_of(s)) else "no UTF-8 name") for s in table]
-    default: Split | None = "train" if table.splits else None
-    samples = [replace(s, split=s.split or default) for s, reason in zip(table, reasons, strict=True) if not reason]
+    samples = [sample for sample, reason in zip(table, reasons, strict=True) if not reason]
     left_out = {table.name_of(s): reason for s, reason in zip(table, reasons, strict=True) if reason}
     if not samples:
         raise DataError(f"No picture of {table.root} could be read: {first_few(_told(left_out))}", table.root)

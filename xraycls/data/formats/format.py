@@ -51,7 +51,7 @@ class Format:
         title: as in sentences, such as "KITTI".
         detect: whether a file or folder is of this format; quick, and raises nothing but OSError.
         read: the reader.
-        write: the writer.
+        write: the writer; None for a format that is only read here.
         pictures: the folder of the pictures below a data set that is written.
         folders: below ``pictures`` a picture goes to ``train/its/own/folders`` ("kept"), ``train`` ("split") or neither
             ("none": the format tells pictures by their bare name). Where two would meet, one gets a number.
@@ -63,7 +63,7 @@ class Format:
     title: str
     detect: Callable[[Path], bool]
     read: Reader
-    write: Writer
+    write: Writer | None
     pictures: str = "images"
     folders: Literal["kept", "split", "none"] = "kept"
     dicom: bool = False

@@ -1,0 +1,88 @@
+import itertools
+
+import cv2
+import numpy as np
+import pytest
+
+from xraycls.data import similar
+from xraycls.data.facts import SIDE, picture_facts
+from xraycls.data.image import read_grey
+from xraycls.data.phantom import write_phantom
+from xraycls.data.similar import ALIKE, near_duplicates
+from xraycls.data.source import read_source
+
+
+def thumbnail(picture):
+    return cv2.resize(picture, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+
+
+def cropped(picture, kept, across, down):
+    height, width = picture.shape
+    h, w = round(height * kept), round(width * kept)
+    top, left = round((height - h) * down), round((width - w) * across)
+    return picture[top : top + h, left : left + w]
+
+
+def encoded(picture, quality):
+    return cv2.imdecode(cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_GRAYSCALE)
+
+
+VARIANTS = {
+    "encoded again": lambda p: encoded(p, 30),
+    "224 pixels": lambda p: encoded(cv2.resize(p, (224, 224)), 75),
+    "the middle 95 %": lambda p: cropped(p, 0.95, 0.5, 0.5),
+    "a corner of 95 %": lambda p: cropped(p, 0.95, 0.0, 1.0),
+    "brighter": lambda p: cv2.add(p, 30),
+    "darker": lambda p: cv2.subtract(p, 30),
+    "less contrast": lambda p: cv2.convertScaleAbs(p, alpha=0.7, beta=20),
+    "gamma": lambda p: (255 * (p / 255.0) ** 0.7).astype(np.uint8),
+    "all at once": lambda p: encoded(cv2.resize(cv2.add(cropped(p, 0.96, 1.0, 0.3), 20), (224, 224)), 50),
+}
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory):
+    """60 drawn films of about 30 patients."""
+    table = write_phantom(tmp_path_factory.mktemp("films"), images=60, size=256, threads=1)
+    return [read_grey(sample.path) for sample in table]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_copies_are_found_and_nothing_else(films, variant):
+    copies = [VARIANTS[variant](film) for film in films[::6]]
+    found = near_duplicates([thumbnail(film) for film in [*films, *copies]])
+    assert {(each.first, each.second) for each in found} == {(6 * n, len(films) + n) for n in range(10)}
+    assert all(ALIKE <= each.alike <= 1.0001 for each in found)
+
+
+def test_different_films_of_one_patient_are_no_copies(films):
+    assert near_duplicates([thumbnail(film) for film in films]) == []
+
+
+def test_the_search_against_every_pair(films):
+    some = np.stack([thumbnail(film) for film in [*films[:20], VARIANTS["a corner of 95 %"](films[3]), films[5]]])
+    pairs = itertools.combinations(range(len(some)), 2)
+    expected = [(i, j) for i, j in pairs if similar._best_agreement(some[i], some[j]) >= ALIKE]
+    found = near_duplicates(list(some), threads=2)
+    assert sorted((each.first, each.second) for each in found) == expected == [(3, 20), (5, 21)]
+    assert [each.alike for each in found] == sorted((each.alike for each in found), reverse=True)
+
+
+def test_nothing_to_compare(films):
+    assert near_duplicates([]) == []
+    assert near_duplicates([thumbnail(films[0])]) == []
+    blank = np.full((SIDE, SIDE), 128, np.uint8)
+    assert near_duplicates([blank, blank + 1, thumbnail(films[0])]) == []
+
+
+def test_the_real_originals_among_their_small_copies(shared):
+    """The 224-pixel copies keep the names of their originals; others of that set are not to be taken for copies."""
+    native = read_source(shared / "data/kermany_native")
+    small = read_source(shared / "data/kermany_224")
+    names = {sample.path.name for sample in native}
+    others = [sample for sample in small if sample.path.name not in names][::12]
+    chosen = [sample for sample in small if sample.path.name in names] + others
+    thumbnails = [facts.thumbnail for facts in picture_facts(native.with_samples([*native, *chosen]))]
+    found = [each for each in near_duplicates(thumbnails) if each.first < len(native)]
+    pairs = {(native[each.first].path.name, chosen[each.second - len(native)].path.name) for each in found}
+    assert pairs == {(name, name) for name in names}
