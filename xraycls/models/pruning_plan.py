@@ -55,7 +55,7 @@ def apply_plan(model: nn.Module, plan: PrunePlan) -> None:
     for name, (outputs, inputs) in plan.layers.items():
         if name not in layers:
             raise ValueError(f"there is no layer {name} that could be pruned")
-        now = _widths(layers[name], layers[name].weight)
+        now = widths(layers[name])
         if (outputs or 0) > (now[0] or 0) or (inputs or 0) > (now[1] or 0):
             raise ValueError(f"{name} has {now[0]} channels, fewer than its plan")
     for name, widths in plan.layers.items():
@@ -73,7 +73,7 @@ def plan_between(model: nn.Module, tensors: Mapping[str, Tensor]) -> PrunePlan:
     for name, layer in model.named_modules():
         after = tensors.get(f"{name}.weight")
         if can_narrow(layer) and after is not None and after.shape != layer.weight.shape:
-            (outputs, inputs), (left, right) = _widths(layer, layer.weight), _widths(layer, after)
+            (outputs, inputs), (left, right) = widths(layer), widths(layer, after)
             layers[name] = (None if left == outputs else left, None if right == inputs else right)
     return PrunePlan(layers)
 
@@ -88,6 +88,18 @@ def can_narrow(layer: nn.Module) -> TypeGuard[Layer]:
 def is_depthwise(layer: nn.Module) -> bool:
     """Whether a layer is a convolution of one filter a channel."""
     return isinstance(layer, nn.Conv2d) and layer.groups == layer.in_channels == layer.out_channels > 1
+
+
+def widths(layer: Layer, weight: Tensor | None = None) -> Widths:
+    """Output channels of a layer, and its input channels; None for the latter where they are the output channels.
+
+    Args:
+        layer: what the weight belongs to.
+        weight: another weight of it; None for its own.
+    """
+    weight = layer.weight if weight is None else weight
+    own_inputs = isinstance(layer, nn.Linear) or (isinstance(layer, nn.Conv2d) and layer.groups == 1)
+    return len(weight), weight.shape[1] if own_inputs else None
 
 
 def keep_channels(layer: Layer, outputs: Tensor | None = None, inputs: Tensor | None = None) -> None:
@@ -124,12 +136,6 @@ def _select(layer: nn.Module, name: str, dimension: int, kept: Tensor) -> None:
     chosen = tensor.detach().index_select(dimension, kept.to(tensor.device))
     parameter = isinstance(tensor, nn.Parameter)
     setattr(layer, name, nn.Parameter(chosen, tensor.requires_grad) if parameter else chosen)
-
-
-def _widths(layer: Layer, weight: Tensor) -> Widths:
-    """Output channels of a weight, and its input channels where they differ from them."""
-    own_inputs = isinstance(layer, nn.Linear) or (isinstance(layer, nn.Conv2d) and layer.groups == 1)
-    return len(weight), weight.shape[1] if own_inputs else None
 
 
 def _width(value: object) -> int | None:

@@ -141,7 +141,10 @@ class Detector(nn.Module):
         Args:
             images: uint8 [b, 1, h, w].
         """
-        logits, offsets = self(images)
+        return self.found(*self(images))
+
+    def found(self, logits: Tensor, offsets: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """:meth:`detect` of what :meth:`forward` gave."""
         boxes = decode(offsets.float(), self.anchors, self.variances) * self.size
         rules = asdict(self.suppression)
         return [suppress(p, b, **rules) for p, b in zip(self.probabilities(logits), boxes, strict=True)]
