@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 
-from xraycls.data.duplicates import duplicates_across_splits
+from xraycls.data.duplicates import duplicates, duplicates_across_splits
 from xraycls.data.folder import read_folder
 from xraycls.data.medmnist import read_medmnist
 from xraycls.data.table import SampleTable
@@ -35,6 +35,13 @@ def test_only_the_same_content_in_different_splits_counts(tmp_path):
         test_A_h=b"other",
     )
     assert names(table) == [["test/A/h.png", "val/A/g.png"], ["test/B/c.png", "train/A/a.png", "train/A/b.png"]]
+
+
+def test_the_same_content_within_a_split_counts_where_asked(tmp_path):
+    table = write(tmp_path, train_A_a=b"one", train_A_b=b"two", train_B_c=b"one", test_A_d=b"three", test_B_e=b"two")
+    groups = [[table.name_of(table[row]) for row in group] for group in duplicates(table.samples)]
+    assert groups == [["test/B/e.png", "train/A/b.png"], ["train/A/a.png", "train/B/c.png"]]
+    assert duplicates([]) == []
 
 
 def test_files_of_a_size_that_one_split_alone_has_are_not_read(tmp_path, monkeypatch):

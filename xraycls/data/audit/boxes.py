@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
-from xraycls.data.audit.finding import Evidence, Finding, Group, counted
+from xraycls.data.audit.finding import Evidence, Finding, Group, Severity, counted
 from xraycls.data.headers import PictureHeader
 from xraycls.data.records import plain
 from xraycls.errors import unknown
@@ -59,7 +59,7 @@ def _outside(boxes: _Boxes) -> Iterator[Finding]:
     yield from _finding(
         "box-outside",
         found,
-        "reach beyond their picture",
+        "Boxes reach beyond their picture",
         "Often they belong to a picture of another size, or x and y are exchanged. Scale them with their pictures "
         "(xraycls data convert does), or mend the file.",
     )
@@ -69,7 +69,7 @@ def _empty(boxes: _Boxes) -> Iterator[Finding]:
     yield from _finding(
         "box-empty",
         [(row, _corners(box)) for row, _, box in boxes if not _has_area(box)],
-        "have no area",
+        "Boxes have no area",
         "Right and bottom have to be larger than left and top; where they hold width and height, add left and top.",
     )
 
@@ -79,7 +79,7 @@ def _unknown(boxes: _Boxes, classes: Sequence[str]) -> Iterator[Finding]:
     hint = "; ".join(
         str(unknown("class", label, classes, "--classes").hint) for label in sorted({label for _, label in found})[:3]
     )
-    yield from _finding("box-class", found, "are of a class that --classes doesn't name", hint)
+    yield from _finding("box-class", found, "Boxes are of classes that --classes doesn't name", hint)
 
 
 def _slips(boxes: _Boxes) -> Iterator[Finding]:
@@ -94,7 +94,7 @@ def _slips(boxes: _Boxes) -> Iterator[Finding]:
     yield from _finding(
         "box-class",
         [(row, notes[box.label]) for row, _, box in boxes if box.label in notes],
-        "are of a class that looks like a slip of the pen",
+        "Boxes are of classes that look like a slip of the pen",
         "A detector would learn a class of its own for them. Write the usual name, or name all classes by --classes.",
         "warning",
     )
@@ -110,7 +110,7 @@ def _repeated(boxes: _Boxes) -> Iterator[Finding]:
     yield from _finding(
         "box-repeated",
         found,
-        "stand twice on the same picture",
+        "Boxes stand twice on the same picture",
         "One finding would count as two, and the second is missed by every detector. Remove the repetition.",
         "warning",
     )
@@ -121,28 +121,22 @@ def _on_negatives(evidence: Evidence, boxes: _Boxes) -> Iterator[Finding]:
     yield from _finding(
         "box-on-negative",
         [(row, _corners(box)) for row, _, box in boxes if evidence.table[row].label in negative],
-        "lie on a picture whose label says that there is nothing",
+        "Boxes lie on pictures whose label says that there is nothing",
         "Either the label or the box is wrong. Look at them and mend one.",
     )
 
 
 def _finding(
-    kind: str, found: Sequence[tuple[int, str]], what: str, advice: str, severity: str = "error"
+    kind: str, found: Sequence[tuple[int, str]], what: str, advice: str, severity: Severity = "error"
 ) -> Iterator[Finding]:
-    if not found:
-        return
+    """One finding of all boxes with the same fault, a group a picture."""
     notes: dict[int, list[str]] = defaultdict(list)
     for row, note in found:
         notes[row].append(note)
-    pictures = counted(len(notes), "picture")
-    singular = len(found) == 1
-    verb, _, rest = what.partition(" ")
-    verb = (
-        {"have": "has", "are": "is", "lie": "lies", "reach": "reaches", "stand": "stands"}[verb] if singular else verb
-    )
-    title = f"{counted(len(found), 'box', 'boxes')} of {pictures} {verb} {rest}"
-    groups = tuple(Group((row,), "; ".join(dict.fromkeys(each))) for row, each in notes.items())
-    yield Finding(kind, "error" if severity == "error" else "warning", title, advice, groups, {"boxes": len(found)})
+    if notes:
+        title = f"{what}: {counted(len(found), 'box', 'boxes')} on {counted(len(notes), 'picture')}"
+        groups = tuple(Group((row,), "; ".join(dict.fromkeys(each))) for row, each in notes.items())
+        yield Finding(kind, severity, title, advice, groups, {"boxes": len(found)})
 
 
 def _has_area(box: Box) -> bool:

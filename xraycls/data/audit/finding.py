@@ -101,10 +101,6 @@ class Evidence:
         """The splits that some samples belong to; those without one count for none."""
         return {split for row in rows if (split := self.table[row].split) is not None}
 
-    def names(self, rows: tuple[int, ...]) -> str:
-        """Samples below the root, joined for a sentence."""
-        return " = ".join(self.table.name_of(self.table[row]) for row in rows)
-
 
 def counted(count: int, singular: str, plural: str | None = None) -> str:
     """A number with its noun, such as "1 picture" or "1,200 pictures"."""

@@ -32,8 +32,7 @@ def audit(
     """Look for what spoils results before anyone trains: nothing is found in clean data.
 
     Unreadable files; the same picture or patient in several splits; lacking classes and shifted shares; metadata or
-    markers that tell the label; boxes that can't be right; inverted pictures. The README of each check is its docstring
-    in ``xraycls.data.audit``.
+    markers that tell the label; boxes that can't be right; inverted pictures.
 
     Args:
         table: as :func:`xraycls.data.source.read_source` gives it, with the files that can't be read.

@@ -19,13 +19,12 @@ LEAST = 0.9
 """AUC from which metadata that tell the label are a shortcut."""
 
 _TELLING = 0.8  # share of one answer among the pictures of a branch that is told
-_TOLD = 4  # branches
 
 
 def check_shortcut(evidence: Evidence) -> Iterator[Finding]:
     """Classes that file size, resolution, depth, frame, age, sex, view or source tell with AUC ≥ 0.9."""
     rows = labelled(evidence)
-    features = metadata_features(evidence, rows)
+    features = metadata_features(evidence, rows) if rows else []
     for name, rule in rules(evidence, rows, features, LEAST):
         yield Finding(
             "shortcut",
@@ -59,9 +58,9 @@ def rules(
 
 
 def in_words(rule: Rule, name: str) -> str:
-    """Such as "age below 12 → not COVID (98 % of 1,341)", for the largest branches that have a clear answer."""
-    clear = [leaf for leaf in rule.leaves if max(leaf.positive, 1 - leaf.positive) >= _TELLING]
-    return "; ".join(_branch(leaf, name) for leaf in clear[:_TOLD])
+    """Such as "age above 12 → COVID (98 % of 1,341)": the largest branch that is clear, one that says yes if it can."""
+    clear = [leaf for leaf in rule.leaves if max(leaf.positive, 1 - leaf.positive) >= _TELLING] or rule.leaves
+    return _branch(next((leaf for leaf in clear if leaf.positive >= 0.5), clear[0]), name)
 
 
 def branches(rows: Sequence[int], rule: Rule, name: str) -> tuple[Group, ...]:

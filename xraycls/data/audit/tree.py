@@ -18,6 +18,7 @@ DEPTH = 3
 _FOLDS = 5
 _AS_GOOD = 0.02  # AUC that a simpler tree may lack
 _FEWEST = 10  # pictures of either class, from as many as _FOLDS patients
+_MARGIN = 0.05  # below the least AUC, which two standard errors don't reach: a few patients are told apart by accident
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +66,15 @@ def rule_for(
         least: AUC below which there is no rule.
 
     Returns:
-        None below ``least``, without features, or with too few pictures to say.
+        None below ``least``, without features, or with too few patients to say.
     """
     few = min(positive.sum(), (~positive).sum()) < _FEWEST
     if not features or few or min(len(set(groups[positive])), len(set(groups[~positive]))) < _FOLDS:
         return None
     values = np.stack([feature.values for feature in features], axis=1)
     areas = {DEPTH: _validated(values, positive, groups, DEPTH)}
-    if areas[DEPTH] < least:
+    doubt = 2 * _standard_error(areas[DEPTH], len(set(groups[positive])), len(set(groups[~positive])))
+    if areas[DEPTH] < least or areas[DEPTH] - doubt < least - _MARGIN:
         return None
     areas |= {depth: _validated(values, positive, groups, depth) for depth in range(1, DEPTH)}
     depth = min(d for d, area in areas.items() if area >= max(areas[DEPTH] - _AS_GOOD, least))
@@ -92,11 +94,18 @@ def _validated(values: Any, positive: Any, groups: Any, depth: int) -> float:
     return float(roc_auc_score(positive, predicted[:, 1]))
 
 
+def _standard_error(area: float, positives: int, negatives: int) -> float:
+    """Of an AUC (Hanley and McNeil, *The Meaning and Use of the Area under a ROC Curve*, 1982, formula 2)."""
+    one, two = area / (2 - area), 2 * area**2 / (1 + area)
+    spread = (positives - 1) * (one - area**2) + (negatives - 1) * (two - area**2)
+    return float(np.sqrt((area * (1 - area) + spread) / (positives * negatives)))
+
+
 def _tree(count: int, depth: int) -> DecisionTreeClassifier:
     from sklearn.tree import DecisionTreeClassifier
 
     return DecisionTreeClassifier(
-        max_depth=depth, min_samples_leaf=max(3, count // 100), class_weight="balanced", random_state=0
+        max_depth=depth, min_samples_leaf=max(5, count // 20), class_weight="balanced", random_state=0
     )
 
 
