@@ -34,14 +34,14 @@ class PrunePlan:
 
     def without(self, prefixes: tuple[str, ...]) -> PrunePlan:
         """The same plan less the layers at or below some module paths."""
-        return PrunePlan({name: widths for name, widths in self.layers.items() if not under(name, prefixes)})
+        return PrunePlan({name: left for name, left in self.layers.items() if not under(name, prefixes)})
 
     def then(self, later: PrunePlan) -> PrunePlan:
         """One plan for two prunings in a row."""
         joined = dict(self.layers)
-        for name, widths in later.layers.items():
-            outputs, inputs = joined.get(name, (None, None))
-            joined[name] = (outputs if widths[0] is None else widths[0], inputs if widths[1] is None else widths[1])
+        for name, (outputs, inputs) in later.layers.items():
+            first_outputs, first_inputs = joined.get(name, (None, None))
+            joined[name] = (outputs or first_outputs, inputs or first_inputs)
         return PrunePlan(joined)
 
 
@@ -52,14 +52,14 @@ def apply_plan(model: nn.Module, plan: PrunePlan) -> None:
         ValueError: the plan is that of another network; nothing is changed then.
     """
     layers = {name: layer for name, layer in model.named_modules() if can_narrow(layer)}
-    for name, (outputs, inputs) in plan.layers.items():
+    for name, wanted in plan.layers.items():
         if name not in layers:
             raise ValueError(f"there is no layer {name} that could be pruned")
-        now = widths(layers[name])
-        if (outputs or 0) > (now[0] or 0) or (inputs or 0) > (now[1] or 0):
-            raise ValueError(f"{name} has {now[0]} channels, fewer than its plan")
-    for name, widths in plan.layers.items():
-        keep_channels(layers[name], *(None if width is None else torch.arange(width) for width in widths))
+        there = widths(layers[name])
+        if any(want is not None and want > (have or 0) for want, have in zip(wanted, there, strict=True)):
+            raise ValueError(f"{name} is narrower than its plan")
+    for name, wanted in plan.layers.items():
+        keep_channels(layers[name], *(None if want is None else torch.arange(want) for want in wanted))
 
 
 def plan_between(model: nn.Module, tensors: Mapping[str, Tensor]) -> PrunePlan:

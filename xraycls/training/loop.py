@@ -101,7 +101,7 @@ class Training:
         model: on its device, head and freezing settled.
         task: loss and metrics.
         train: training batches.
-        val: validation batches.
+        val: validation batches; None where there is nothing to validate with.
         config: the settings.
         run: where everything is written.
         place: device, precision and world.
@@ -116,7 +116,7 @@ class Training:
         model: nn.Module,
         task: Task,
         train: Loader,
-        val: Loader,
+        val: Loader | None,
         config: TrainConfig,
         run: RunFolder,
         place: Place,
@@ -313,7 +313,9 @@ class Training:
             predictions, labels = self.evaluate(evaluated)
             row |= {f"val_{name}": value for name, value in self.task.metrics(predictions, labels).items()}
             settings = self.task.settings(predictions, labels) | settings
-            improved = self._note(row[f"val_{self.config.monitor}"])
+        monitored = row.get(self.config.monitor, row.get(f"val_{self.config.monitor}"))
+        if monitored is not None:
+            improved = self._note(monitored)
         row |= {"seconds": seconds, "waiting": waited / max(seconds, 1e-9)}
         self.rows.append(row)
         self.epoch, self.step = self.epoch + 1, 0
@@ -327,7 +329,8 @@ class Training:
 
     def _is_validated(self) -> bool:
         """Whether the present epoch ends with a validation; the last one always does."""
-        return (self.epoch + 1) % self.config.validate_every == 0 or self.epoch + 1 == self.config.epochs
+        done = self.epoch + 1
+        return self.val is not None and (done % self.config.validate_every == 0 or done == self.config.epochs)
 
     def _note(self, value: float) -> bool:
         """Tell early stopping and the plateau schedule of the monitored metric; whether it is the best so far."""
@@ -345,7 +348,7 @@ class Training:
         """Predictions float [n, …] and labels int64 [n] of the validation split, on the CPU, on every process."""
         model.eval()
         outputs, labels, weights = [], [], []
-        for batch in self.val:
+        for batch in self.val or ():
             on_device = batch.to(self.place.device)
             with torch.inference_mode(), autocast(self.place.device, self.place.precision):
                 outputs.append(self.task.predict(model, on_device))

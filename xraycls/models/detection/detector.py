@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ from xraycls.models.detection.suppression import suppress
 
 BGR_MEAN = (103.939, 116.779, 123.68)
 GREY_MEAN = (117.3786,)
+_PRIOR = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +125,8 @@ class Detector(nn.Module):
         size = [plan.width, plan.height] * 2
         self.register_buffer("size", torch.tensor(size, dtype=torch.float32), persistent=False)
         self.frozen_statistics = False
+        if plan.sigmoid:
+            self._expect_little()
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Logits [b, a, c + 1], the background first, and offsets [b, a, 4] of uint8 pictures [b, 1, h, w]."""
@@ -148,6 +152,13 @@ class Detector(nn.Module):
         boxes = decode(offsets.float(), self.anchors, self.variances) * self.size
         rules = asdict(self.suppression)
         return [suppress(p, b, **rules) for p, b in zip(self.probabilities(logits), boxes, strict=True)]
+
+    def _expect_little(self) -> None:
+        """Let every class begin with a probability of 0.01: else the many anchors of the background drown the few of
+        objects in a focal loss (Lin et al. 2017, section 3.3)."""
+        for name, head in self.net.heads.items():
+            if name.startswith("ssd_conf") and isinstance(head, nn.Conv2d) and head.bias is not None:
+                nn.init.constant_(head.bias, -math.log((1 - _PRIOR) / _PRIOR))
 
     def train(self, mode: bool = True) -> Detector:
         """Set training mode, except for batch normalisation whose statistics are frozen."""

@@ -65,6 +65,13 @@ def find_model(path: Path, key: str = "") -> Path:
     return found
 
 
+def pruning_of(detector: Detector) -> PrunePlan:
+    """How much narrower than its plan says pruning made a detector's network; an empty plan when it isn't pruned."""
+    with torch.device("meta"):  # shapes alone
+        whole = Detector(detector.plan).net
+    return plan_between(whole, detector.net.state_dict())
+
+
 def save_detector(detector: Detector, path: Path, *, key: str = "", extra: Mapping[str, str] | None = None) -> None:
     """Write a detector as one safetensors file, atomically; with a key, encrypted.
 
@@ -87,7 +94,7 @@ def save_detector(detector: Detector, path: Path, *, key: str = "", extra: Mappi
         "kind": "detector",
         "detector": detector.plan.described(),
         "suppression": asdict(detector.suppression),
-        "plan": dict(_pruned(detector.plan, tensors).layers),
+        "plan": dict(pruning_of(detector).layers),
     }
     metadata = {**(extra or {}), METADATA_KEY: json.dumps(description, ensure_ascii=False)}
     content = safetensors.torch.save(tensors, metadata)
@@ -95,7 +102,7 @@ def save_detector(detector: Detector, path: Path, *, key: str = "", extra: Mappi
         temporary.write_bytes(encrypt(content, key) if key else content)
 
 
-def load_detector(path: Path, *, key: str = "") -> tuple[Detector, dict[str, Any]]:
+def load_detector(path: Path, *, key: str = "") -> tuple[Detector, dict[str, str]]:
     """Read what :func:`save_detector` wrote.
 
     Args:
@@ -103,7 +110,7 @@ def load_detector(path: Path, *, key: str = "") -> tuple[Detector, dict[str, Any
         key: that it was saved with; not needed without one.
 
     Returns:
-        The detector on the CPU, in evaluation mode, and the metadata: the description's entries and ``extra``.
+        The detector on the CPU, in evaluation mode, as narrow as it was pruned, and ``extra``.
 
     Raises:
         RunError: there is no such file, it is damaged, or it isn't a detector of ours.
@@ -126,12 +133,7 @@ def load_detector(path: Path, *, key: str = "") -> tuple[Detector, dict[str, Any
         detector = _rebuilt(description, tensors)
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RuntimeError, UsageError) as error:
         raise RunError(f"{path} is damaged: its description and its tensors don't fit together ({error})") from error
-    return detector, {**metadata, **description}
-
-
-def _pruned(plan: DetectorPlan, tensors: Mapping[str, Tensor]) -> PrunePlan:
-    with torch.device("meta"):  # shapes alone
-        return plan_between(Detector(plan).net, tensors)
+    return detector, metadata
 
 
 def _rebuilt(description: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Detector:
