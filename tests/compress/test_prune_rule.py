@@ -57,6 +57,13 @@ def test_how_many_stay(above, depth, granularity, min_filters, count):
     assert kept.tolist() == list(range(count))
 
 
+def test_of_equal_filters_the_first_stay():
+    stat = np.tile([0.5, 0.2], 50)
+    assert kept_filters(stat, threshold=0.9, granularity=1, min_filters=60).tolist() == sorted(
+        [*range(0, 100, 2), *range(1, 20, 2)]
+    )
+
+
 def test_a_filter_at_the_threshold_goes():
     kept = kept_filters(np.array([0.5, 0.1, 0.2, 1.0]), threshold=0.5, granularity=1, min_filters=0)
     assert kept.tolist() == [3]

@@ -337,11 +337,23 @@ def test_channels_that_something_else_counts_on_stay(net):
     assert report.layers[0].note.startswith("it meets")
 
 
-def test_channels_that_change_places_unseen_are_refused():
-    net = Tied(Do(lambda x: x[:, SHUFFLED]))
-    with pytest.raises(UsageError, match="Tied can't be pruned"):
+@pytest.mark.parametrize(
+    ("places", "said"),
+    [(lambda x: x[:, SHUFFLED], "out of bounds"), (lambda x: x.flip(1), "computes something else")],
+    ids=["by index", "reversed"],
+)
+def test_channels_that_change_places_unseen_are_refused(places, said):
+    net = Tied(Do(places))
+    with pytest.raises(UsageError, match=f"Tied can't be pruned.*{said}"):
         prune(net, PICTURE, threshold=0.9, granularity=1, min_filters=1)
     assert prune(net, PICTURE, threshold=0.9, granularity=1, min_filters=1, excluded=["a"]).ratio < 1
+
+
+def test_weights_that_are_not_finite_are_told():
+    net = build(Chain)
+    net.b.weight.data[3, 0, 0, 0] = math.nan
+    with pytest.raises(UsageError, match="weights of b are not finite"):
+        prune(net, PICTURE)
 
 
 def test_without_torch_pruning_the_way_out_is_told(monkeypatch):

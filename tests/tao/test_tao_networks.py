@@ -250,6 +250,13 @@ def test_only_fields_of_the_schema_have_versions():
             assert versions_with(program, field) == table[field] < frozenset(DIALECTS)
 
 
+def test_a_short_spec_of_faster_rcnn_is_none_of_unet(written):
+    spec = open_spec(
+        written("model_config { } training_config { } dataset_config { } augmentation_config { }"), FasterRCNNSpec
+    )
+    assert spec.dialect == "TAO 5"
+
+
 def test_enumerations_are_read_by_name_and_by_number(written):
     text = "yolov4_config { } eval_config { average_precision_mode: %s }"
     for value in ("INTEGRATE", "1"):
@@ -260,6 +267,8 @@ def test_enumerations_are_read_by_name_and_by_number(written):
         with pytest.raises(SpecError, match=message) as caught:
             read_spec(written(text % value), YOLOv4Spec)
         assert (caught.value.line, caught.value.field) == (1, "eval_config.average_precision_mode")
+    with pytest.raises(SpecError, match="value out of range: 99999999999"):
+        read_spec(written(text % "99999999999"), YOLOv4Spec)
 
 
 def test_members_of_a_oneof_are_none_until_given(written):

@@ -79,9 +79,10 @@ class TaoCommand(AbbreviatedCommand, _Lists):
         ctx.meta[__name__] = Launcher(asked["gpus"], asked["use_amp"])
         if asked["gpu_index"]:
             os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, asked["gpu_index"]))
-        with _copied_to(asked["log_file"]):
-            code: int | None = None
+        code: int | None = None
+        with ExitStack() as output:
             try:
+                output.enter_context(_copied_to(asked["log_file"]))
                 super().invoke(ctx)
                 code = 0
             except typer.Exit as end:
@@ -97,19 +98,22 @@ class TaoCommand(AbbreviatedCommand, _Lists):
             raise typer.Exit(code)
 
 
-def key_of(text: str, variables: Mapping[str, str] | None = None) -> str:
-    """The key that ``-k`` names: itself, or the value of ``$NAME`` where the shell left that as it was.
+def key_of(text: str | None, variables: Mapping[str, str] | None = None) -> str:
+    """The key that ``-k`` names: itself, or the value of ``$NAME`` where the shell left that as it was; "" for none.
 
     Raises:
         UsageError: the variable isn't set; the message doesn't repeat what was given.
     """
-    match = re.fullmatch(r"\$(?:(\w+)|\{(\w+)\})", text)
-    if match is None:
-        return text
-    value = (variables or {}).get(match[1] or match[2], os.environ.get(match[1] or match[2]))
-    if value is None:
-        raise UsageError("-k names a variable that is not set", "Set it with export, or give the key itself")
-    return value
+    if match := re.fullmatch(r"\$(?:(\w+)|\{(\w+)\})", text or ""):
+        name = match[1] or match[2]
+        key = (variables or {}).get(name, os.environ.get(name))
+        if key is None:
+            raise UsageError("-k names a variable that is not set", "Set it with export, or give the key itself")
+    else:
+        key = text
+    if key == "":
+        logger.warning("The key of -k is empty, so nothing will be encrypted.")
+    return key or ""
 
 
 def repeated(arguments: list[str], names: Collection[str]) -> list[str]:

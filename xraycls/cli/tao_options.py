@@ -15,7 +15,8 @@ SpecOption = Annotated[
     str, typer.Option("--experiment-spec", "-e", "--experiment-spec-file", help="Text spec of TLT or TAO.")
 ]
 KeyOption = Annotated[
-    str, typer.Option("--key", "-k", "--enc-key", help="Saved models are encrypted with it; $NAME takes a variable's.")
+    str | None,
+    typer.Option("--key", "-k", "--enc-key", help="Saved models are encrypted with it; $NAME takes a variable's."),
 ]
 ModelOption = Annotated[str, typer.Option("--model", "-m", "--model-path", help="A saved model.")]
 MountOption = Annotated[

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from xraycls.compress.groups import Indices
+from xraycls.compress.groups import Indices, first_line
 from xraycls.errors import UsageError
 
 Place = tuple[str, bool]
@@ -42,7 +42,7 @@ def check_same(model: nn.Module, pruned: nn.Module, removed: Mapping[Place, Indi
         found = _outputs(copy.deepcopy(pruned), noise)
         same = all(_near(f, e) for f, e in zip(found, expected, strict=True))
     except (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        raise _refused(model, str(error).splitlines()[0]) from error
+        raise _refused(model, first_line(error)) from error
     if not same:
         raise _refused(model, "what is left computes something else")
 

@@ -78,7 +78,7 @@ def channel_groups(model: nn.Module, example: Tensor) -> list[ChannelGroup]:
             graph.build_dependency(model, example, forward_fn=_forward, verbose=False)
     except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise UsageError(
-            f"{type(model).__name__} can't be pruned: Torch-Pruning can't follow its layers ({error})",
+            f"{type(model).__name__} can't be pruned: Torch-Pruning can't follow its layers ({first_line(error)})",
             "Most networks of convolutions and batch normalisation can be pruned, as all that xraycls models lists",
         ) from error
     names = {module: name for name, module in model.named_modules()}
@@ -90,6 +90,11 @@ def channel_groups(model: nn.Module, example: Tensor) -> list[ChannelGroup]:
             groups.append(_group(graph, module, names, limit))
             seen.update(groups[-1].producers)
     return _settled(groups)
+
+
+def first_line(error: Exception) -> str:
+    """What an error of a library says, in short."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from xraycls.compress.check import Place, check_same
 from xraycls.compress.groups import ChannelGroup, Indices, channel_groups
-from xraycls.compress.rule import CRITERIA, NORMALIZERS, filter_norms, kept_filters, merged
+from xraycls.compress.rule import CRITERIA, NORMALIZERS, Floats, filter_norms, kept_filters, merged
 from xraycls.errors import UsageError, unknown
 from xraycls.models.build import under
 from xraycls.models.pruning_plan import Layer, PrunePlan, can_narrow, keep_channels, plan_between, widths
@@ -104,8 +104,7 @@ def prune(
         if group.fixed or _is_excluded(group, excluded):
             notes |= dict.fromkeys(group.producers, group.fixed or "excluded, or tied to a layer that is")
             continue
-        norms = (filter_norms(layers[name].weight.detach().float().cpu().numpy()) for name in group.producers)
-        stat = merged([NORMALIZERS[normalizer](n) for n in norms], criterion)
+        stat = merged([_stat(name, layers[name], normalizer) for name in group.producers], criterion)
         kept = kept_filters(stat, threshold=threshold, granularity=granularity, min_filters=min_filters)
         for tie in group.ties:
             lost.setdefault((tie.layer, tie.outputs), []).append(tie.channels[~np.isin(tie.of, kept)])
@@ -156,6 +155,13 @@ def _check_names(model: nn.Module, excluded: Collection[str]) -> None:
 
 def _is_excluded(group: ChannelGroup, excluded: Collection[str]) -> bool:
     return any(tie.outputs and under(tie.layer, tuple(excluded)) for tie in group.ties)
+
+
+def _stat(name: str, layer: Any, normalizer: str) -> Floats:
+    norms = filter_norms(layer.weight.detach().float().cpu().numpy())
+    if not np.isfinite(norms).all():
+        raise UsageError(f"The weights of {name} are not finite, so the network can't be pruned")
+    return NORMALIZERS[normalizer](norms)
 
 
 def _remove(layer: Layer, outputs: bool, channels: Indices) -> None:

@@ -28,6 +28,7 @@ _TELLING: tuple[tuple[str, frozenset[str]], ...] = tuple(
         ("faster_rcnn", "model_config inference_config"),
         ("faster_rcnn", "model_config evaluation_config"),
         ("faster_rcnn", "model_config enc_key"),
+        ("faster_rcnn", "model_config augmentation_config"),
         ("unet", "model_config training_config dataset_config"),
         ("augment", "spatial_config color_config"),
     )

@@ -81,6 +81,8 @@ def _reports(spec: Spec[Any], fates: Fates, renamed: Spec[Any]) -> Iterator[Fiel
         name = renamed.here(written)
         owner = written if written in fates else next((each for each in _holders(name) if each in fates), "")
         value = value_at(spec.config, field)
+        if not owner:  # of a message, or an empty list of such
+            continue
         if is_dataclass(value):
             if owner not in (written, name) or fates[owner].outcome == "honoured":
                 continue
@@ -127,9 +129,9 @@ def _numbered(spec: Spec[Any]) -> Iterator[tuple[int, str]]:
             continue
         field = f"{holder}.{place.path[-1]}".lstrip(".")
         value = value_at(spec.config, field)
-        if isinstance(value, tuple) and is_dataclass(value[0]):
+        if isinstance(value, tuple) and value and is_dataclass(value[0]):
             counts[field] += 1
-            field = f"{field}[{counts[field] - 1}]"
+            field = f"{field}[{min(counts[field], len(value)) - 1}]"
         names[place.path] = field
         yield place.line, field
 

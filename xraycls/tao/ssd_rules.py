@@ -135,7 +135,6 @@ def range_of(augmentation: AugmentationConfig, names: str) -> tuple[float, float
 def check_ssd(spec: Spec[SSDSpec]) -> None:
     """Raise SpecError for the first thing that keeps an SSD from being trained."""
     spec, network = plain_network(spec)
-    check_given(spec, _GIVEN[:3])
     if spec.config.training_config.learning_rate.soft_start_cosine_annealing_schedule is not None:
         field = "training_config.learning_rate.soft_start_cosine_annealing_schedule"
         raise spec.mistake(field, "is not for SSD", f"Give {_SCHEDULE.rpartition('.')[2]}")

@@ -18,7 +18,7 @@ def evaluate(
     context: typer.Context,
     spec: SpecOption,
     model: ModelOption,
-    key: KeyOption = "",
+    key: KeyOption = None,
     results_dir: Annotated[
         str | None, typer.Option("--results-dir", "-r", help="Folder for status.json; that of the model by default.")
     ] = None,

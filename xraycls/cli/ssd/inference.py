@@ -27,7 +27,7 @@ def inference(
             help="Text spec, whose nms_config counts then.",
         ),
     ] = None,
-    key: KeyOption = "",
+    key: KeyOption = None,
     threshold: Annotated[
         float, typer.Option("--threshold", "-t", "--draw-conf-thres", help="What an object must score.")
     ] = 0.3,

@@ -16,7 +16,7 @@ def prune(
         str, typer.Option("--model", "-m", "--model-path", "-pm", "--pretrained-model", help="The trained model.")
     ],
     output: Annotated[str, typer.Option("--output-file", "-o", help="Where to write the pruned model.")],
-    key: KeyOption = "",
+    key: KeyOption = None,
     normalizer: Annotated[str, typer.Option("--normalizer", "-n", help="Of norms in a layer: max or L2.")] = "max",
     criterion: Annotated[
         str,

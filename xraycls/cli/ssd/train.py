@@ -19,7 +19,7 @@ def train(
     results_dir: Annotated[
         str, typer.Option("--results-dir", "-r", help="Folder for weights, the training's table and status.json.")
     ],
-    key: KeyOption = "",
+    key: KeyOption = None,
     model: Annotated[
         str | None,
         typer.Option(

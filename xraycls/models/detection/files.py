@@ -40,7 +40,9 @@ def model_suffix(key: str) -> str:
 
 
 def named_model(path: Path, key: str) -> Path:
-    """Where to save a model under a name that may lack its suffix."""
+    """Where to save a model under a name that may lack its suffix; raises UsageError for a folder."""
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder, so no model can be written to it", f"Name a file in it: {path}/model")
     return path if path.suffix in SUFFIXES else path.with_name(path.name + model_suffix(key))
 
 
@@ -55,13 +57,15 @@ def find_model(path: Path, key: str = "") -> Path:
     """
     if path.is_file():
         return path
+    if path.is_dir():
+        raise RunError(f"{path} is a folder and no model", _others(path))
     stem = path.name
     while stem.endswith(SUFFIXES):
         stem = Path(stem).stem
     suffixes = sorted(SUFFIXES, key=lambda suffix: suffix != model_suffix(key))
     found = next((p for p in (path.with_name(stem + suffix) for suffix in suffixes) if p.is_file()), None)
     if found is None:
-        raise RunError(f"There is no model {path}", _others(path))
+        raise RunError(f"There is no model {path}", _others(path.parent))
     return found
 
 
@@ -182,9 +186,9 @@ def _metadata(content: bytes) -> dict[str, str]:
     return dict(json.loads(content[8 : 8 + length]).get("__metadata__", {}))
 
 
-def _others(path: Path) -> str:
-    """What there is instead of a model."""
-    near = sorted(p.name for p in path.parent.glob("*") if p.suffix in SUFFIXES)
-    if not near:
-        return f"There are no models in {path.parent}"
-    return f"{path.parent} holds {', '.join(near[-3:])}" + (f" and {len(near) - 3} more" if len(near) > 3 else "")
+def _others(folder: Path) -> str:
+    """The models of a folder."""
+    names = sorted(path.name for path in folder.glob("*") if path.suffix in SUFFIXES)
+    if not names:
+        return f"There are no models in {folder}"
+    return f"{folder} holds {', '.join(names[-3:])}" + (f" and {len(names) - 3} more" if len(names) > 3 else "")
