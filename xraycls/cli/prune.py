@@ -42,7 +42,7 @@ def prune(
         list[str] | None,
         typer.Option("--excluded-layers", "-el", metavar="LAYER…", help="Layers, or groups of them, to keep whole."),
     ] = None,
-    more_layers: Annotated[list[str] | None, typer.Argument(hidden=True, metavar="")] = None,
+    more_layers: Annotated[list[str] | None, typer.Argument(hidden=True, metavar="LAYER")] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="A line a layer.")] = False,
     as_json: JsonOption = False,
 ) -> None:
