@@ -158,8 +158,8 @@ def test_files_that_can_not_be_read_are_counted_and_named(model, told, tmp_path,
         progress=lambda d, total: seen.append((d, total)),
     )
     assert done.images == 1
-    assert set(done.failures) == {tmp_path / "in" / "b.png", tmp_path / "in" / "c.jpg"}
-    assert "c.jpg is empty (0 bytes)" in done.failures[tmp_path / "in" / "c.jpg"]
+    assert set(done.failures) == {str(tmp_path / "in" / "b.png"), str(tmp_path / "in" / "c.jpg")}
+    assert "c.jpg is empty (0 bytes)" in done.failures[str(tmp_path / "in" / "c.jpg")]
     assert "c.jpg is empty (0 bytes); it is left out." in caplog.text
     assert set(labels_of(tmp_path / "out" / "labels")) == {"a.txt"}  # no label says that nothing is there
     assert seen == [(2, 3), (3, 3)]

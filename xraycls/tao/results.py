@@ -14,6 +14,13 @@ from xraycls.tao.status import StatusLog
 from xraycls.training.reporter import PassOn, Reporter
 
 _LOG_OF = {"dssd": "ssd"}  # the table of a DSSD has the name of SSD's
+# What status.json calls the columns of the table.
+_NAMES = {
+    "loss": "loss",
+    "validation_loss": "validation_loss",
+    "mAP": "mean average precision",
+    "lr": "learning_rate",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,15 +106,6 @@ class TaoReporter(PassOn):
 
     def _write(self) -> None:
         write_rows(self.results.log, ["epoch", *self._columns], self._rows)
-
-
-_NAMES = {
-    "loss": "loss",
-    "validation_loss": "validation_loss",
-    "mAP": "mean average precision",
-    "lr": "learning_rate",
-}
-"""Figures of the status file by their columns in the table."""
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,6 +110,7 @@ class Training:
         stopping: early stopping with the direction of the monitored metric.
         rate: the learning rate before a step; None for that of the config.
         optimizer: of the model's parameters; None for that of the config.
+        seal: encrypts the training state on disk; None leaves it readable.
     """
 
     def __init__(
@@ -124,6 +126,7 @@ class Training:
         stopping: EarlyStopping,
         rate: LearningRate | None = None,
         optimizer: torch.optim.Optimizer | None = None,
+        seal: Callable[[bytes], bytes] | None = None,
     ) -> None:
         self.model = model
         self.task = task
@@ -135,6 +138,7 @@ class Training:
         self.reporter = reporter
         self.stopping = stopping
         self.rate = rate
+        self.seal = seal
         self.optimizer = optimizer or build_optimizer(
             config.optimizer, model.parameters(), config.learning_rate, config.weight_decay
         )
@@ -361,6 +365,6 @@ class Training:
     def _save_state(self) -> None:
         state = self.state_dict()
         if self.place.world.is_main:
-            save_state(state, self.run.state)
+            save_state(state, self.run.state, self.seal)
         barrier(self.place.world)
         self.saved = time.perf_counter()

@@ -61,21 +61,8 @@ class DetectorPlan:
     @classmethod
     def parse(cls, described: dict[str, Any]) -> DetectorPlan:
         """The plan that was described; raises TypeError or ValueError when it isn't one."""
-        anchors = described["anchors"]
-
-        def paired(values: list[Any] | None) -> list[Any] | None:
-            return values and [tuple(v) if isinstance(v, list) else v for v in values]
-
-        made = SSDAnchors(
-            **anchors
-            | {
-                "steps": paired(anchors["steps"]),
-                "offsets": paired(anchors["offsets"]),
-                "variances": tuple(anchors["variances"]),
-            }
-        )
-        fields = described | {"classes": tuple(described["classes"]), "mean": tuple(described["mean"])}
-        return cls(**fields | {"anchors": made})
+        anchors = SSDAnchors(**{name: _frozen(value) for name, value in described["anchors"].items()})
+        return cls(**{name: _frozen(value) for name, value in described.items()} | {"anchors": anchors})
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +155,11 @@ class Detector(nn.Module):
                 frozen = self.frozen_statistics or not module.weight.requires_grad
                 module.train(mode and not frozen)
         return self
+
+
+def _frozen(value: Any) -> Any:
+    """Lists of JSON as the tuples that they were."""
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
 def map_sizes(net: SSD, plan: DetectorPlan) -> list[tuple[int, int]]:

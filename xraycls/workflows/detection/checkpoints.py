@@ -32,8 +32,8 @@ class Checkpoints(PassOn):
     def epoch(self, row: Mapping[str, float], improved: bool) -> None:
         """Keep the weights, and pass the epoch on."""
         epoch = int(row["epoch"])
-        self.listener.epoch(row, improved)
         if epoch % self.interval == 0 or epoch == self.epochs:
             path = self.name(epoch)
             share_file(self.latest, path)
             self.listener.message(f"Epoch {epoch:05d}: saving model to {path}")
+        self.listener.epoch(row, improved)

@@ -51,12 +51,12 @@ class Inference:
     Attributes:
         images: pictures that were looked at.
         objects: found in them.
-        failures: why a picture could not be read, by its path.
+        failures: why a picture could not be read, by its :attr:`~xraycls.types.Sample.name`.
     """
 
     images: int
     objects: int
-    failures: Mapping[Path, str]
+    failures: Mapping[str, str]
 
 
 class _Seen(NamedTuple):
@@ -139,12 +139,13 @@ def infer(
         look = _Looker(detector.to(on), choose_precision(precision, on), threshold)
         writer = _Writer(detector.plan.classes, annotated, labels)
         places = result_places(images)
-        objects, done, failures = 0, 0, dict[Path, str]()
+        objects, done, failures = 0, 0, dict[str, str]()
         hint = f"Try --batch-size {max(batch_size // 2, 1)}"
         with ThreadPoolExecutor(threads or available_processors()) as pool, explained_out_of_memory(hint, batch_size):
             for batch in _batches(places, batch_size):
                 read = list(pool.map(partial(_seen, plan=detector.plan, whole=annotated is not None), batch))
-                failures |= {each.path: each.message for each in read if isinstance(each, DataError) and each.path}
+                told = zip(batch, read, strict=True)
+                failures |= {place.sample.name: why for place, why in told if isinstance(why, str)}
                 seen = [each for each in read if isinstance(each, _Seen)]
                 found = look(seen)
                 list(pool.map(writer, seen, found))
@@ -193,8 +194,8 @@ class _Looker:
         return _Found(own, classes[kept].tolist(), scores[kept].float().numpy())
 
 
-def _seen(place: ResultPlace, plan: DetectorPlan, whole: bool) -> _Seen | DataError:
-    """A picture as the network sees it and, where it is to be annotated, as it is."""
+def _seen(place: ResultPlace, plan: DetectorPlan, whole: bool) -> _Seen | str:
+    """A picture as the network sees it and, where it is to be annotated, as it is; or why it can't be read."""
     canvas = Canvas(plan.height, plan.width)
     try:
         image = open_image(place.sample)
@@ -203,7 +204,7 @@ def _seen(place: ResultPlace, plan: DetectorPlan, whole: bool) -> _Seen | DataEr
         return _Seen(place, render(image, view, canvas), pixels, image.width, image.height, view.matrix)
     except DataError as error:
         logger.warning("%s; it is left out.", error.message)
-        return DataError(error.message, place.sample.path)
+        return error.message
 
 
 @dataclass(frozen=True, slots=True)

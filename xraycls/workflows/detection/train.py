@@ -18,8 +18,9 @@ from xraycls.errors import RunError, UsageError
 from xraycls.loaders.choose import build_loader, choose_engine, notice
 from xraycls.loaders.objects import ObjectTable
 from xraycls.models.detection.detector import Detector, freeze
-from xraycls.models.detection.files import find_model, load_detector, model_suffix, save_detector
+from xraycls.models.detection.files import find_model, load_detector, model_suffix, pruning_of, save_detector
 from xraycls.models.detection.transfer import is_classifier, transfer_classifier, transfer_detector
+from xraycls.models.encryption import WrongKey, decrypt, encrypt
 from xraycls.tao.mounts import Mounts
 from xraycls.tao.results import Results, TaoReporter, reported
 from xraycls.tao.spec import open_spec
@@ -147,6 +148,11 @@ def _start(setup: SSDSetup, weights: Path | None, key: str) -> _Start:
     if given.plan == detector.plan:
         given.suppression = setup.suppression()
         return _Start(given, [f"The network and its weights come from {path}."])
+    if pruning_of(given).layers:
+        raise UsageError(
+            f"{path} is a pruned model, and the spec describes another network than it was pruned from",
+            "Give the spec, the --size and the classes that it was trained with",
+        )
     return _Start(detector, transfer_detector(detector, given))
 
 
@@ -176,7 +182,7 @@ def _train(
     with explained_out_of_memory("Lower batch_size_per_gpu in the spec, or use --size", setup.training.batch_size):
         training = _training(setup, data, detector, run, place, key, engine, threads, reporter)
         if initial_epoch > 1:
-            _go_on(training, run, initial_epoch)
+            _go_on(training, run, key, initial_epoch)
         results = Results(run.path, setup.network.kind, detector.plan.name)
         if place.world.is_main:
             remove_leftovers(run.path)
@@ -255,6 +261,7 @@ def _training(
         reporter,
         EarlyStopping(patience, stopping.min_delta if stopping else 0.0, higher_is_better=config.monitor == "mAP"),
         rate=SoftStartAnnealing(rate.lowest * size, rate.highest * size, rate.soft_start, rate.annealing),
+        seal=partial(encrypt, key=key) if key else None,
         optimizer=torch.optim.SGD(_trainable(detector), lr=rate.lowest, momentum=_MOMENTUM),
     )
 
@@ -277,9 +284,12 @@ def _save(detector: Detector, path: Path, settings: Mapping[str, str], *, key: s
     save_detector(detector, path, key=key, extra=settings)
 
 
-def _go_on(training: Training, run: RunFolder, initial_epoch: int) -> None:
+def _go_on(training: Training, run: RunFolder, key: str, initial_epoch: int) -> None:
     """Take up the training of the results folder."""
-    state = load_state(run.state)
+    try:
+        state = load_state(run.state, partial(decrypt, key=key) if key else None)
+    except WrongKey as error:
+        raise UsageError(f"The key doesn't open {run.state}", "Give the one that the training began with") from error
     if state["epoch"] != initial_epoch - 1:
         raise RunError(
             f"The training in {run.path} has finished {state['epoch']} epochs, so it goes on with epoch "
