@@ -77,6 +77,16 @@ class SSD(nn.Module):
         return torch.cat(logits, dim=1), torch.cat(offsets, dim=1)
 
 
+def set_momentum(net: nn.Module, steps_an_epoch: int) -> None:
+    """Let running statistics follow a short training: within half an epoch, but no slower than Keras' 0.99 lets them.
+
+    TAO's 0.99 takes hundreds of steps, more than a few epochs of a small data set have.
+    """
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = min(max(2.0 / steps_an_epoch, _MOMENTUM), 0.1)
+
+
 def _extra(inputs: int, narrow: int, outputs: int, stride: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(inputs, narrow, 1),

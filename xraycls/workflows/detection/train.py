@@ -19,6 +19,7 @@ from xraycls.loaders.choose import build_loader, choose_engine, notice
 from xraycls.loaders.objects import ObjectTable
 from xraycls.models.detection.detector import Detector, freeze
 from xraycls.models.detection.files import find_model, load_detector, model_suffix, pruning_of, save_detector
+from xraycls.models.detection.ssd import set_momentum
 from xraycls.models.detection.transfer import is_classifier, transfer_classifier, transfer_detector
 from xraycls.models.encryption import WrongKey, decrypt, encrypt
 from xraycls.tao.mounts import Mounts
@@ -231,6 +232,10 @@ def _training(
     def objects(table: SampleTable) -> ObjectTable:
         return ObjectTable(table, data.classes, setup.recipe.seen)
 
+    training = loader(
+        data.training, batch_size=setup.training.batch_size, training=True, objects=objects(data.training)
+    )
+    set_momentum(detector.net, len(training))
     validated = len(data.validation) > 0
     stopping = setup.training.early_stopping
     monitor = {"loss": "train_loss", "validation_loss": "loss"}[stopping.monitor] if stopping else "mAP"
@@ -249,7 +254,7 @@ def _training(
     return Training(
         detector,
         task,
-        loader(data.training, batch_size=config.batch_size, training=True, objects=objects(data.training)),
+        training,
         loader(
             data.validation, batch_size=setup.evaluation.batch_size, training=False, objects=objects(data.validation)
         )
