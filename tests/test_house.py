@@ -66,6 +66,30 @@ def test_a_package_behind_a_feature_is_not_imported_at_the_top(package):
             assert not any(name.split(".")[0] == package for name in names), f"{path} imports {package} at the top"
 
 
+def test_any_module_can_be_the_first_to_be_imported():
+    """No circle of imports: importing ``a.b`` from another package runs ``a/__init__.py``, too."""
+    named = {".".join(("xraycls", *p.relative_to(PACKAGE).with_suffix("").parts)): p for p in MODULES}
+    modules = {name.removesuffix(".__init__"): path for name, path in named.items()}
+
+    def needed(name: str) -> Iterator[str]:
+        for node in ast.parse(modules[name].read_text()).body:
+            if not isinstance(node, ast.ImportFrom) or not node.module:
+                continue
+            targets = {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+            for target in targets & modules.keys():
+                parts = target.split(".")
+                above = {".".join(parts[:count]) for count in range(2, len(parts))}
+                yield from (each for each in {target, *above} if not f"{name}.".startswith(f"{each}."))
+
+    edges = {name: set(needed(name)) for name in modules}
+    while free := [name for name, targets in edges.items() if not targets]:
+        for name in free:
+            del edges[name]
+        for targets in edges.values():
+            targets.difference_update(free)
+    assert not edges, f"these import each other: {', '.join(sorted(edges))}"
+
+
 def test_only_the_command_line_prints():
     for path in MODULES:
         if path.relative_to(PACKAGE).parts[0] == "cli":

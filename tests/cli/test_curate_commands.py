@@ -97,7 +97,7 @@ def test_arrange_sorts_and_says_what_comes_next(phantom, tmp_path, capfd):
     out = tmp_path / "an arranged set"
     assert run("data", "arrange", "coronahack", phantom, out, "--central_crop", 0.9) == 0
     said = capfd.readouterr().out
-    assert f"Arranged 24 pictures in {out}, 24 of them new.\nNext: xraycls train --data '{out}'\n" in said
+    assert f"Arranged 24 pictures in {out}, 24 of them new.\nNext: xraycls train --data '{out}/metadata.csv'\n" in said
     assert run("data", "arrange", "coronahack", phantom, out, "--central-crop", 0.9, "--json") == 0
     said = json.loads(capfd.readouterr().out)
     parts = said.pop("parts")

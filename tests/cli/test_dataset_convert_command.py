@@ -83,6 +83,10 @@ def test_mistakes_are_one_sentence(project, capsys):
     assert "Error: none.txt: the spec could not be read" in capsys.readouterr().err
     assert run("dataset_convert", "-d", "spec.txt", "-o", "out/k", "--v", "0") == 2
     assert "--v is ambiguous: it could mean --validation-fold, --verbose." in capsys.readouterr().err
+    for folder in ("out/", ".", ".."):
+        assert run("dataset_convert", "-d", "spec.txt", "-o", folder, *MOUNT) == 2
+        assert f"Error: -o {folder} is a folder. Say what the names of" in capsys.readouterr().err
+    assert {path.name for path in project.iterdir()} == {"spec.txt", "mine"}
     (project / "spec.txt").write_text(SPEC.replace("num_shards", "num_shard"))
     assert run("dataset_convert", "-d", "spec.txt", "-o", "out/k", *MOUNT) == 1
     assert "Error: spec.txt, line 9: kitti_config has no field 'num_shard'. Did you mean 'num_shards'?" in (

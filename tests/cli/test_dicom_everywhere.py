@@ -80,6 +80,8 @@ def test_every_verb_takes_dicom_and_keeps_its_secrets(films, tmp_path):
         f"cam {run} {one} -o {tmp_path / 'cams'}",
         f"data prepare {films} {tmp_path / 'prepared'} --size 40",
         f"test {run} --data {tmp_path / 'prepared'} -o {tmp_path / 'tested'} --resamples 20",
+        f"data split {films} -o {tmp_path / 'split.csv'}",
+        f"data convert {films} {tmp_path / 'nih'} --to nih",
     ]
     if importlib.util.find_spec("nvidia"):  # the extra dali
         lines.append(f"train --data {films} -o {tmp_path / 'dali'} --loader dali --epochs 1 {FAST}")

@@ -1,13 +1,14 @@
 import csv
 import errno
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from xraycls.data.arrange import arrange, read_coronahack
+from xraycls.data.arrange import METADATA, arrange, read_coronahack
 from xraycls.data.files import atomic_write
 from xraycls.data.phantom import draw_radiograph
 from xraycls.data.source import read_source, read_table
@@ -249,6 +250,48 @@ def test_a_name_of_200_characters_with_accents_and_spaces(tmp_path, drawn):
     made = arrange(read_coronahack(source), tmp_path / "out")
     assert made.table[0].path.name == name
     assert len(read_table(tmp_path / "out" / "metadata.csv")) == 1
+
+
+LABELS = {
+    "No Lung Opacity / Not Normal": "No Lung Opacity - Not Normal",
+    "../../../up": "-..-..-up",
+    "..": "-",
+    ".hidden ": "hidden",
+    "C:\\x": "C--x",
+    "è ü": "è ü",
+}
+
+
+def labelled(tmp_path, drawn, labels):
+    """A data set that has a picture of each of these labels."""
+    samples = [Sample(tmp_path / "in" / f"{number}.png", number) for number in range(len(labels))]
+    for sample, picture in zip(samples, drawn, strict=False):
+        sample.path.parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(sample.path), picture)
+    return SampleTable(tuple(samples), tuple(labels), tmp_path / "in", "csv")
+
+
+def test_every_class_is_one_folder_whatever_its_name(tmp_path, drawn):
+    made = arrange(labelled(tmp_path, drawn, LABELS), tmp_path / "a" / "b" / "out")
+    assert {path.name for path in made.folder.iterdir() if path.is_dir()} == set(LABELS.values())
+    assert {path.name for path in tmp_path.iterdir()} == {"in", "a"}
+    assert {path.name for path in (tmp_path / "a").iterdir()} == {"b"}
+    assert {row["label"] for row in rows_of(made.folder / "metadata.csv").values()} == set(LABELS)
+    assert set(read_table(made.folder).classes) == set(LABELS.values())
+
+
+def test_classes_that_would_share_a_folder_are_refused(tmp_path, drawn):
+    with pytest.raises(DataError, match=r"The classes 'a/b' and 'A-b' of .*in would share a folder\. Rename one"):
+        arrange(labelled(tmp_path, drawn, ["a/b", "c", "A-b"]), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_table_keeps_patients_that_names_of_files_do_not_tell(tmp_path, drawn):
+    table = labelled(tmp_path, drawn, ["NORMAL", "PNEUMONIA"])
+    table = table.with_samples(replace(s, patient=f"p{s.label}", attributes=(("subtype", "x"),)) for s in table)
+    read = read_table(arrange(table, tmp_path / "out").folder / METADATA)
+    assert [s.patient for s in read] == ["p0", "p1"]
+    assert {dict(s.attributes)["subtype"] for s in read} == {"x"}
 
 
 def one_more(tmp_path, source, what):

@@ -1,9 +1,10 @@
+import logging
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from xraycls.data.assign import fold_files, fold_tables, split_table, write_new
+from xraycls.data.assign import fold_files, fold_tables, split_table, without_test_patients, write_new
 from xraycls.data.csv import read_csv
 from xraycls.data.source import load_table, read_source
 from xraycls.data.table import SampleTable
@@ -36,7 +37,7 @@ def patients(table, split):
     return {s.patient for s in table.split(split)}
 
 
-def test_a_patient_in_two_given_splits_is_named_with_the_way_out():
+def test_a_patient_in_two_given_splits_is_named_with_the_way_out(caplog):
     crossing = [Sample(ROOT / f"x{i}.png", 0, f"x{i // 2}", ("train", "test")[i % 2]) for i in range(14)]
     table = table_of(made(20, "train"), made(10, "test", start=100), crossing)
     with pytest.raises(DataError) as error:
@@ -44,9 +45,13 @@ def test_a_patient_in_two_given_splits_is_named_with_the_way_out():
     assert str(error.value) == (
         "7 of 67 patients of data are in more than one split, such as x0 (1 in train, 1 in test); "
         "x1 (1 in train, 1 in test); x2 (1 in train, 1 in test); x3 (1 in train, 1 in test); "
-        "x4 (1 in train, 1 in test). Draw all splits anew with --redraw."
+        "x4 (1 in train, 1 in test). Draw all splits anew with --redraw, "
+        "or leave out other images of the test's patients with --keep-test."
     )
-    drawn = split_table(table, redraw=True)
+    with caplog.at_level("INFO"):
+        drawn = split_table(table, redraw=True)
+    assert "The test split is drawn anew: 18 of 134 training images" in caplog.text
+    assert "No validation split is given: 18 of 116" in caplog.text
     assert not patients(drawn, "train") & patients(drawn, "test")
     assert set(drawn.splits) == {"train", "val", "test"}
 
@@ -154,8 +159,12 @@ def test_folds_of_another_draw_are_never_mixed_in(tmp_path):
 
 def test_a_place_that_cannot_be_written_is_one_sentence(folder, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(XrayclsError, match=r"split\.csv could not be written"):
-        write_new({tmp_path / "file" / "split.csv": split_table(read_source(folder), redraw=True)})
+    table = split_table(read_source(folder), redraw=True)
+    with pytest.raises(XrayclsError, match=r"/split\.csv could not be written"):
+        write_new({tmp_path / "file" / "split.csv": table})
+    with pytest.raises(XrayclsError, match=r"/split\.csv could not be written"):
+        write_new({tmp_path / "first.csv": table, tmp_path / "file" / "split.csv": table})
+    assert not (tmp_path / "first.csv").exists()
 
 
 def test_boxes_that_get_lost_are_told(tmp_path, caplog):
@@ -170,3 +179,15 @@ def test_a_class_without_images_does_not_matter(tmp_path):
     table = table_of([s for s in made(10) if s.label == 1])
     write_new({tmp_path / "split.csv": split_table(table), tmp_path / "fold.csv": fold_tables(table, 3)[0]})
     assert {line.split(",")[1] for line in (tmp_path / "split.csv").read_text().splitlines()[1:]} == {"PNEUMONIA"}
+
+
+def test_a_published_test_split_is_kept_by_leaving_its_patients_out_of_training(shared, caplog):
+    table = read_source(shared / "data" / "kermany_224")
+    with caplog.at_level(logging.INFO):
+        drawn = split_table(without_test_patients(table), redraw_val=True)
+    assert by_name(drawn.split("test")) == by_name(table.split("test"))
+    tested = {s.patient for s in drawn.split("test")}
+    assert not tested & {s.patient for s in drawn if s.split != "test"}
+    lost = sum(s.patient in tested for s in table if s.split != "test")
+    assert len(drawn) == len(table) - lost > 4000
+    assert f"{lost} images of patients of the test split are left out" in caplog.text

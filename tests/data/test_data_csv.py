@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from xraycls.data.csv import COLUMNS, read_csv
@@ -72,6 +72,25 @@ def test_every_alias_in_any_case(tmp_path, role):
 def test_the_first_alias_wins(tmp_path):
     path = write(tmp_path, "image,path,class,label\n1,a.png,2,x\n", "a.png")
     assert rows(read_csv(path)) == [("a.png", "x", None, None)]
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        (("Finding", "No Finding"), ("No Finding", "Finding")),
+        (("bacteria", "NORMAL", "virus"), ("NORMAL", "bacteria", "virus")),
+        (("Abnormal", "normal_"), ("normal_", "Abnormal")),
+        (("No Lung Opacity / Not Normal", "Mass"), ("Mass", "No Lung Opacity / Not Normal")),
+    ],
+)
+def test_healthy_classes_come_first(tmp_path, labels, expected):
+    for label in range(len(labels)):
+        (tmp_path / f"{label}.png").touch()
+    rows = "".join(f"{number}.png,{label}\n" for number, label in enumerate(labels))
+    (tmp_path / "set.csv").write_text("path,label\n" + rows)
+    table = read_csv(tmp_path / "set.csv")
+    assert table.classes == expected
+    assert [table.classes[sample.label] for sample in table] == list(labels)
 
 
 def test_numeric_classes_are_sorted_by_value(tmp_path):
@@ -217,6 +236,8 @@ def test_any_bytes_give_a_table_or_one_sentence(tmp_path, content):
     st.sampled_from(",;\t"),
 )
 def test_what_the_csv_module_writes_is_read_back(tmp_path, records, delimiter):
+    labels = {label for label, _, _ in records}
+    assume(len({label.casefold() for label in labels}) == len(labels))  # two spellings of one class become one
     images = [f"{i}.png" for i in range(len(records))]
     text = io.StringIO(newline="")
     writer = csv.writer(text, delimiter=delimiter)
@@ -227,7 +248,7 @@ def test_what_the_csv_module_writes_is_read_back(tmp_path, records, delimiter):
         (image, label, patient, split or None) for image, (label, patient, split) in zip(images, records, strict=True)
     ]
     assert rows(table) == sorted(expected)
-    assert set(table.classes) == {label for label, _, _ in records}
+    assert set(table.classes) == labels
 
 
 def test_upper_and_lower_case_make_no_class_of_their_own(tmp_path, caplog):

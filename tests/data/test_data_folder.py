@@ -57,6 +57,11 @@ def test_split_folders_go_by_their_usual_names_in_any_case(tmp_path, name, split
     assert read_folder(tmp_path)[0].split == split == split_named(name)
 
 
+def test_of_two_classes_the_second_is_the_positive_one(tmp_path):
+    make(tmp_path, "COVID/1.png", "Normal/1.png")
+    assert read_folder(tmp_path).classes == ("Normal", "COVID")
+
+
 def test_wrapping_folders_of_an_archive_are_passed_through(tmp_path):
     wrapped = tmp_path / "chest_xray" / "chest_xray"
     make(wrapped, "train/NORMAL/1.png", "train/PNEUMONIA/._1.png", "train/PNEUMONIA/2.png", ".DS_Store")

@@ -101,6 +101,16 @@ def test_one_class_cannot_be_trained(tmp_path):
     assert read_table(tmp_path).classes == ("NORMAL",)
 
 
+def test_boxes_in_every_picture_leave_nothing_to_tell_apart(tmp_path):
+    for name in ("images/a.png", "images/b.png"):
+        draw(tmp_path / name, 0)
+        label = (tmp_path / name.replace("images", "labels")).with_suffix(".txt")
+        label.parent.mkdir(exist_ok=True)
+        label.write_text("opacity 0 0 0 1 2 5 6" + " 0" * 7)
+    with pytest.raises(DataError, match=r"has one class only \(POSITIVE\).*Boxes alone need pictures without any"):
+        load_table(tmp_path)
+
+
 def test_a_class_that_only_the_test_has(folder, tmp_path):
     shutil.copytree(folder, tmp_path / "new" / "train")
     draw(tmp_path / "new/test/Tumour/a.png", 99)

@@ -14,7 +14,8 @@ from pydicom.dataelem import DataElement
 from tests.data.dicoms import PYDICOM, RAMP, dataset_of, write
 from xraycls.data.dicom import Header, patient_from_dicom, pseudonym, read_header
 from xraycls.data.dicom.pseudonym import KEY_VARIABLE
-from xraycls.data.folder import image_files
+from xraycls.data.folder import image_files, read_folder
+from xraycls.data.image import open_image
 from xraycls.data.source import list_images, read_table
 from xraycls.data.verify import find_unreadable
 from xraycls.errors import DataError
@@ -59,6 +60,19 @@ def test_a_header_tells_size_spacing_and_person_without_naming_it(tmp_path):
 def test_ages(tmp_path, age, years):
     found = read_header(written(tmp_path / "a.dcm", PatientAge=("AS", age))).age
     assert found == (None if years is None else pytest.approx(years))
+
+
+@pytest.mark.parametrize(
+    ("written_as", "sex"), [("M", "M"), (" f ", "F"), ("O", "O"), ("female", "F"), ("Max", None), ("", None)]
+)
+def test_sexes(tmp_path, written_as, sex):
+    assert read_header(written(tmp_path / "a.dcm", PatientSex=("CS", written_as))).sex == sex
+
+
+def test_free_text_where_a_code_belongs_is_not_passed_on(tmp_path):
+    wrong = ("CS", "Mustermann, Max: PA")
+    found = read_header(written(tmp_path / "a.dcm", PatientSex=wrong, ViewPosition=wrong, Modality=wrong))
+    assert found.attributes == ()
 
 
 @pytest.mark.parametrize(
@@ -112,7 +126,7 @@ def test_what_stands_for_everybody_is_no_patient(tmp_path, nobody):
 
 
 def test_folders_hold_dicom_under_any_name(tmp_path):
-    names = ["a.dcm", "b.DICOM", "IM000001", "1.2.840.113619.2.5"]
+    names = ["a.dcm", "b.DICOM", "c.IMA", "IM000001", "1.2.840.113619.2.5"]
     (tmp_path / "A").mkdir()
     for name in names:
         write(tmp_path / "A" / name, RAMP)
@@ -120,8 +134,49 @@ def test_folders_hold_dicom_under_any_name(tmp_path):
         (tmp_path / "A" / name).write_text("words")
     (tmp_path / "A" / "DICOMDIR").write_bytes((PYDICOM / "dicomdirtests" / "DICOMDIR").read_bytes())
     assert [path.name for path in image_files(tmp_path)] == sorted(names)
-    assert len(list_images([tmp_path])) == 4
+    assert len(list_images([tmp_path])) == 5
     assert [sample.path.name for sample in read_table(tmp_path)] == sorted(names)
+
+
+def presentation_state(path: Path) -> Path:
+    """A file that hospitals export beside the pictures: it tells how somebody looked at one."""
+    dataset = dataset_of(RAMP, PatientID="4711")
+    del dataset.PixelData
+    kind = "1.2.840.10008.5.1.4.1.1.11.1"
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = kind
+    dataset.save_as(path, enforce_file_format=True)
+    return path
+
+
+@pytest.mark.parametrize("name", ["PR000001", "PR000001.dcm"])
+def test_what_hospitals_export_beside_pictures_is_passed_over_and_no_fault(tmp_path, caplog, name):
+    for folder in ("A", "B"):
+        (tmp_path / folder / "study").mkdir(parents=True)
+        write(tmp_path / folder / "study" / "IM000001", RAMP)
+        presentation_state(tmp_path / folder / "study" / name)
+    (tmp_path / "A" / "dicomdir").write_bytes((PYDICOM / "dicomdirtests" / "DICOMDIR").read_bytes())
+    (tmp_path / "reports").mkdir()
+    (tmp_path / "reports" / "SR1").write_bytes((PYDICOM / "test-SR.dcm").read_bytes())
+    with caplog.at_level(logging.INFO):
+        table = read_table(tmp_path, strict=True)
+    assert table.classes == ("A", "B")
+    assert [sample.path.name for sample in table] == ["IM000001", "IM000001"]
+    assert [sample.path.name for sample in list_images([tmp_path])] == ["IM000001", "IM000001"]
+    assert "3 DICOM files of" in caplog.text
+    assert f"A/study/{name} (a presentation state)" in caplog.text
+    assert "could not be read" not in caplog.text
+    with pytest.raises(DataError, match="holds no images, but DICOM objects of other kinds"):
+        read_folder(only_reports(tmp_path / "only"))
+    (given,) = list_images([tmp_path / "A" / "study" / name])  # what a user names is looked at
+    with pytest.raises(DataError, match=r"it is a DICOM object of the kind Grayscale Softcopy Presentation State"):
+        open_image(given)
+
+
+def only_reports(folder: Path) -> Path:
+    for name in ("A", "B"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "SR1").write_bytes((PYDICOM / "test-SR.dcm").read_bytes())
+    return folder
 
 
 def test_objects_without_a_picture_are_found_before_training():

@@ -88,9 +88,25 @@ def test_the_command_takes_the_folder_or_every_file_by_itself(challenge, tmp_pat
     assert len(rows(tmp_path / "out" / "train.csv")) == 5
 
 
+def test_other_tables_stay(challenge, tmp_path):
+    sources = RsnaSources.below(challenge)
+    for _ in range(2):  # its own are replaced
+        write_rsna_features(sources, tmp_path / "out")
+    for name in ("train.csv", "predict.csv"):
+        out = tmp_path / name.removesuffix(".csv")
+        out.mkdir()
+        (out / name).write_text("path,label\na.png,1\n")
+        with pytest.raises(DataError, match=rf"{name} is another table, and is not replaced"):
+            write_rsna_features(sources, out)
+        assert [path.name for path in out.iterdir()] == [name]
+        assert (out / name).read_text().startswith("path,label")
+
+
 def test_what_is_missing_is_named(challenge, tmp_path):
     with pytest.raises(UsageError, match="There are no images"):
         write_rsna_features(RsnaSources.below(tmp_path), tmp_path)
+    with pytest.raises(DataError, match=r"There is no folder .*nowhere"):
+        RsnaSources.below(tmp_path / "nowhere")
     sources = RsnaSources.below(challenge)
     with pytest.raises(UsageError, match=r"need stage_2_detailed_class_info\.csv. Name it with --classes"):
         write_rsna_features(RsnaSources(sources.images, sources.labels, None, None), tmp_path)

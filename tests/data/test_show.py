@@ -83,6 +83,18 @@ def test_a_single_picture_can_be_looked_at(tiny, seen):
     assert [tile.caption for tile in seen[0]] == ["train-NORMAL-0.jpeg"]
 
 
+def test_a_folder_of_pictures_without_classes_can_be_looked_at(tiny, seen):
+    folder = tiny / "train/NORMAL"
+    sample_sheet(shown_table(folder), n=4)
+    assert len(seen[0]) == 4
+    assert {tile.caption for tile in seen[0]} <= {path.name for path in folder.iterdir()}
+    with pytest.raises(DataError, match=r"NORMAL has no classes\. Leave out --class"):
+        shown_table(folder, label="NORMAL")
+    with pytest.raises(DataError, match=r"NORMAL has no splits\. Leave out --split"):
+        shown_table(folder, split="train")
+    assert shown_table(tiny).classes == ("NORMAL", "PNEUMONIA")
+
+
 def frame(tile):
     """Where the first class's box is drawn on a tile of 308 pixels, in pixels of the source."""
     sheet = contact_sheet([tile], side=TILE)[14 : 14 + TILE, 14 : 14 + TILE]

@@ -11,6 +11,7 @@ from xraycls.data.formats.siim import read_siim
 from xraycls.data.image import read_grey
 from xraycls.data.phantom import draw_radiograph, write_phantom
 from xraycls.data.siim2kitti import Converted, siim2kitti
+from xraycls.data.source import read_source
 from xraycls.data.table import SampleTable
 from xraycls.errors import DataError, UsageError, XrayclsError
 
@@ -223,9 +224,21 @@ def test_odd_names(tmp_path):
     assert convert(source, folder).written == 0
 
 
-def test_sizes_below_a_radiograph_are_refused(drawn, tmp_path):
-    with pytest.raises(UsageError, match="--px 7 is too small"):
-        convert(drawn.root, tmp_path / "out", pixels=7)
+def test_its_folder_is_a_data_source_that_knows_the_studies(drawn, converted):
+    study = {sample.path.stem: sample.patient for sample in read_siim(drawn.root)}
+    numbered = {f"{int(row['number']):06d}": study[row["id"]] for row in mapping(converted)}
+    for folder in (converted, converted / "formatted"):
+        table = read_source(folder)
+        assert table.source == "kitti"
+        assert {sample.path.stem: sample.patient for sample in table} == numbered
+    assert len(set(numbered.values())) < IMAGES
+
+
+@pytest.mark.parametrize("pixels", [-1, 7, 8193, 1_000_000])
+def test_sizes_of_no_radiograph_are_refused(drawn, tmp_path, pixels):
+    with pytest.raises(UsageError, match=f"--px {pixels} is not between 8 and 8192"):
+        convert(drawn.root, tmp_path / "out", pixels=pixels)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

@@ -15,14 +15,13 @@ from hypothesis import strategies as st
 from tfrecord import example_pb2, tools
 from tfrecord.reader import tfrecord_iterator
 
+from xraycls.data.formats.tfrecords import detect_tfrecords, read_tfrecords
 from xraycls.data.protobuf import Schema
 from xraycls.data.tfrecord import (
     decode_example,
-    detect_tfrecords,
     encode_example,
     is_tfrecord,
     read_tfrecord,
-    read_tfrecords,
     write_index,
     write_tfrecord,
 )

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tfrecord import example_pb2
 from tfrecord.reader import tfrecord_iterator
 
-from xraycls.data.tfrecord import read_tfrecords
+from xraycls.data.formats.tfrecords import read_tfrecords
 from xraycls.errors import DataError, SpecError, UsageError, XrayclsError
 from xraycls.tao.dataset_convert import dataset_convert
 from xraycls.tao.mounts import read_mounts

@@ -140,6 +140,17 @@ def test_a_full_disk_leaves_the_old_checkpoint(tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["last.pt"]
 
 
+def test_a_name_that_is_not_unicode_can_be_written(tmp_path):
+    path = tmp_path / f"caf\udce9{'é' * 100}.txt"  # é of Latin-1, as Python gives it
+    try:
+        path.touch()
+    except OSError:
+        pytest.skip("this file system has Unicode names alone")
+    with atomic_write(path) as temporary:
+        temporary.write_text("new")
+    assert path.read_text() == "new"
+
+
 def test_an_error_in_the_block_leaves_the_old_file(tmp_path):
     path = tmp_path / "file.txt"
     path.write_text("old")

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from xraycls.data.image import open_image
+from xraycls.data.lettering import fitted
 from xraycls.data.prepare import prepare
 from xraycls.data.sheet import contact_sheet
-from xraycls.data.show import shown_table
+from xraycls.data.show import TILE, shown_table
 from xraycls.data.source import read_source
 from xraycls.errors import DataError
 from xraycls.loaders.recipe import Recipe, find_recipe
@@ -67,7 +68,8 @@ def test_captions_say_what_a_view_does(tiny, seen):
     half = Recipe(32, **{**STILL, "area": (0.5, 0.5)}, **GREYS_STAY)
     assert set(captions(seen, half, tiny)) == {"50% of the area"}
     for found in captions(seen, Recipe(32, **STILL), tiny):
-        assert re.fullmatch(r"100% of the area\nbrightness [+-]0\.\d\d, contrast ×[01]\.\d\d, gamma [01]\.\d\d", found)
+        assert re.fullmatch(r"100% of the area\nbrightness [+-]0\.\d\d, contrast [01]\.\d\d, gamma [01]\.\d\d", found)
+        assert all(fitted(line, 13, TILE) == line for line in found.split("\n"))
 
 
 @pytest.mark.parametrize("flip", ["", "horizontal_flip", "vertical_flip"])

@@ -10,6 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
+from xraycls.errors import UsageError
+
 
 def dataset_convert(
     spec: Annotated[str, typer.Option("--dataset-export-spec", "-d", help="Text spec with the export's settings.")],
@@ -42,10 +44,14 @@ def dataset_convert(
         print(message, file=out)
 
     mounts = read_mounts(mount or ())
+    target = mounts.path(output)
+    if output.endswith("/") or target.name in ("", ".."):
+        hint = f"Say what the names of the files in it begin with: -o {Path(output, 'tfrecords')}"
+        raise UsageError(f"-o {output} is a folder", hint)
     with counting("reading labels") as progress:
         done = convert(
             mounts.path(spec),
-            mounts.path(output),
+            target,
             validation_fold=validation_fold,
             class_names=None if class_names is None else mounts.path(class_names),
             results=None if results_dir is None else mounts.path(results_dir),
@@ -53,5 +59,4 @@ def dataset_convert(
             tell=tell,
             progress=progress,
         )
-    folder = done.files[0].parent if done.files else Path(output).parent
-    print(f"Wrote {sum(done.records.values()):,} records in {len(done.files)} files to {folder}.")
+    print(f"Wrote {sum(done.records.values()):,} records in {len(done.files)} files to {target.parent}.")

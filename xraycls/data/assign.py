@@ -11,7 +11,7 @@ from pathlib import Path
 
 from xraycls.data.files import atomic_write
 from xraycls.data.folds import draw_folds
-from xraycls.data.formats.table import write_table_csv
+from xraycls.data.formats.table import table_csv
 from xraycls.data.split import draw_splits
 from xraycls.data.table import SampleTable
 from xraycls.errors import DataError, UsageError
@@ -45,9 +45,29 @@ def split_table(
         DataError: a patient is in two given splits, or there are too few patients for a split.
         UsageError: shares that leave nothing to train on.
     """
-    table = _drawable(table, redraw)
-    _require_patients_apart(table, lambda s: "train" if redraw_val and s.split == "val" else s.split or "train")
-    return draw_splits(table, val_fraction=val_fraction, test_fraction=test_fraction, redraw_val=redraw_val, seed=seed)
+    table = _with_classes_present(table)
+    if not redraw:
+        _require_patients_apart(table, lambda s: "train" if redraw_val and s.split == "val" else s.split or "train")
+    return draw_splits(
+        table,
+        val_fraction=val_fraction,
+        test_fraction=test_fraction,
+        redraw=redraw,
+        redraw_val=redraw_val,
+        seed=seed,
+    )
+
+
+def without_test_patients(table: SampleTable) -> SampleTable:
+    """The table without the training and validation images of patients who are in its test split.
+
+    So a published test split stays as it is, and nothing of its patients is learnt from.
+    """
+    tested = {s.patient for s in table if s.split == "test" and s.patient is not None}
+    kept = table.with_samples(s for s in table if s.split == "test" or s.patient not in tested)
+    if left_out := len(table) - len(kept):
+        logger.info("%d images of patients of the test split are left out of training and validation.", left_out)
+    return kept
 
 
 def fold_tables(table: SampleTable, folds: int, *, redraw: bool = False, seed: int = 0) -> list[SampleTable]:
@@ -67,7 +87,9 @@ def fold_tables(table: SampleTable, folds: int, *, redraw: bool = False, seed: i
         DataError: a patient is in the test split and elsewhere, or there are too few patients.
         UsageError: too few folds.
     """
-    table = _drawable(table, redraw)
+    table = _with_classes_present(table)
+    if redraw:
+        table = table.with_samples(replace(sample, split=None) for sample in table)
     _require_patients_apart(table, lambda s: "test" if s.split == "test" else "train")
     has_test = "test" in table.splits
     if folds == 2 and not has_test:
@@ -116,24 +138,22 @@ def write_new(tables: dict[Path, SampleTable], *, overwrite: bool = False) -> bo
     """
     if any(sample.boxes for table in tables.values() for sample in table):
         logger.info("A CSV of splits has labels, but no boxes.")
-    with ExitStack() as stack:
-        temporaries = {path: stack.enter_context(atomic_write(path)) for path in tables}
-        for path, table in tables.items():
-            write_table_csv(table, temporaries[path])
-        changed = [path for path in tables if not _same_content(path, temporaries[path])]
-        standing = [path for path in changed if path.exists()]
-        if standing and not overwrite:
-            raise DataError(f"{standing[0]} holds something else", standing[0], "Replace it with --overwrite")
+    contents = {path: table_csv(table, path.parent) for path, table in tables.items()}
+    changed = [path for path in contents if not (path.is_file() and path.read_bytes() == contents[path])]
+    standing = [path for path in changed if path.exists()]
+    if standing and not overwrite:
+        raise DataError(f"{standing[0]} holds something else", standing[0], "Replace it with --overwrite")
+    with ExitStack() as stack:  # none gets its name before all are on the disk
+        for path in changed:
+            stack.enter_context(atomic_write(path)).write_bytes(contents[path])
     return bool(changed)
 
 
-def _drawable(table: SampleTable, redraw: bool) -> SampleTable:
-    """The table without classes that no image has, as sets of boxes often have no negatives, and perhaps splits."""
+def _with_classes_present(table: SampleTable) -> SampleTable:
+    """The table without classes that no image has, as sets of boxes often have no negatives."""
     present = sorted({sample.label for sample in table if sample.label is not None})
     label_of: dict[int | None, int | None] = {label: index for index, label in enumerate(present)} | {None: None}
-    samples = (
-        replace(sample, label=label_of[sample.label], split=None if redraw else sample.split) for sample in table
-    )
+    samples = (replace(sample, label=label_of[sample.label]) for sample in table)
     return replace(table, classes=tuple(table.classes[label] for label in present), samples=tuple(samples))
 
 
@@ -158,13 +178,9 @@ def _require_patients_apart(table: SampleTable, side_of: Callable[[Sample], Spli
         raise DataError(
             f"{len(crossing):,} of {len(sides):,} patients of {table.root} are in more than one split, such as {named}",
             table.root,
-            "Draw all splits anew with --redraw",
+            "Draw all splits anew with --redraw, or leave out other images of the test's patients with --keep-test",
         )
 
 
 def _told(counts: Counter[Split]) -> str:
     return ", ".join(f"{counts[split]} in {split}" for split in SPLITS if counts[split])
-
-
-def _same_content(path: Path, other: Path) -> bool:
-    return path.is_file() and path.read_bytes() == other.read_bytes()

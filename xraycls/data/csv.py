@@ -11,7 +11,7 @@ from pathlib import Path
 
 from xraycls.data.folder import image_files, images_of
 from xraycls.data.records import read_records
-from xraycls.data.spelling import one_spelling
+from xraycls.data.spelling import in_order, one_spelling
 from xraycls.data.split import split_named
 from xraycls.data.table import SampleTable
 from xraycls.errors import DataError
@@ -46,7 +46,8 @@ def read_csv(path: Path, *, images: Path | None = None, strict: bool = False) ->
     The text is UTF-8, separated by commas, semicolons or tabs. A relative path is looked up below ``images``, then
     below the CSV's own folder, then by its file name anywhere below the first of them, which is the table's root; of
     several such files, the one whose path ends as written, or that lies in a folder named like the row's split, is
-    taken. Classes are the labels as written, sorted (numbers by value); upper and lower case make no difference.
+    taken. Classes are the labels as written, in the order of :func:`xraycls.data.spelling.in_order`; upper and lower
+    case make no difference.
     Rows without a path or a label, repeated rows and rows whose image is missing are left out with a warning.
 
     Args:
@@ -65,14 +66,13 @@ def read_csv(path: Path, *, images: Path | None = None, strict: bool = False) ->
     located = _unique(path, _located(path, rows, folders, strict))
     _tell_of_unnamed(path, located)
     spelt = one_spelling((row.label for row in located.values()), path)
-    numeric = all(label.isdecimal() for label in spelt)
-    classes = sorted(set(spelt.values()), key=lambda label: (int(label) if numeric else 0, label))
+    classes = in_order(spelt.values())
     index = {name: label for label, name in enumerate(classes)}
     samples = (
         Sample(file, index[spelt[row.label]], row.patient, row.split, attributes=row.attributes)
         for file, row in located.items()
     )
-    return SampleTable(tuple(sorted(samples, key=lambda s: s.path)), tuple(classes), folders[0], source="csv")
+    return SampleTable(tuple(sorted(samples, key=lambda s: s.path)), classes, folders[0], source="csv")
 
 
 def _rows(path: Path) -> Iterator[_Row]:

@@ -27,7 +27,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
         XrayclsError: the disk is full or the folder can't be written; the old file is untouched.
     """
     # Cut short, so that a name as long as file systems allow leaves room for the rest.
-    stem = path.stem.encode()[:_LONGEST_STEM].decode(errors="ignore")
+    stem = os.fsencode(path.stem)[:_LONGEST_STEM].decode(errors="ignore")
     temporary = path.with_name(f".{stem}.{uuid.uuid4().hex[:8]}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from xraycls.data.dicom import DICOM_SUFFIXES, is_dicom_file
-from xraycls.data.spelling import one_spelling
+from xraycls.data.dicom import DICOM_SUFFIXES, is_dicom_file, named_like_dicom, other_object
+from xraycls.data.spelling import in_order, one_spelling
 from xraycls.data.split import split_named
 from xraycls.data.table import SampleTable
 from xraycls.errors import DataError
 from xraycls.types import Sample, Split
 
 logger = logging.getLogger(__name__)
+
+_WAITING = 16  # files at a time that wait for the disk
+_NAMED = 3
 
 # What OpenCV reads, and DICOM.
 # fmt: off
@@ -28,10 +32,11 @@ IMAGE_SUFFIXES = DICOM_SUFFIXES | frozenset({
 def read_folder(root: Path) -> SampleTable:
     """Read an image folder such as ``root/train/NORMAL/a.jpeg`` or ``root/NORMAL/a.jpeg``.
 
-    Classes are the names of the class folders, sorted, over all splits; upper and lower case make no difference.
-    Folders below a class folder belong to it. Folders that only wrap the data, as Kaggle's archives do
-    (``chest_xray/chest_xray/train``), are passed through. Split folders go by any name that
-    :func:`xraycls.data.split.split_named` knows; folders beside them are ignored.
+    Classes are the names of the class folders over all splits, in the order of
+    :func:`xraycls.data.spelling.in_order`; upper and lower case make no difference. Folders below a class folder
+    belong to it. Folders that only wrap the data, as Kaggle's archives do (``chest_xray/chest_xray/train``), are
+    passed through. Split folders go by any name that :func:`xraycls.data.split.split_named` knows; folders beside
+    them are ignored. DICOM objects that hold no picture, such as presentation states and reports, are passed over.
 
     Raises:
         DataError: no such folder, no images below it, a split without images, or images outside class folders.
@@ -45,8 +50,12 @@ def read_folder(root: Path) -> SampleTable:
     found: list[tuple[Path, str, Split | None]] = []
     for folder, split in splits or [(base, None)]:
         found += [(path, name, split) for path, name in _labelled_images(folder)]
+    others = _other_objects([path for path, _, _ in found], root)
+    found = [each for each in found if each[0] not in others]
+    if not found:
+        raise DataError(f"{root} holds no images, but DICOM objects of other kinds", root)
     spelt = one_spelling((name for _, name, _ in found), root)
-    classes = tuple(sorted(set(spelt.values())))
+    classes = in_order(spelt.values())
     index = {name: label for label, name in enumerate(classes)}
     samples = tuple(Sample(path, label=index[spelt[name]], split=split) for path, name, split in found)
     return SampleTable(samples, classes, root, source="folder")
@@ -61,6 +70,26 @@ def image_files(folder: Path) -> Iterator[Path]:
         DataError: a folder can't be listed.
     """
     yield from _walk(folder, above=())
+
+
+def pictures_below(folder: Path) -> list[Path]:
+    """The images of :func:`image_files` but for DICOM objects that hold no picture; a message counts those."""
+    images = list(image_files(folder))
+    others = _other_objects(images, folder)
+    return [path for path in images if path not in others]
+
+
+def _other_objects(images: Sequence[Path], root: Path) -> set[Path]:
+    """The presentation states, reports and so on among the images: hospitals export them along, they are no fault."""
+    candidates = [path for path in images if named_like_dicom(path.name)]
+    with ThreadPoolExecutor(_WAITING) as pool:
+        kinds = list(pool.map(other_object, candidates))
+    others = {path: kind for path, kind in zip(candidates, kinds, strict=True) if kind}
+    if others:
+        named = [f"{path.relative_to(root)} ({kind})" for path, kind in list(others.items())[:_NAMED]]
+        dots = ", …" if len(others) > _NAMED else ""
+        logger.info("%d DICOM files of %s hold no picture: %s%s.", len(others), root, ", ".join(named), dots)
+    return set(others)
 
 
 def images_of(folder: Path) -> list[Path]:
@@ -99,10 +128,9 @@ def _scan(folder: Path) -> tuple[list[Path], list[Path]]:
 
 def _is_image(entry: os.DirEntry[str]) -> bool:
     """By its suffix; names without one, or with numbers such as 1.2.840.113619.2, may be DICOM from a hospital."""
-    suffix = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122 - a Path a file is slow
-    if suffix and not suffix[1:].isdigit():
-        return suffix in IMAGE_SUFFIXES
-    return entry.name != "DICOMDIR" and is_dicom_file(Path(entry.path))
+    if os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES:  # noqa: PTH122 - a Path a file is slow
+        return True
+    return named_like_dicom(entry.name) and entry.name.upper() != "DICOMDIR" and is_dicom_file(Path(entry.path))
 
 
 def _inside_wrappers(root: Path) -> Path:

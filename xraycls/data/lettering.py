@@ -12,6 +12,9 @@ from PIL import Image, ImageFont
 from xraycls.data.files import atomic_write
 from xraycls.errors import UsageError
 
+# What Pillow writes of any picture; of other formats it knows, some it only reads, and some take no colour.
+_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"})
+
 
 @cache
 def font(size: int) -> ImageFont.FreeTypeFont:
@@ -36,10 +39,10 @@ def write_picture(picture: npt.NDArray[np.uint8], path: Path) -> None:
     """Write a picture, uint8 [H, W] or RGB [H, W, 3], atomically; the suffix gives the format (JPEG at quality 92).
 
     Raises:
-        UsageError: the suffix is no image format that Pillow writes.
+        UsageError: the suffix is not that of PNG, JPEG, WebP, TIFF or BMP.
         XrayclsError: the file can't be written.
     """
-    if path.suffix.lower() not in Image.registered_extensions():
+    if path.suffix.lower() not in _SUFFIXES:
         raise UsageError(f"Pictures can't be written as {path.suffix or 'a file without suffix'}", "Use .jpg or .png")
     with atomic_write(path) as temporary:
         Image.fromarray(picture).save(temporary, quality=92, subsampling=0)

@@ -12,6 +12,7 @@ from pathlib import Path
 from xraycls.errors import DataError
 
 _DELIMITERS = ",;\t"
+_HEAD = 1 << 16  # bytes, more than any first line has
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +86,18 @@ def read_text(path: Path) -> str:
 
 
 def header_of(path: Path) -> list[str]:
-    """The names on the first line of a CSV, to tell what kind of table it is; raises DataError as above."""
-    first = read_text(path).lstrip().splitlines()[0]
+    """The names on the first line of a CSV, to tell what kind of table it is.
+
+    Only the start of the file is read, whatever comes after; raises DataError where that holds no text.
+    """
+    try:
+        with path.open("rb") as handle:
+            lines = handle.read(_HEAD).decode("utf-8-sig", "replace").split("\n")
+    except OSError as error:
+        raise DataError(f"{path} could not be read: {error.strerror}", path) from error
+    first = next((line for line in lines if line.strip()), "")
+    if not first:
+        raise DataError(f"{path} is empty", path)
     return max((next(_split(path, first, mark))[1] for mark in _DELIMITERS), key=len)
 
 

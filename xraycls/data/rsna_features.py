@@ -12,7 +12,7 @@ from xraycls.data.dicom import Header, read_header
 from xraycls.data.folder import image_files
 from xraycls.data.formats.format import first_few
 from xraycls.data.formats.rsna import DETAILS, IMAGES, LABELS, read_rsna
-from xraycls.data.records import read_records
+from xraycls.data.records import header_of, read_records
 from xraycls.data.rows import write_rows, written_box
 from xraycls.errors import DataError, UsageError
 from xraycls.types import Sample
@@ -48,7 +48,9 @@ class RsnaSources:
 
     @classmethod
     def below(cls, root: Path) -> RsnaSources:
-        """Those that a folder holds under the names that Kaggle gives them."""
+        """Those that a folder holds under the names that Kaggle gives them; raises DataError where there is none."""
+        if not root.is_dir():
+            raise DataError(f"There is no folder {root}", root)
         paths = (root / name for name in (IMAGES, LABELS, DETAILS, TEST_IMAGES))
         return cls(*(path if path.exists() else None for path in paths))
 
@@ -81,14 +83,19 @@ def write_rsna_features(sources: RsnaSources, output: Path, *, progress: Progres
 
     Args:
         sources: the files of the challenge.
-        output: made when missing; older tables there are replaced.
+        output: made when missing; older tables of this kind are replaced.
         progress: called with the number of headers read and their total.
 
     Raises:
         UsageError: no images at all, or training images without one of their tables.
-        DataError: a table that can't be read or contradicts itself, or an image without a class.
+        DataError: a table that can't be read or contradicts itself, an image without a class, or another table in the
+            place of one of these.
         XrayclsError: the output can't be written.
     """
+    train = output / "train.csv" if sources.images else None
+    predict = output / "predict.csv" if sources.test_images else None
+    for path, columns in ((train, TRAIN_COLUMNS), (predict, PREDICT_COLUMNS)):
+        _require_replaceable(path, columns)
     labelled = _labelled(sources) if sources.images else []
     test = list(image_files(sources.test_images)) if sources.test_images else []
     paths = [*(sample.path for sample, _ in labelled), *test]
@@ -101,13 +108,16 @@ def write_rsna_features(sources: RsnaSources, output: Path, *, progress: Progres
         logger.warning("%s of %s headers could not be read: %s", f"{len(unreadable):,}", f"{len(paths):,}", names)
     known = [(sample, name) for sample, name in labelled if sample.path in headers]
     rows = [row for sample, name in known for row in _rows(sample, name, headers[sample.path])]
-    train = output / "train.csv" if sources.images else None
-    predict = output / "predict.csv" if sources.test_images else None
     if train:
         write_rows(train, TRAIN_COLUMNS, rows)
     if predict:
         write_rows(predict, PREDICT_COLUMNS, (_of_header(path, headers[path]) for path in test if path in headers))
     return RsnaFeatures(train, predict, len(headers), sum(len(sample.boxes) for sample, _ in known), unreadable)
+
+
+def _require_replaceable(path: Path | None, columns: Sequence[str]) -> None:
+    if path is not None and path.exists() and tuple(header_of(path)) != tuple(columns):
+        raise DataError(f"{path} is another table, and is not replaced", path, "Name another folder with --output")
 
 
 def _labelled(sources: RsnaSources) -> list[tuple[Sample, str]]:

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from itertools import zip_longest
 from pathlib import Path
 
-from xraycls.data.folder import IMAGE_SUFFIXES
+from xraycls.data.folder import IMAGE_SUFFIXES, image_files, images_of
+from xraycls.data.formats import detect_format
 from xraycls.data.image import open_image
 from xraycls.data.sheet import Pixels, Tile, contact_sheet
 from xraycls.data.source import read_source
@@ -30,7 +31,7 @@ def shown_table(
     """The samples that are to be looked at.
 
     Args:
-        path: any data source, or a single picture; None for the phantom.
+        path: any data source, a single picture, or a folder of pictures without classes; None for the phantom.
         images: the folder that a CSV's paths start from.
         split: only those of this split.
         label: only those of this class, by its name in any case.
@@ -39,9 +40,8 @@ def shown_table(
         DataError: the source can't be read, or nothing of it is wanted.
         UsageError: an unknown split or class.
     """
-    if path is not None and path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES:
-        return SampleTable((Sample(path),), (), path.parent, "files")
-    table = read_source(path, images=images)
+    bare = [] if path is None or images is not None else _bare_pictures(path)
+    table = SampleTable(tuple(bare), (), bare[0].path.parent, "files") if bare else read_source(path, images=images)
     samples = list(table)
     wanted = []
     if split is not None:
@@ -53,6 +53,8 @@ def shown_table(
         samples = [s for s in samples if s.split == name]
         wanted.append(f"in {name}")
     if label is not None:
+        if not table.classes:
+            raise DataError(f"{table.root} has no classes", table.root, "Leave out --class")
         named = {name.lower(): index for index, name in enumerate(table.classes)}
         if label.lower() not in named:
             raise unknown("class", label, table.classes, "--class")
@@ -61,6 +63,15 @@ def shown_table(
     if not samples:
         raise DataError(f"{table.root} has no image {' '.join(wanted)}".rstrip(), table.root)
     return table.with_samples(samples)
+
+
+def _bare_pictures(path: Path) -> list[Sample]:
+    """A picture, or the pictures of a folder that has neither class folders nor labels; none for anything else."""
+    if path.is_file():
+        return [Sample(path)] if path.suffix.lower() in IMAGE_SUFFIXES else []
+    pictures = images_of(path) if path.is_dir() else []
+    is_bare = bool(pictures) and detect_format(path) is None and list(image_files(path)) == pictures
+    return [Sample(picture) for picture in pictures] if is_bare else []
 
 
 def sample_sheet(table: SampleTable, *, n: int = 16, seed: int = 0) -> Pixels:

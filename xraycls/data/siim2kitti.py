@@ -24,7 +24,7 @@ from xraycls.data.formats.kitti import KittiObject, format_kitti
 from xraycls.data.formats.siim import read_siim
 from xraycls.data.image import open_image
 from xraycls.data.processors import available_processors, one_thread_a_picture
-from xraycls.data.siim_mapping import Numbered, append_to_journal, read_mapping, write_mapping
+from xraycls.data.siim_mapping import STATE, Numbered, append_to_journal, read_mapping, write_mapping
 from xraycls.data.table import SampleTable
 from xraycls.data.verify import Progress
 from xraycls.errors import DataError, UsageError, XrayclsError
@@ -32,8 +32,7 @@ from xraycls.types import Box, Sample
 
 logger = logging.getLogger(__name__)
 
-_STATE = "siim2kitti.json"
-_LEAST = 8  # pixels
+_LEAST, _MOST = 8, 8192  # pixels
 _PLAIN = re.compile(r"\w[\w.-]{0,199}", re.ASCII)  # a name of a file that can't leave its folder
 
 
@@ -97,12 +96,12 @@ def siim2kitti(
         progress: told of (images done, images).
 
     Raises:
-        UsageError: a size below 8 pixels.
+        UsageError: a size below 8 or above 8,192 pixels.
         DataError: the table can't be read, ``folder`` holds something else, or no picture can be read.
         XrayclsError: the folder can't be written.
     """
-    if pixels < _LEAST:
-        raise UsageError(f"--px {pixels} is too small", f"Radiographs need at least {_LEAST} pixels, usually 512")
+    if not _LEAST <= pixels <= _MOST:
+        raise UsageError(f"--px {pixels} is not between {_LEAST} and {_MOST}", "Detectors usually take 512")
     table = read_siim(label, images=train, strict=strict)
     _require_plain_names(table, label)
     samples = _numbered(table, seed)
@@ -204,7 +203,7 @@ def _claim(folder: Path, state: _State) -> None:
         raise DataError(f"{folder} is a file", folder, hint)
     if any(folder.glob("[!.]*")):
         try:
-            earlier = _State.model_validate_json((folder / _STATE).read_bytes())
+            earlier = _State.model_validate_json((folder / STATE).read_bytes())
         except (OSError, ValidationError) as error:
             raise DataError(f"{folder} holds something else, and nothing is deleted", folder, hint) from error
         if earlier != state:
@@ -214,7 +213,7 @@ def _claim(folder: Path, state: _State) -> None:
             )
         remove_leftovers(folder)
         return
-    with atomic_write(folder / _STATE) as temporary:
+    with atomic_write(folder / STATE) as temporary:
         temporary.write_text(state.model_dump_json(), encoding="utf-8")
 
 

@@ -12,6 +12,9 @@ from pathlib import Path
 from xraycls.data.files import atomic_write
 from xraycls.data.rows import write_rows
 
+STATE = "siim2kitti.json"
+"""The file by which the folder of a conversion is known."""
+
 MAPPING, _JOURNAL = "formatted/mapping.csv", "formatted/mapping.partial.csv"
 STUDIES = "studies"
 _HEADER = ("number", "id", "StudyInstanceUID", "width", "height")
@@ -39,6 +42,14 @@ class Numbered:
 def read_mapping(folder: Path) -> dict[int, Numbered]:
     """What earlier runs wrote, by number: the finished mapping and the journal of a run that was stopped."""
     return {row.number: row for name in (MAPPING, _JOURNAL) for row in _rows(folder / name)}
+
+
+def studies_of(pictures: Path) -> dict[Path, str]:
+    """The study of every picture in the folder ``formatted/images`` of a conversion; none for any other folder."""
+    folder = pictures.parent.parent
+    if not (folder / STATE).is_file():
+        return {}
+    return {pictures / f"{number:06d}.png": row.study for number, row in read_mapping(folder).items()}
 
 
 def append_to_journal(folder: Path, row: Numbered) -> None:

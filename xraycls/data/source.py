@@ -10,10 +10,12 @@ from pathlib import Path
 from xraycls.data.audit import warn_of_faults
 from xraycls.data.csv import read_csv
 from xraycls.data.draft import JOURNAL
-from xraycls.data.folder import image_files, read_folder
+from xraycls.data.folder import pictures_below, read_folder
 from xraycls.data.formats import FORMATS, detect_format
 from xraycls.data.formats.beside import with_boxes_beside
-from xraycls.data.formats.mapping import with_mapping
+from xraycls.data.formats.format import CLASSES as BOX_CLASSES
+from xraycls.data.formats.mapping import MAPPING, with_mapping
+from xraycls.data.formats.whole import is_ours
 from xraycls.data.medmnist import read_medmnist
 from xraycls.data.patients import with_patients
 from xraycls.data.split import draw_splits
@@ -82,7 +84,7 @@ def read_source(
 
 
 def list_images(paths: Iterable[Path]) -> list[Sample]:
-    """Samples without labels to predict: the files as given, and every image of the folders and prepared stores.
+    """Samples without labels to predict: the files as given, and every picture of the folders and prepared stores.
 
     Files that are missing or damaged are listed too; the error comes when they are opened.
 
@@ -104,7 +106,7 @@ def list_images(paths: Iterable[Path]) -> list[Sample]:
 def _images_in(path: Path) -> list[Sample]:
     if is_store(path):
         return [replace(sample, label=None) for sample in read_store(path)]
-    return [Sample(file) for file in image_files(path)] if path.is_dir() else [Sample(path)]
+    return [Sample(file) for file in pictures_below(path)] if path.is_dir() else [Sample(path)]
 
 
 def _read_source(path: Path | None, images: Path | None, strict: bool, progress: Progress | None) -> SampleTable:
@@ -120,14 +122,18 @@ def _read_source(path: Path | None, images: Path | None, strict: bool, progress:
         raise DataError(f"The folder of images {images} does not exist", images)
     is_prepared = is_store(path) or (path / JOURNAL).exists()
     if not is_prepared and (found := detect_format(path, images)):
-        return with_mapping(found.read(path, images=images), path)
+        return with_mapping(found.read(path, images=images, strict=strict), path)
     suffix = path.suffix.lower()
     if suffix in _CSV_SUFFIXES:
         return read_csv(path, images=images, strict=strict)
     if images is not None:
         raise UsageError(f"--images goes with a CSV or with labels of boxes, and {path} is neither")
     if path.is_dir():
-        return read_store(path) if is_prepared else with_boxes_beside(read_folder(path))
+        if is_prepared:
+            return read_store(path)
+        if is_ours(path) and (path / MAPPING).is_file():  # converted to a CSV
+            return read_csv(path / MAPPING, strict=strict)
+        return with_boxes_beside(read_folder(path))
     if suffix == ".npz":
         return read_medmnist(path)
     names = ", ".join(each.title for each in FORMATS.values())
@@ -139,9 +145,12 @@ def _read_source(path: Path | None, images: Path | None, strict: bool, progress:
 
 
 def _require_classes(table: SampleTable) -> None:
-    if len(table.classes) < 2:
+    present = [name for name, count in table.counts().items() if count]
+    if len(present) < 2:
+        boxes_alone = "Boxes alone need pictures without any to tell them from"
+        folders = "An image folder needs one folder a class, such as NORMAL and PNEUMONIA"
         raise DataError(
-            f"{table.root} has one class only ({', '.join(table.classes)}); a classifier needs two or more",
+            f"{table.root} has one class only ({', '.join(present)}); a classifier needs two or more",
             table.root,
-            "An image folder needs one folder a class, such as NORMAL and PNEUMONIA",
+            folders if table.source == "folder" else boxes_alone if table.classes == BOX_CLASSES else None,
         )

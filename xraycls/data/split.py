@@ -40,6 +40,7 @@ def draw_splits(
     *,
     val_fraction: float = 0.15,
     test_fraction: float = 0.15,
+    redraw: bool = False,
     redraw_val: bool = False,
     seed: int = 0,
 ) -> SampleTable:
@@ -53,7 +54,8 @@ def draw_splits(
         table: samples with labels; ``patient`` groups them.
         val_fraction: share of the images drawn from, 0–1; 0 draws none.
         test_fraction: likewise for the test split.
-        redraw_val: put a given validation split back into training and draw it anew.
+        redraw: put all given splits back into training and draw them anew.
+        redraw_val: likewise the validation split alone.
         seed: another seed draws other patients.
 
     Raises:
@@ -65,7 +67,7 @@ def draw_splits(
             f"A validation share of {val_fraction} and a test share of {test_fraction} leave nothing to train on",
             "Each must be 0 or more, and their sum below 1",
         )
-    given = set(table.splits) - ({"val"} if redraw_val else set())
+    given = set() if redraw else set(table.splits) - ({"val"} if redraw_val else set())
     samples = [s if s.split in given else replace(s, split="train") for s in table]
     _warn_of_unsplit(table, given)
     _warn_of_tiny_validation(table, given)
@@ -139,7 +141,9 @@ def _require_training_images(table: SampleTable, samples: list[Sample]) -> None:
         raise DataError(f"{table.root} has no training images", table.root)
     for label, name in enumerate(table.classes):
         if not training[label]:
-            elsewhere = " and ".join(sorted({str(s.split) for s in samples if s.label == label})) or "no split"
+            elsewhere = " and ".join(sorted({str(s.split) for s in samples if s.label == label}))
+            if not elsewhere:
+                raise DataError(f"{table.root} has no images of class {name}", table.root)
             raise DataError(
                 f"Class {name} of {table.root} has images in {elsewhere} but none to train on",
                 table.root,

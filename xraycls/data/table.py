@@ -22,7 +22,8 @@ class SampleTable:
         samples: one a picture, in a fixed order (sorted by name within the source).
         classes: class names; ``Sample.label`` is an index into them. For two classes the second is the positive one.
         root: the folder or file that the table was read from.
-        source: which reader made it: "folder", "csv", "medmnist", "prepared", "files" or "phantom".
+        source: which reader made it: "folder", "csv", "medmnist", "prepared", "files", "phantom" or the name of a
+            format.
         content: a hash of all pixels, where the source keeps one.
         origin: of a prepared store, where the source lay that it was made from.
     """

@@ -76,5 +76,5 @@ def _told(view: View, size: int, source: tuple[int, int]) -> str:
     told += ["upside down"] if upside_down else []
     told += [f"{abs(angle):.0f}° {'↺' if angle > 0 else '↻'}"] if round(angle) else []
     told += [f"{area:.0%} of the area"]
-    greys = [f"brightness {view.brightness:+.2f}", f"contrast ×{view.contrast:.2f}", f"gamma {view.gamma:.2f}"]
+    greys = [f"brightness {view.brightness:+.2f}", f"contrast {view.contrast:.2f}", f"gamma {view.gamma:.2f}"]
     return ", ".join(told) + ("\n" + ", ".join(greys) if view.is_photometric else "")

@@ -2,22 +2,26 @@
 
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import typer
 from kaggle_stand_in import CORONAHACK, FILES, RSNA, archive_of, noise
 
+import xraycls
 from xraycls.cli import main
 from xraycls.cli.app import app
 from xraycls.data.download import CATALOGUE
 
 RUN = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs begin with Ctrl-C ignored
 from kagglesdk import kaggle_env
 kaggle_env._env_to_endpoint[kaggle_env.KaggleEnv.PROD] = sys.argv[1]
 from xraycls.cli import main
@@ -108,6 +112,13 @@ def test_a_stopped_download_goes_on(stand_in, home, tmp_path, monkeypatch, stop)
     assert stand_in.parts == [None, f"bytes={came}-"]
     assert contents(folder).keys() == {"big.bin", "download.json"}
     assert (folder / "big.bin").read_bytes() == files["big.bin"]
+
+
+def test_one_file_alone_knows_the_client_and_requests():
+    package = Path(xraycls.__file__).parent
+    imports = re.compile(r"^\s*(?:from|import) (?:kaggle|kagglesdk|requests|urllib3)\b", re.MULTILINE)
+    found = [path.relative_to(package).as_posix() for path in package.rglob("*.py") if imports.search(path.read_text())]
+    assert found == ["data/download/kaggle.py"]
 
 
 def test_help_and_the_library_import_neither_client_nor_requests():

@@ -1,14 +1,17 @@
 """Signing in: the same credentials as the `kaggle` command takes, and a sentence where there are none."""
 
+import errno
 import json
 import os
 import subprocess
 import sys
+import traceback
 
 import pytest
 from kaggle_stand_in import CORONAHACK
 
 from xraycls.data.download import download
+from xraycls.data.download.credentials import Credential
 from xraycls.errors import XrayclsError
 
 pytestmark = pytest.mark.usefixtures("waits")
@@ -103,7 +106,7 @@ def test_without_credentials_the_steps_are_told_and_nobody_is_asked(stand_in, ho
         ({}, {"KAGGLE_API_TOKEN": "two words"}, "KAGGLE_API_TOKEN holds something that is no Kaggle credential"),
         ({}, {"KAGGLE_API_TOKEN": "“quoted”"}, "KAGGLE_API_TOKEN holds something that is no Kaggle credential"),
         ({}, {"KAGGLE_USERNAME": "ann\r\nX: y", "KAGGLE_KEY": "k"}, "KAGGLE_USERNAME and KAGGLE_KEY holds something"),
-        ({".kaggle/access_token/x": ""}, {}, "access token can't be read"),
+        ({".kaggle/access_token/x": ""}, {}, "access token can't be read: Is a directory"),
         ({".kaggle/credentials.json": "[]"}, {}, r"credentials\.json can't be read.*kaggle auth login"),
         (
             {".kaggle/credentials.json": '{"refresh_token": "old"}'},
@@ -118,6 +121,20 @@ def test_credentials_that_are_none(stand_in, home, tmp_path, monkeypatch, files,
         download("coronahack", tmp_path / "set")
     assert "two words" not in str(caught.value)
     assert not signatures(stand_in)
+
+
+def test_credentials_keep_their_secrets(stand_in, tmp_path, monkeypatch):
+    shown = repr(Credential("here", token="s3cr3t", username="ann", key="s3cr3t"))
+    assert "ann" in shown
+    assert "s3cr3t" not in shown
+
+    def too_long():  # what the client makes of a token of 300 letters, before Python 3.12
+        raise OSError(errno.ENAMETOOLONG, "File name too long", "s3cr3t")
+
+    monkeypatch.setattr("kagglesdk.get_access_token_from_env", too_long)
+    with pytest.raises(XrayclsError, match="access token can't be read: File name too long") as caught:
+        download("coronahack", tmp_path / "set")
+    assert "s3cr3t" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_a_login_that_cannot_be_renewed_offline(stand_in, home, tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 import json
 import shutil
 import threading
+import traceback
 
 import pytest
 from kaggle_stand_in import CORONAHACK, FILES, RSNA, archive_of, noise
@@ -63,10 +64,11 @@ def test_files_that_were_removed_are_fetched_again(stand_in, tmp_path):
     assert contents(tmp_path / "set") == FILES
 
 
-def test_a_cut_line_is_taken_up_where_it_broke(stand_in, tmp_path, waits):
+def test_a_cut_line_is_taken_up_where_it_broke(stand_in, tmp_path, waits, caplog):
     stand_in.cuts.extend([100_000, 50_000])
     download("coronahack", tmp_path / "set")
     assert contents(tmp_path / "set") == FILES
+    assert [r.getMessage() for r in caplog.records] == [f"{CORONAHACK}.zip: the line broke; trying again in 1 s"] * 2
     assert stand_in.parts == [None, "bytes=100000-", "bytes=150000-"]
     assert waits == [1.0, 1.0]  # each had brought something new
 
@@ -177,9 +179,10 @@ def test_a_wait_of_an_hour_is_left_to_the_user(stand_in, tmp_path, waits):
     assert waits == []
 
 
-def test_an_address_that_has_expired_is_asked_for_again(stand_in, tmp_path, waits):
+def test_an_address_that_has_expired_is_asked_for_again(stand_in, tmp_path, waits, caplog):
     stand_in.storage_refusals.append(403)
     download("coronahack", tmp_path / "set")
+    assert f"{CORONAHACK}.zip: Kaggle's storage answers 403; trying again in 1 s" in caplog.text
     assert len(stand_in.asked("interface")) == 2
     assert waits == [1.0]
 
@@ -217,6 +220,37 @@ def test_a_server_in_trouble(stand_in, tmp_path, waits):
     assert waits == [1.0, 2.0, 4.0]
 
 
+def test_signed_addresses_are_in_no_traceback(stand_in, tmp_path):
+    stand_in.storage_refusals.extend([403] * 4)
+    with pytest.raises(XrayclsError, match=r"storage refuses .* \(403\)") as caught:
+        download("coronahack", tmp_path / "set")
+    told = "".join(traceback.format_exception(caught.value))
+    assert "Failure" in told
+    assert "Signature" not in told
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "sentence"),
+    [
+        (
+            "REQUESTS_CA_BUNDLE",
+            "/no/such/file",
+            r"No line to Kaggle .*/no/such/file\. Check the variables REQ",
+        ),
+        ("HTTPS_PROXY", "nonsense:port", r"The proxy does not let requests through.*HTTPS_PROXY"),
+        ("HTTPS_PROXY", "http://127.0.0.1:9", r"The proxy does not let requests through.*HTTPS_PROXY"),
+    ],
+)
+def test_settings_of_the_line_that_are_wrong(stand_in, tmp_path, waits, monkeypatch, variable, value, sentence):
+    from kagglesdk import kaggle_env
+
+    monkeypatch.setitem(kaggle_env._env_to_endpoint, kaggle_env.KaggleEnv.PROD, "https://127.0.0.1:9")
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(XrayclsError, match=sentence):
+        download("coronahack", tmp_path / "set")
+    assert waits == []
+
+
 def test_offline_is_said_at_once(stand_in, tmp_path, waits, monkeypatch):
     from kagglesdk import kaggle_env
 
@@ -247,13 +281,9 @@ def test_a_server_that_never_answers(stand_in, tmp_path):
     stand_in.hold.set()
 
 
-def test_a_date_to_wait_for(monkeypatch):
-    import requests
-
-    answer = requests.Response()
+def test_a_date_to_wait_for():
     for text, seconds in {"Wed, 21 Oct 2015 07:28:00 GMT": 0.0, "": None, "-1": None, "nonsense": None}.items():
-        answer.headers["Retry-After"] = text
-        assert retry.retry_after(answer) == seconds
+        assert retry.asked_wait(text) == seconds
 
 
 def free(monkeypatch, count):
@@ -399,7 +429,7 @@ def test_a_single_file_that_does_not_exist(stand_in, tmp_path):
 
 
 def test_single_files_neither_lead_out_nor_overwrite(stand_in, tmp_path):
-    with pytest.raises(DataError, match="leads out of the folder"):
+    with pytest.raises(DataError, match=r"--files: '\.\./x\.csv' leads out of the folder\.$"):
         download("rsna", tmp_path / "set", files=["../x.csv"])
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "mine.csv").write_text("mine")

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
+from pydicom import dcmread
 
 from xraycls.data.csv import read_csv
 from xraycls.data.formats import FORMATS
@@ -64,7 +65,7 @@ def by_stem(table):
     return sorted(table, key=lambda sample: sample.path.stem)
 
 
-@pytest.mark.parametrize("to", FORMATS)
+@pytest.mark.parametrize("to", [name for name, each in FORMATS.items() if each.write])
 def test_every_format_is_written_and_read(phantom, tmp_path, to):
     convert(phantom.root, tmp_path / "out", to=to)
     found = {s.path.stem: [(b.left, b.top, b.right, b.bottom) for b in s.boxes] for s in read_source(tmp_path / "out")}
@@ -117,6 +118,92 @@ def rsna_with_the_names_of_nih(folder: Path, path: Path) -> Path:
         for row in rows:
             writer.writerow([Path(row["image"]).stem, *(row[k] for k in ("x", "y", "width", "height", "Target"))])
     return path
+
+
+@pytest.mark.parametrize("to", [name for name, each in FORMATS.items() if each.write])
+def test_no_format_loses_patients_and_splits(phantom, tmp_path, to):
+    """RSNA's tables take every file for a patient of its own and know no split: images of one patient would part."""
+    convert(phantom.root, tmp_path / "out", to=to)
+    found = read_source(tmp_path / "out")
+    assert {s.path.stem: s.patient for s in found} == {s.path.stem: s.patient for s in phantom}
+    assert len({s.patient for s in found}) < len(found)
+    if to != "nih":  # whose lists tell two splits
+        assert {s.path.stem: s.split for s in found} == {s.path.stem: s.split for s in phantom}
+
+
+@pytest.mark.parametrize(
+    ("to", "name"),
+    [
+        ("yolo", "data.yaml"),
+        ("coco", "annotations/instances_train.json"),
+        ("rsna", "stage_2_train_labels.csv"),
+        ("siim", "train_image_level.csv"),
+        ("nih", "BBox_List_2017.csv"),
+    ],
+)
+def test_a_file_of_the_data_set_tells_the_same_as_its_folder(phantom, tmp_path, to, name):
+    convert(phantom.root, tmp_path / "out", to=to)
+    all_of_it = {sample.path: sample for sample in read_source(tmp_path / "out")}
+    found = read_source(tmp_path / "out" / name)
+    assert len(found) > 6
+    assert all(sample == all_of_it[sample.path] for sample in found)
+
+
+def test_the_folder_of_a_csv_is_read_by_it(phantom, tmp_path):
+    convert(phantom.root, tmp_path / "out", to="csv")
+    assert read_source(tmp_path / "out") == read_csv(tmp_path / "out/pictures.csv")
+    next((tmp_path / "out/images").rglob("*.jpeg")).unlink()
+    with pytest.raises(DataError, match="1 of 18 images"):
+        read_source(tmp_path / "out", strict=True)
+
+
+@pytest.mark.parametrize("layout", ["rsna", "siim"])
+def test_what_is_healthy_has_no_finding(tmp_path, layout):
+    source = write_phantom(tmp_path / layout, images=18, size=64, layout=layout).root
+    healthy = {"rsna": "Normal", "siim": "Negative for Pneumonia"}[layout]
+    convert(source, tmp_path / "out", to="nih")
+    before, after = read_source(source), read_source(tmp_path / "out")
+    assert {s.path.stem for s in after if s.label == 0} == {
+        s.path.stem for s in before if before.classes[s.label] == healthy
+    }
+    assert after.counts()["No Finding"] > 0
+
+
+@pytest.mark.parametrize("to", ["rsna", "csv"])
+def test_the_positive_class_stays_positive(tmp_path, to):
+    source = write_phantom(tmp_path / "nih", images=12, size=64, layout="nih").root
+    convert(source, tmp_path / "out", to=to)
+    assert read_source(tmp_path / "out").classes == read_source(source).classes == ("No Finding", "Finding")
+
+
+def test_films_of_12_bits_in_a_png_become_8_bits(tmp_path):
+    for name in ("images", "labels"):
+        (tmp_path / "in" / name).mkdir(parents=True)
+    levels = np.tile(np.arange(0, 4096, 64, dtype=np.uint16), (40, 1))
+    cv2.imwrite(str(tmp_path / "in/images/deep.png"), levels)
+    cv2.imwrite(str(tmp_path / "in/images/colours.png"), np.dstack([levels] * 3))
+    for name in ("deep", "colours"):
+        (tmp_path / "in/labels" / f"{name}.txt").write_text("x 0 0 0 1 2 30 20" + " 0" * 7)
+    for to in BOXES:
+        assert convert(tmp_path / "in", tmp_path / to, to=to).decoded == 2
+        for name in ("deep", "colours"):
+            (written,) = (tmp_path / to).rglob(f"{name}.png")
+            pixels = cv2.imread(str(written), cv2.IMREAD_UNCHANGED)  # as a program that knows nothing of depths
+            assert (pixels.dtype, pixels.max()) == (np.uint8, read_grey(tmp_path / f"in/images/{name}.png").max())
+            assert pixels.max() > 250
+    assert convert(tmp_path / "in", tmp_path / "csv", to="csv").decoded == 0
+    assert (tmp_path / "csv/images/deep.png").read_bytes() == (tmp_path / "in/images/deep.png").read_bytes()
+
+
+def test_pixel_spacing_stays_and_names_go(tmp_path):
+    source = write_phantom(tmp_path / "rsna", images=9, size=64, layout="rsna").root
+    convert(source, tmp_path / "out", to="yolo")
+    for sample in read_source(tmp_path / "out"):
+        told = dict(sample.attributes)
+        header = dcmread(source / "stage_2_train_images" / f"{sample.path.stem}.dcm")
+        assert told["spacing"] == "\\".join(f"{float(mm):g}" for mm in header.PixelSpacing)
+        assert (told["view"], told["sex"]) == (header.ViewPosition, header.PatientSex)
+    assert b"Phantom^" not in (tmp_path / "out/pictures.csv").read_bytes()
 
 
 def test_pictures_csv_tells_what_the_format_does_not(phantom, tmp_path):
@@ -354,6 +441,24 @@ def test_a_read_only_folder(coco, tmp_path):
     closed.mkdir(mode=0o500)
     with pytest.raises(XrayclsError, match=r"closed/out could not be written: Permission denied"):
         convert(coco, closed / "out", to="kitti")
+
+
+def test_what_was_there_comes_back_when_the_last_step_fails(coco, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    convert(coco, out, to="kitti")
+    before = files(out)
+    rename = Path.rename
+
+    def stop(self: Path, target: Path) -> Path:
+        if self.name == ".out.converting":
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", stop)
+    with pytest.raises(KeyboardInterrupt):
+        convert(coco, out, to="yolo", overwrite=True)
+    assert files(out) == before
+    assert [path.name for path in tmp_path.glob(".*")] == []
 
 
 def test_a_full_disk_leaves_nothing(coco, tmp_path, monkeypatch):

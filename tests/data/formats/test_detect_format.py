@@ -1,7 +1,10 @@
+import re
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from xraycls.cli.data.convert import _READ, _WRITTEN
 from xraycls.data.formats import FORMATS, detect_format
 from xraycls.data.phantom import write_phantom
 from xraycls.data.source import read_source
@@ -25,7 +28,8 @@ def test_what_is_not_there_is_in_no_format(tmp_path):
 
 
 def test_names_are_those_of_the_command_line():
-    assert list(FORMATS) == ["rsna", "siim", "nih", "coco", "voc", "yolo", "kitti"]
+    assert {*re.findall(r"\w+", _READ)} - {"or"} == {*FORMATS, "csv"}
+    assert {*re.findall(r"\w+", _WRITTEN)} - {"or"} == {name for name, each in FORMATS.items() if each.write} | {"csv"}
 
 
 PARTS = "opacity|0|0.5|1e999|\n|names:|[a]|train: images|{|}|images: [|<annotation>|,|;|\t|Image Index,Finding Label"

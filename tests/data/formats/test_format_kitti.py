@@ -1,6 +1,7 @@
 import logging
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -91,6 +92,11 @@ def test_any_text_gives_objects_or_one_sentence(text, exact):
         objects, message = [], str(error)
     assert str(HERE) in message
     assert parse_kitti(format_kitti(objects), HERE) == objects
+
+
+def test_numbers_of_numpy_are_written_as_numbers():
+    (found,) = parse_kitti(format_kitti([KittiObject("x", *np.float64([0.125, 1 / 3, 9, 10.5]))]), HERE)
+    assert (found.left, found.top, found.right, found.bottom) == (0.125, 1 / 3, 9, 10.5)
 
 
 def test_blanks_in_a_class_become_underscores():

@@ -110,7 +110,7 @@ def test_what_is_left_out_is_counted_and_named(tmp_path, draw, caplog):
     with caplog.at_level(logging.WARNING):
         assert len(read_voc(tmp_path)) == 1
     assert "1 annotations of" in caplog.text
-    assert "have no picture and are left out: z" in caplog.text
+    assert "have no picture: z; they are left out." in caplog.text
     assert "have no annotation and are left out: b.jpg" in caplog.text
 
 

@@ -37,3 +37,10 @@ def test_rows_of_an_archive_have_no_path(tmp_path):
     sample = Sample(Path("set.npz"), 0, member="train_images", row=3)
     with pytest.raises(DataError, match=r"set\.npz:train_images\[3\] is no file of its own"):
         write_table_csv(SampleTable((sample,), ("a",), tmp_path, "medmnist"), tmp_path / "set.csv")
+
+
+def test_a_name_that_is_not_unicode_is_one_sentence(tmp_path):
+    sample = Sample(tmp_path / "caf\udce9.png", 0)  # é of Latin-1, as Python gives it
+    with pytest.raises(DataError, match=r"not Unicode, which a CSV can't hold: 'caf\\udce9.*convmv"):
+        write_table_csv(SampleTable((sample,), ("a",), tmp_path, "folder"), tmp_path / "set.csv")
+    assert not (tmp_path / "set.csv").exists()

@@ -38,8 +38,8 @@ def arrange(
     Writes DST/metadata.csv with all that is known of each picture, DST/rejected.csv with the reasons, and
     DST/rejected.png to look at. Stopped, the same command goes on.
     """
+    from xraycls.data.arrange import METADATA, read_coronahack
     from xraycls.data.arrange import arrange as arrange_data
-    from xraycls.data.arrange import read_coronahack
     from xraycls.data.source import read_source
     from xraycls.progress import counting
 
@@ -66,4 +66,5 @@ def arrange(
     if made.left_out:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in made.rejected.items())
         print(f"Left out {made.left_out:,} ({reasons}): see rejected.csv and rejected.png there.")
-    print(f"Next: xraycls train --data {shlex.quote(str(folder))}")
+    # The table and not the folder: names of files seldom tell the patient, and never the subtype.
+    print(f"Next: xraycls train --data {shlex.quote(str(folder / METADATA))}")

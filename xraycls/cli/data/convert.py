@@ -12,16 +12,15 @@ import typer
 
 from xraycls.cli.options import JsonOption
 
-_FORMATS = "kitti, coco, yolo, voc, rsna, siim, nih or csv"
+_WRITTEN = "kitti, coco, yolo, voc, rsna, siim, nih or csv"
+_READ = f"tfrecords, {_WRITTEN}"
 
 
 def convert(
     source: Annotated[Path, typer.Argument(metavar="FROM", help="Any data source, as for xraycls train --data.")],
     target: Annotated[Path, typer.Argument(metavar="TO", help="A new folder; with --to csv a .csv file, too.")],
-    to: Annotated[str, typer.Option("--to", help=f"{_FORMATS}.")],
-    read_as: Annotated[
-        str | None, typer.Option("--from", help=f"{_FORMATS}; told from the files when omitted.")
-    ] = None,
+    to: Annotated[str, typer.Option("--to", help=f"{_WRITTEN}.")],
+    read_as: Annotated[str | None, typer.Option("--from", help=f"{_READ}; told from the files when omitted.")] = None,
     images: Annotated[Path | None, typer.Option(help="Folder of FROM's pictures, where it is another one.")] = None,
     pictures: Annotated[
         str | None,
@@ -35,7 +34,8 @@ def convert(
     """Write boxes and pictures in another format.
 
     The target appears when all of it is there. Its pictures.csv tells what the format may not: class, patient, split
-    and the name that a picture had. DICOM becomes 8-bit PNG where the format's readers don't know it.
+    and the name that a picture had. DICOM becomes 8-bit PNG where the format's readers don't know it; elsewhere it is
+    copied as it is, with the names of patients in it.
     """
     from xraycls.data.formats.convert import convert as convert_data
     from xraycls.data.formats.mapping import MAPPING

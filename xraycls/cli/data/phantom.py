@@ -10,9 +10,9 @@ import typer
 
 def phantom(
     folder: Annotated[Path, typer.Argument(help="Where to write.")],
-    images: Annotated[int, typer.Option(min=6)] = 600,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
-    size: Annotated[int, typer.Option(min=64, help="Mean width, pixels.")] = 512,
+    images: Annotated[int, typer.Option(min=6, help="How many.")] = 600,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed draws other patients.")] = 0,
+    size: Annotated[int, typer.Option(min=64, max=8192, help="Mean width, pixels.")] = 512,
     layout: Annotated[
         str, typer.Option(help="folder, or as a public set: siim, rsna, nih, coronahack, kermany.")
     ] = "folder",

@@ -10,7 +10,7 @@ import typer
 
 def show(
     path: Annotated[
-        Path | None, typer.Argument(help="Any data source, or a single picture; the phantom when omitted.")
+        Path | None, typer.Argument(help="Any data source, a picture or a folder of them; the phantom when omitted.")
     ] = None,
     n: Annotated[int, typer.Option("--n", "-n", min=1, max=400, help="Pictures on the sheet.")] = 16,
     output: Annotated[Path, typer.Option("--output", "-o", help="Where to write it, .png or .jpg.")] = Path(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -42,3 +43,4 @@ def siim2kitti(
         return
     what = f"{made.images:,} images ({made.positives:,} with {made.boxes:,} opacities) in {folder / 'formatted'}"
     print(f"Wrote {what}." if made.written else f"All is there already: {what}.")
+    print(f"Next: xraycls data list {shlex.quote(str(folder))}")

@@ -37,6 +37,12 @@ def split(
     redraw_val: Annotated[
         bool, typer.Option("--redraw-val", help="Keep the test split that the data has, but draw validation anew.")
     ] = False,
+    keep_test: Annotated[
+        bool,
+        typer.Option(
+            "--keep-test", help="Keep the test split that the data has, and leave out other images of its patients."
+        ),
+    ] = False,
     images: Annotated[Path | None, typer.Option(help="Folder that a CSV's paths start from.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a CSV that holds something else.")] = False,
     as_json: JsonOption = False,
@@ -46,15 +52,20 @@ def split(
     Splits that the data has stay. With --folds, fold i of fold-i.csv is held out: it validates where the data has a
     test split of its own; otherwise it tests, and the next fold validates.
     """
-    from xraycls.data.assign import fold_files, fold_tables, split_table, write_new
+    from xraycls.data.assign import fold_files, fold_tables, split_table, without_test_patients, write_new
     from xraycls.data.source import read_source
 
+    if keep_test and redraw:
+        raise UsageError("--keep-test and --redraw don't go together", "Leave out one of them")
+    source = read_source(path, images=images)
+    if keep_test:
+        source = without_test_patients(source)
     if folds is None:
         file = output or Path("split.csv")
         if file.suffix.lower() != ".csv":
             raise UsageError(f"--output {file} is no CSV", "Its name must end in .csv")
         table = split_table(
-            read_source(path, images=images),
+            source,
             val_fraction=_SHARE if val is None else val,
             test_fraction=_SHARE if test is None else test,
             redraw=redraw,
@@ -66,7 +77,7 @@ def split(
     else:
         if val is not None or test is not None or redraw_val:
             raise UsageError("--val, --test and --redraw-val don't go with --folds: every fold is an equal share")
-        drawn = fold_tables(read_source(path, images=images), folds, redraw=redraw, seed=seed)
+        drawn = fold_tables(source, folds, redraw=redraw, seed=seed)
         tables = dict(zip(fold_files(output or Path("folds"), folds), drawn, strict=True))
         parts = _folds_of(drawn[0], folds)
     is_new = write_new(tables, overwrite=overwrite)

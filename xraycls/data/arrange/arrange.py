@@ -14,7 +14,7 @@ from xraycls.data.arrange.write import Progress, write_pictures
 from xraycls.data.facts import picture_facts
 from xraycls.data.files import atomic_write, remove_leftovers
 from xraycls.data.folder import image_files
-from xraycls.data.formats.table import write_table_csv
+from xraycls.data.formats.table import table_csv
 from xraycls.data.quality import UNREADABLE
 from xraycls.data.table import SampleTable
 from xraycls.errors import DataError, UsageError
@@ -91,12 +91,14 @@ def arrange(
         reasons = ", ".join(rejected[0].reasons)
         raise DataError(f"{table.root} has no good picture: {rejected[0].sample.name} is {reasons}", table.root)
     _require_no_strangers(folder, kept)
+    arranged = SampleTable(tuple(_moved(table, p, folder) for p in kept), table.classes, folder, source="arranged")
+    metadata = table_csv(arranged, folder)
     with atomic_write(folder / _SETTINGS) as temporary:
         temporary.write_text(settings, encoding="utf-8")
     new = write_pictures(kept, folder, crop=crop, copy=copy, progress=progress)
-    arranged = SampleTable(tuple(_moved(table, p, folder) for p in kept), table.classes, folder, source="arranged")
     write_rejected(table, rejected, folder)
-    write_table_csv(arranged, folder / METADATA)
+    with atomic_write(folder / METADATA) as temporary:
+        temporary.write_bytes(metadata)
     counts = Counter(reason for p in rejected for reason in p.reasons)
     return Arranged(folder, arranged, new, dict(counts.most_common()), len(rejected))
 

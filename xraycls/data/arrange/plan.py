@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -11,6 +12,9 @@ from xraycls.data.quality import all_reasons
 from xraycls.data.table import SampleTable
 from xraycls.errors import DataError
 from xraycls.types import Sample
+
+# What some file system refuses in a name, or takes for the end of one.
+_NO_NAME = re.compile(r'[\\/:*?"<>|\x00-\x1f\x7f]')
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +41,17 @@ def plan(table: SampleTable, facts: Sequence[PictureFacts | DataError], *, suffi
         table: pictures that are files of their own, with labels.
         facts: of each of them.
         suffix: of the new files, such as ".png"; None keeps each its own.
+
+    Raises:
+        DataError: a picture has no label, or two classes would share a folder.
     """
+    folders = _folders(table)
     taken: set[str] = set()
     placed = []
     for sample, reasons in zip(table, all_reasons(facts), strict=True):
         if sample.label is None:
             raise DataError(f"{sample.name} has no label, so there is no folder for it", sample.path)
-        path = PurePosixPath(sample.split or "", table.classes[sample.label], sample.path.name)
+        path = PurePosixPath(sample.split or "", folders[sample.label], sample.path.name)
         path = path.with_suffix(suffix) if suffix else path
         name, number = path, 1
         while str(name).casefold() in taken:  # Windows and macOS don't tell A from a
@@ -52,3 +60,20 @@ def plan(table: SampleTable, facts: Sequence[PictureFacts | DataError], *, suffi
         taken.add(str(name).casefold())
         placed.append(Placed(sample, str(name), reasons))
     return placed
+
+
+def folder_name(label: str) -> str:
+    """A class as the name of one folder: "No Lung Opacity / Not Normal" becomes "No Lung Opacity - Not Normal"."""
+    # Dots at the start hide a folder or lead out of it; blanks and dots at the end get lost on Windows.
+    return _NO_NAME.sub("-", label).strip(" .") or "-"
+
+
+def _folders(table: SampleTable) -> list[str]:
+    """The folder of every class."""
+    classes: dict[str, str] = {}
+    for label in table.classes:
+        other = classes.setdefault(folder_name(label).casefold(), label)
+        if other is not label:
+            message = f"The classes {other!r} and {label!r} of {table.root} would share a folder"
+            raise DataError(message, table.root, "Rename one of them")
+    return [folder_name(label) for label in table.classes]

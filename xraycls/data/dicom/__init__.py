@@ -6,7 +6,15 @@ import warnings
 from xraycls.data.dicom.header import Header, patient_from_dicom, read_header
 from xraycls.data.dicom.open import open_dicom, read_dicom
 from xraycls.data.dicom.pseudonym import pseudonym
-from xraycls.data.dicom.sniff import DICOM_SUFFIXES, HEAD, dicom_problem, is_dicom, is_dicom_file
+from xraycls.data.dicom.sniff import (
+    DICOM_SUFFIXES,
+    HEAD,
+    dicom_problem,
+    is_dicom,
+    is_dicom_file,
+    named_like_dicom,
+    other_object,
+)
 
 __all__ = [
     "DICOM_SUFFIXES",
@@ -15,7 +23,9 @@ __all__ = [
     "dicom_problem",
     "is_dicom",
     "is_dicom_file",
+    "named_like_dicom",
     "open_dicom",
+    "other_object",
     "patient_from_dicom",
     "pseudonym",
     "read_dicom",

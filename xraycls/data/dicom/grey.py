@@ -1,6 +1,9 @@
 """Stored values to the grey levels that a viewer shows: PS3.3, C.11 and PS3.4, N.2.
 
 modality LUT or rescale → VOI LUT or window → presentation LUT → 0–255, inverted at most once
+
+All that counts is in the image's own file. Presentation states in files beside it (PS3.3, A.33) are somebody's view of
+it, of which there may be several, and aren't looked for.
 """
 
 from __future__ import annotations

@@ -27,6 +27,8 @@ _KEYWORDS = (
     "PatientSex",
     "PatientAge",
 )
+_CODE = re.compile(r"[A-Z0-9_ ]{1,16}")  # of VR CS (PS3.5, 6.2); whatever else stands there may be a name
+_SEXES = {"M": "M", "F": "F", "O": "O", "MALE": "M", "FEMALE": "F", "OTHER": "O"}
 _AGE = re.compile(r"(\d{1,3})\s*([YMWD]?)", re.IGNORECASE)
 _A_YEAR = {"": 1, "Y": 1, "M": 12, "W": 365.25 / 7, "D": 365.25}
 # What anonymising programs write for everybody.
@@ -85,7 +87,7 @@ def read_header(path: Path) -> Header:
         spacing=_spacing(dataset),
         modality=value_of(dataset, "Modality", _code),
         view=value_of(dataset, "ViewPosition", _code),
-        sex=value_of(dataset, "PatientSex", _code),
+        sex=_SEXES.get(value_of(dataset, "PatientSex", _code) or ""),
         age=value_of(dataset, "PatientAge", _years),
         patient=_patient(dataset),
     )
@@ -120,7 +122,8 @@ def _whole(value: Any) -> int | None:
 
 
 def _code(value: Any) -> str | None:
-    return str(value).strip().upper() or None
+    code = str(value).strip().upper()
+    return code if _CODE.fullmatch(code) else None
 
 
 def _years(value: Any) -> float | None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
-DICOM_SUFFIXES = frozenset({".dcm", ".dicom"})
+DICOM_SUFFIXES = frozenset({".dcm", ".dicom", ".ima"})
 
 HEAD = 1024
 """Bytes at the start of a file that are enough to tell."""
@@ -38,6 +39,22 @@ def is_dicom_file(path: Path) -> bool:
             return is_dicom(handle.read(_MAGIC_AT + len(_MAGIC)))
     except OSError:
         return False
+
+
+def named_like_dicom(name: str) -> bool:
+    """Whether a file is called as DICOM files are: with their suffix, without one, or as 1.2.840.113619.2."""
+    suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122 - a Path a file is slow
+    return suffix in DICOM_SUFFIXES or not suffix or suffix[1:].isdigit()
+
+
+def other_object(path: Path) -> str | None:
+    """What a DICOM file holds instead of a picture, as :func:`dicom_problem`; None for pictures and all other files."""
+    try:
+        with path.open("rb", buffering=0) as handle:
+            head = handle.read(HEAD)
+    except OSError:
+        return None
+    return dicom_problem(head) if is_dicom(head) else None
 
 
 def could_be_dicom(head: bytes) -> bool:

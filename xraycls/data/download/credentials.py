@@ -7,7 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from xraycls.errors import XrayclsError
@@ -28,9 +28,9 @@ class Credential:
     """
 
     origin: str
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
     username: str | None = None
-    key: str | None = None
+    key: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         for part in (self.token, self.username, self.key):

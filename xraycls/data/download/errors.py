@@ -4,58 +4,55 @@ from __future__ import annotations
 
 import errno
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from xraycls.data.download.catalogue import Source
 from xraycls.data.download.credentials import SETTINGS
-from xraycls.data.download.retry import from_storage, retry_after
+from xraycls.data.download.retry import Failure, Kind
 from xraycls.errors import DataError, XrayclsError
 
-if TYPE_CHECKING:
-    from requests import RequestException, Response
-
 _AGAIN = "The same command goes on from where it was"
+_SENTENCES: dict[Kind, tuple[str, str]] = {
+    "certificate": (
+        "Kaggle's certificate was not accepted",
+        "Behind a proxy that opens encrypted lines, set REQUESTS_CA_BUNDLE to its certificate; "
+        "otherwise check the clock of this machine",
+    ),
+    "proxy": (
+        "The proxy does not let requests through to Kaggle",
+        "Check the variables HTTPS_PROXY and NO_PROXY",
+    ),
+    "unreachable": ("Kaggle can't be reached", f"Check the connection to the internet. {_AGAIN}"),
+    "silent": ("Kaggle does not answer", f"Try again later. {_AGAIN}"),
+    "cut": ("The connection to Kaggle broke again and again", _AGAIN),
+}
 
 
-def explained(error: RequestException, source: Source, *, file: str | None = None, origin: str = "") -> XrayclsError:
+def explained(failure: Failure, source: Source, *, file: str | None = None, origin: str = "") -> XrayclsError:
     """The sentence for a request that failed for good.
 
     Args:
-        error: what the client or the transfer raised.
+        failure: of the last try.
         source: what was asked for.
         file: the single file of it; None for all.
         origin: where the credentials came from.
     """
-    from requests import exceptions
-
-    if isinstance(error, exceptions.HTTPError):
-        return _refused(error.response, source, file, origin)
-    if isinstance(error, exceptions.SSLError):
-        return XrayclsError(
-            "Kaggle's certificate was not accepted",
-            "Behind a proxy that opens encrypted lines, set REQUESTS_CA_BUNDLE to its certificate; "
-            "otherwise check the clock of this machine",
-        )
-    if isinstance(error, exceptions.ProxyError):
-        return XrayclsError(
-            "The proxy does not let requests through to Kaggle", "Check the variables HTTPS_PROXY and NO_PROXY"
-        )
-    if isinstance(error, exceptions.ConnectTimeout | exceptions.ConnectionError):
-        return XrayclsError("Kaggle can't be reached", f"Check the connection to the internet. {_AGAIN}")
-    if isinstance(error, exceptions.Timeout):
-        return XrayclsError("Kaggle does not answer", f"Try again later. {_AGAIN}")
-    return XrayclsError(f"The connection to Kaggle broke again and again ({type(error).__name__})", _AGAIN)
+    if failure.kind == "refused":
+        return _refused(failure, source, file, origin)
+    if failure.kind in _SENTENCES:
+        return XrayclsError(*_SENTENCES[failure.kind])
+    return XrayclsError(f"Kaggle's answer can't be understood ({failure.reason})", f"Try again later. {_AGAIN}")
 
 
-def _refused(response: Response, source: Source, file: str | None, origin: str) -> XrayclsError:
-    status, what = response.status_code, source.reference if file is None else f"{file} of {source.reference}"
+def _refused(failure: Failure, source: Source, file: str | None, origin: str) -> XrayclsError:
+    status, what = failure.status, source.reference if file is None else f"{file} of {source.reference}"
+    reason = f": {failure.reason}" if failure.reason else ""
     if status == 429:
-        asked = retry_after(response)
-        when = f"in {asked / 60:,.0f} minutes" if asked and asked >= 60 else "in a few minutes"
+        minutes = (failure.wait or 0) / 60
+        when = f"in {minutes:,.0f} minutes" if minutes >= 1 else "in a few minutes"
         return XrayclsError("Kaggle says that there were too many requests (429)", f"Try again {when}. {_AGAIN}")
     if status >= 500:
         return XrayclsError(f"Kaggle has trouble of its own ({status})", f"Try again later. {_AGAIN}")
-    if from_storage(response):
+    if failure.from_storage:
         return XrayclsError(f"Kaggle's storage refuses {what} ({status})", f"Try again later. {_AGAIN}")
     if status == 401:
         return XrayclsError(
@@ -70,22 +67,13 @@ def _refused(response: Response, source: Source, file: str | None, origin: str) 
         )
     if status == 403:
         return XrayclsError(
-            f"Kaggle refuses {what} (403{_reason(response)})", f"See {source.page}, signed in with the same account"
+            f"Kaggle refuses {what} (403{reason})", f"See {source.page}, signed in with the same account"
         )
     if status == 404 and file is not None:
         return XrayclsError(f"Kaggle has no file {what} (404)", f"The names are listed at {source.page}/data")
     if status == 404:
         return XrayclsError(f"Kaggle has no {source.kind} {what} (404)", f"It may have moved: see {source.page}")
-    return XrayclsError(f"Kaggle refuses {what} ({status}{_reason(response)})", f"See {source.page}")
-
-
-def _reason(response: Response) -> str:
-    """What Kaggle says itself, when it is short enough for a sentence."""
-    try:
-        said = " ".join(str(response.json()["message"]).split())
-    except (ValueError, KeyError, TypeError, OSError):  # no JSON, another kind of JSON, or cut
-        return ""
-    return f": {said.rstrip('.')}" if 0 < len(said) <= 200 else ""
+    return XrayclsError(f"Kaggle refuses {what} ({status}{reason})", f"See {source.page}")
 
 
 def unwritable(error: OSError, path: Path) -> DataError:

@@ -43,7 +43,9 @@ class Unpacked:
     entries: tuple[str, ...]
 
 
-def unpack(archive: Path, folder: Path, *, report: Report | None = None, limits: Limits | None = None) -> Unpacked:
+def unpack(
+    archive: Path, folder: Path, *, report: Report = lambda done, total: None, limits: Limits | None = None
+) -> Unpacked:
     """Unpack an archive into a folder.
 
     Files are written to ``.unpacking`` within the folder and moved into place when all of them are there. Run again
@@ -52,7 +54,7 @@ def unpack(archive: Path, folder: Path, *, report: Report | None = None, limits:
     Args:
         archive: a zip file, of any size.
         folder: where its members go; made where it is missing.
-        report: is told (bytes unpacked, bytes in all).
+        report: is told (bytes there, bytes in all).
         limits: how much it may grow.
 
     Raises:
@@ -63,15 +65,18 @@ def unpack(archive: Path, folder: Path, *, report: Report | None = None, limits:
     make_writable(folder)
     with _opened(archive) as bundle:
         members = checked_members(bundle, archive, folds_case=_folds_case(folder), limits=limits or Limits())
-        missing = [member for member in members if not _is_there(member, folder, staging)]
+        total, done, missing = sum(member.info.file_size for member in members), 0, []
+        for member in members:
+            if _is_there(member, folder, staging):
+                done += member.info.file_size
+                report(done, total)
+            else:
+                missing.append(member)
         require_room(folder, 0, sum(-(-member.info.file_size // _BLOCK) * _BLOCK for member in missing))
-        total = sum(member.info.file_size for member in members)
-        done = total - sum(member.info.file_size for member in missing)
         for member in missing:
             for written in _extract(bundle, member, staging):
                 done += written
-                if report:
-                    report(done, total)
+                report(done, total)
     _move(members, staging, folder)
     return Unpacked(len(members), total, tuple(sorted({member.parts[0] for member in members})))
 

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from xraycls.data.download.errors import wrong_length
+from xraycls.data.download.kaggle import Answer
 from xraycls.data.download.partial import Partial, Report
-from xraycls.data.download.retry import Patience, pause_after
-
-if TYPE_CHECKING:
-    from requests import Response
+from xraycls.data.download.retry import Failure, Patience, pause_after
 
 logger = logging.getLogger(__name__)
 
-Open = Callable[[int, str], "Response"]
+Open = Callable[[int, str], AbstractContextManager[Answer]]
 """Opens the file at an offset, if it is still of the version with this tag."""
 
 
@@ -45,11 +43,9 @@ def fetch(
         All the bytes, not yet verified, and not yet under the file's name.
 
     Raises:
-        requests.RequestException: it can't be had; what has come is kept for the next time.
+        Failure: it can't be had; what has come is kept for the next time.
         XrayclsError: wrong length, disk full.
     """
-    from requests import RequestException
-
     part = Partial(target)
     met, failures, farthest = False, 0, part.size
     while not part.complete:
@@ -58,37 +54,31 @@ def fetch(
                 met = True
                 _take(answer, part, room, report)
             break
-        except RequestException as error:
-            if getattr(error.response, "status_code", 0) == 416 and part.version.total is not None:
+        except Failure as failure:
+            if failure.status == 416 and part.version.total is not None:
                 announced, found = part.version.total, part.size
                 part.discard()
                 raise wrong_length(target.name, announced, found) from None
             failures = 1 if part.size > farthest else failures + 1
             farthest = max(farthest, part.size)
-            pause = pause_after(error, failures, met=met, patience=patience)
+            pause = pause_after(failure, failures, met=met, patience=patience)
             if pause is None:
                 raise
-            what = f"Kaggle answers {error.response.status_code}" if error.response is not None else "the line broke"
+            what = str(failure)
         logger.warning("%s: %s; trying again in %.0f s", target.name, what, pause)
         patience.wait(pause)
     return part
 
 
-def _take(answer: Response, part: Partial, room: Callable[[int, int], None], report: Report) -> None:
-    """Add what an answer brings.
-
-    Raises:
-        requests.exceptions.ChunkedEncodingError: it ended too early, or is another part than was asked for.
-    """
-    from requests.exceptions import ChunkedEncodingError
-
+def _take(answer: Answer, part: Partial, room: Callable[[int, int], None], report: Report) -> None:
+    """Add what an answer brings; raises Failure where it ends too early or is another part than was asked for."""
     start = part.offset(answer)
     if start is None:
         part.discard()
-        raise ChunkedEncodingError("another part than was asked for", response=answer)
+        raise Failure("cut")
     if start == 0:
         part.begin(answer)
     total = part.version.total or 0
     room(total - start, total)
     if part.receive(answer, report) < total:
-        raise ChunkedEncodingError("the answer ended too early", response=answer)
+        raise Failure("cut")

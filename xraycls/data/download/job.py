@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 from zipfile import is_zipfile
 
 from xraycls.data.download import retry
@@ -15,15 +14,12 @@ from xraycls.data.download.catalogue import Source, source_named
 from xraycls.data.download.errors import explained
 from xraycls.data.download.extract import unpack as unpack_archive
 from xraycls.data.download.fetch import fetch
-from xraycls.data.download.kaggle import Kaggle, require_client, sign_in
+from xraycls.data.download.kaggle import Answer, Kaggle, require_client, sign_in
 from xraycls.data.download.members import safe_parts
 from xraycls.data.download.partial import Partial, Report
 from xraycls.data.download.record import Record
 from xraycls.data.download.room import make_writable, require_room
 from xraycls.errors import DataError, UsageError
-
-if TYPE_CHECKING:
-    from requests import Response
 
 Stages = Callable[[str], AbstractContextManager[Report]]
 """Gives a bar for a stage: "downloading", "checking" or "unpacking"; it is told bytes."""
@@ -178,9 +174,8 @@ class _Job:
 
     def _fetch(self, target: Path, file: str | None, unpack: bool) -> Partial:
         require_client()
-        from requests import RequestException
 
-        def open_at(start: int, tag: str) -> Response:
+        def open_at(start: int, tag: str) -> AbstractContextManager[Answer]:
             self.kaggle = sign_in(self.patience.timeout)  # anew: a login is good for hours, 83 GB may take days
             return self.kaggle.open(self.source, file, start=start, tag=tag)
 
@@ -191,9 +186,9 @@ class _Job:
         try:
             with self.stages("downloading") as report:
                 part = fetch(open_at, target, room=room, report=report, patience=self.patience)
-        except RequestException as error:
+        except retry.Failure as failure:
             origin = self.kaggle.credential.origin if self.kaggle else ""
-            raise explained(error, self.source, file=file, origin=origin) from error
+            raise explained(failure, self.source, file=file, origin=origin) from failure
         with self.stages("checking") as report:
             part.verify(report)
         return part

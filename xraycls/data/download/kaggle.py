@@ -1,4 +1,4 @@
-"""Kaggle's official client: signs in and says where a file lies. The only file that imports it.
+"""Kaggle's official client: signs in and says where a file lies. The only file that imports it, and requests.
 
 What is used is ``kagglesdk``, the part of the ``kaggle`` package that talks to the server. ``import kaggle`` itself
 signs in on import, makes a folder in the user's home, prints, deletes credentials that the server refuses, and calls
@@ -7,20 +7,38 @@ signs in on import, makes a folder in the user's home, prints, deletes credentia
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from xraycls.data.download.catalogue import Source
 from xraycls.data.download.credentials import Credential, no_credentials, user_and_key
+from xraycls.data.download.retry import Failure, Kind, asked_wait
 from xraycls.errors import MissingExtra, XrayclsError
 from xraycls.version import __version__
 
 if TYPE_CHECKING:
-    from requests import Response, Session
+    from requests import RequestException, Response, Session
 
 LOGIN = "~/.kaggle/credentials.json"
 _AGENT = f"xraycls/{__version__}"
+_CHUNK = 1 << 18
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a server sends of a file.
+
+    Attributes:
+        status: 200 for the whole file, 206 for a part of it.
+        headers: by name, in any case.
+        pieces: the body as it comes; raises Failure where the line breaks.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    pieces: Iterator[bytes]
 
 
 class Kaggle:
@@ -35,7 +53,8 @@ class Kaggle:
         self.credential = credential
         self.timeout = timeout
 
-    def open(self, source: Source, file: str | None = None, *, start: int = 0, tag: str = "") -> Response:
+    @contextmanager
+    def open(self, source: Source, file: str | None = None, *, start: int = 0, tag: str = "") -> Iterator[Answer]:
         """Open a file at an offset; the body is still to be read.
 
         Kaggle redirects to an address in its storage that is good for some hours, so every try asks anew.
@@ -47,8 +66,15 @@ class Kaggle:
             tag: what told the version that the earlier bytes are of; the server sends all of a file that has changed.
 
         Raises:
-            requests.RequestException: no line, or the server refuses.
+            Failure: no line, or the server refuses.
+            XrayclsError: certificates that are not where the environment says.
         """
+        with _translated():
+            response = self._response(source, file, start, tag)
+        with closing(response):
+            yield Answer(response.status_code, response.headers, _pieces(response))
+
+    def _response(self, source: Source, file: str | None, start: int, tag: str) -> Response:
         import requests
 
         with _client(self.timeout, self.credential) as client:
@@ -88,22 +114,29 @@ def sign_in(timeout: tuple[float, float]) -> Kaggle:
 
     Raises:
         XrayclsError: no credentials, or some that can't be read.
-        requests.RequestException: the login has to be renewed, and the server can't be reached or refuses.
+        Failure: the login has to be renewed, and the server can't be reached or refuses.
     """
+    credential = _token() or user_and_key()
+    if credential is None:
+        with _translated():
+            credential = _login(timeout)
+    return Kaggle(credential, timeout)
+
+
+def _token() -> Credential | None:
     from kagglesdk import get_access_token_from_env
 
     try:
         token, origin = get_access_token_from_env()
     except (OSError, ValueError) as error:
+        # Not the error itself: the client looks for a file of the token's name, which OSError would tell.
+        reason = getattr(error, "strerror", None) or "it is no text"
         raise XrayclsError(
-            f"Kaggle's access token can't be read: {error}", "See KAGGLE_API_TOKEN and ~/.kaggle/access_token"
+            f"Kaggle's access token can't be read: {reason}", "See KAGGLE_API_TOKEN and ~/.kaggle/access_token"
         ) from None
-    credential = Credential(_named(origin), token=token) if token else user_and_key() or _login(timeout)
-    return Kaggle(credential, timeout)
-
-
-def _named(origin: str) -> str:
-    return "~/.kaggle/access_token" if origin == "access_token" else origin
+    if not token:
+        return None
+    return Credential("~/.kaggle/access_token" if origin == "access_token" else origin, token=token)
 
 
 def _login(timeout: tuple[float, float]) -> Credential:
@@ -170,3 +203,61 @@ def _client(timeout: tuple[float, float], credential: Credential | None = None) 
             session.mount("https://", Limited())
             session.mount("http://", Limited())
         yield client
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Tell failures in our own words, without the addresses in theirs: those of the storage are signed."""
+    from requests import RequestException
+
+    try:
+        yield
+    except RequestException as error:
+        raise _failure(error) from None
+    except OSError as error:
+        raise XrayclsError(
+            f"No line to Kaggle can be made: {error}", "Check the variables REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE"
+        ) from None
+
+
+def _failure(error: RequestException) -> Failure:
+    from requests import exceptions
+
+    if isinstance(error, exceptions.HTTPError):
+        response = error.response
+        return Failure(
+            "refused",
+            status=response.status_code,
+            reason=_reason(response),
+            wait=asked_wait(response.headers.get("Retry-After", "")),
+            from_storage="Authorization" not in response.request.headers,
+        )
+    # A certificate and a proxy at fault, and a connection too slow to come about, are kinds of ConnectionError.
+    kinds: tuple[tuple[Kind, tuple[type[RequestException], ...]], ...] = (
+        ("certificate", (exceptions.SSLError,)),
+        ("proxy", (exceptions.ProxyError, exceptions.InvalidProxyURL)),
+        ("unreachable", (exceptions.ConnectionError,)),
+        ("silent", (exceptions.Timeout,)),
+        ("cut", (exceptions.ChunkedEncodingError, exceptions.ContentDecodingError)),
+    )
+    kind: Kind = next((kind for kind, classes in kinds if isinstance(error, classes)), "strange")
+    return Failure(kind, reason=type(error).__name__)
+
+
+def _reason(response: Response) -> str:
+    """What Kaggle says itself, when it is short enough for a sentence."""
+    try:
+        said = " ".join(str(response.json()["message"]).split())
+    except (ValueError, KeyError, TypeError, OSError):  # no JSON, another kind of JSON, or cut
+        return ""
+    return said.rstrip(".") if len(said) <= 200 else ""
+
+
+def _pieces(response: Response) -> Iterator[bytes]:
+    from urllib3.exceptions import HTTPError
+
+    try:
+        # Not iter_content: that loses what it has gathered of a piece when the line breaks.
+        yield from response.raw.stream(_CHUNK, decode_content=False)
+    except HTTPError:
+        raise Failure("cut") from None

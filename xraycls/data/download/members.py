@@ -103,7 +103,7 @@ def safe_parts(name: str, where: Path | str) -> tuple[str, ...]:
     # Some programs for Windows write \ where the format wants /, and there \ would lead out just as well.
     path = name.replace("\\", "/")
     parts = tuple(part for part in path.split("/") if part not in ("", "."))
-    if path.startswith("/") or _DRIVE.match(path) or ".." in parts:
+    if path.startswith("/") or ".." in parts or any(map(_DRIVE.match, parts)):  # Windows takes a/C:b for C:b
         raise _refused(name, where, "leads out of the folder")
     if not parts or _CONTROL.search(name):
         raise _refused(name, where, "is no file name")
@@ -135,5 +135,6 @@ def _key(part: str, folds_case: bool) -> str:
 
 def _refused(name: str, where: Path | str, why: str) -> DataError:
     shown = name if len(name) <= 80 else f"{name[:77]}…"
-    path = where if isinstance(where, Path) else None
-    return DataError(f"{where}: {shown!r} {why}; nothing of it is unpacked", path)
+    if isinstance(where, Path):
+        return DataError(f"{where}: {shown!r} {why}; nothing of it is unpacked", where)
+    return DataError(f"{where}: {shown!r} {why}")

@@ -10,14 +10,11 @@ import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from xraycls.data.download.errors import unwritable, wrong_length
+from xraycls.data.download.kaggle import Answer
 from xraycls.data.files import atomic_write
 from xraycls.errors import XrayclsError
-
-if TYPE_CHECKING:
-    from requests import Response
 
 Report = Callable[[int, int], None]
 _CHUNK = 1 << 18
@@ -70,16 +67,16 @@ class Partial:
         self._note.unlink(missing_ok=True)
         self.version = Version()
 
-    def offset(self, answer: Response) -> int | None:
+    def offset(self, answer: Answer) -> int | None:
         """Where the body of an answer starts in the file; None when it is not what was asked for."""
-        if answer.status_code != 206:
+        if answer.status != 206:
             return 0
         piece = _PIECE.fullmatch(answer.headers.get("Content-Range", ""))
         if piece is None or int(piece[1]) != self.size or piece[2] not in ("*", str(self.version.total)):
             return None
         return self.size
 
-    def begin(self, answer: Response) -> None:
+    def begin(self, answer: Answer) -> None:
         """Start again with the file that an answer brings."""
         self.discard()
         length, found = answer.headers.get("Content-Length", ""), _MD5.search(answer.headers.get("x-goog-hash", ""))
@@ -94,29 +91,23 @@ class Partial:
             temporary.write_text(json.dumps(asdict(self.version)), "utf-8")
         self.path.touch()
 
-    def receive(self, answer: Response, report: Report) -> int:
+    def receive(self, answer: Answer, report: Report) -> int:
         """Append the body of an answer; gives the file's length then.
 
         Raises:
-            requests.RequestException: the line broke; what came before is kept.
+            Failure: the line broke; what came before is kept.
             DataError: the disk is full.
             XrayclsError: more bytes than the server announced.
         """
-        from requests.exceptions import ChunkedEncodingError
-        from urllib3.exceptions import HTTPError
-
         total, size = self.version.total, self.path.stat().st_size
         try:
             with self.path.open("ab") as sink:
-                # Not iter_content: that loses what it has gathered of a piece when the line breaks.
-                for chunk in answer.raw.stream(_CHUNK, decode_content=False):
-                    size += sink.write(chunk)
+                for piece in answer.pieces:
+                    size += sink.write(piece)
                     if total is not None:
                         report(size, total)
                         if size > total:
                             break
-        except HTTPError as error:
-            raise ChunkedEncodingError(error, response=answer) from error
         except OSError as error:
             raise unwritable(error, self.path) from None
         if total is not None and size > total:

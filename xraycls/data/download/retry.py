@@ -1,4 +1,4 @@
-"""Which failures pass by themselves, and how long to wait for it."""
+"""What goes wrong on the line to Kaggle, which of it passes by itself, and how long to wait for that."""
 
 from __future__ import annotations
 
@@ -7,12 +7,37 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from requests import RequestException, Response
+from typing import Literal
 
 _PASSING = frozenset({408, 429, 500, 502, 503, 504})
+
+Kind = Literal["refused", "cut", "unreachable", "silent", "certificate", "proxy", "strange"]
+
+
+@dataclass(eq=False)
+class Failure(Exception):
+    """A request that failed.
+
+    Attributes:
+        kind: "refused", the server answers with an error; "cut", its answer broke off or is another part than was
+            asked for; "unreachable", there is no connection; "silent", no answer in time; "certificate" and "proxy",
+            these are at fault; "strange", anything else.
+        status: of a refusal, as HTTP numbers them; 0 otherwise.
+        reason: in the words of the server, or the kind of a strange failure; may be empty.
+        wait: seconds that the server asks to wait; None when it doesn't.
+        from_storage: whether the storage refused that Kaggle redirects to. The credentials don't travel there; a
+            refusal means that the address, which is good for some hours, has expired.
+    """
+
+    kind: Kind
+    status: int = 0
+    reason: str = ""
+    wait: float | None = None
+    from_storage: bool = False
+
+    def __str__(self) -> str:
+        whose = "Kaggle's storage" if self.from_storage else "Kaggle"
+        return f"{whose} answers {self.status}" if self.kind == "refused" else "the line broke"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,48 +63,31 @@ PATIENCE = Patience()
 """What a download is given unless told otherwise."""
 
 
-def pause_after(error: RequestException, failures: int, *, met: bool, patience: Patience) -> float | None:
+def pause_after(failure: Failure, failures: int, *, met: bool, patience: Patience) -> float | None:
     """Seconds to wait before the next try; None when another one is of no use.
 
     Args:
-        error: what went wrong.
+        failure: what went wrong.
         failures: how often in a row, this time included; from 1.
         met: whether the server has answered before. Without that a line that can't be made means "offline", which
             a user wants to hear at once.
         patience: the limits.
     """
-    from requests import exceptions
-
     if failures >= patience.tries:
         return None
     pause = min(2.0 ** (failures - 1), patience.longest)
-    if isinstance(error, exceptions.HTTPError):
-        response = error.response
-        if not (response.status_code in _PASSING or from_storage(response)):
+    if failure.kind == "refused":
+        if not (failure.status in _PASSING or failure.from_storage):
             return None
-        asked = retry_after(response)
-        if asked is None:
+        if failure.wait is None:
             return pause
-        return asked if asked <= patience.longest_asked else None
-    # A certificate or proxy that is wrong now will be wrong in a minute; both are kinds of ConnectionError.
-    if isinstance(error, exceptions.SSLError | exceptions.ProxyError):
-        return None
-    if isinstance(error, exceptions.ConnectionError | exceptions.Timeout):
-        return pause if met else None
-    return pause if isinstance(error, exceptions.ChunkedEncodingError | exceptions.ContentDecodingError) else None
+        return failure.wait if failure.wait <= patience.longest_asked else None
+    return pause if failure.kind == "cut" or (met and failure.kind in ("unreachable", "silent")) else None
 
 
-def from_storage(response: Response) -> bool:
-    """Whether the answer came from the storage that Kaggle redirects to.
-
-    The credentials don't travel there; a refusal means that the address, which is good for some hours, has expired.
-    """
-    return "Authorization" not in response.request.headers
-
-
-def retry_after(response: Response) -> float | None:
-    """Seconds that the server asks to wait (RFC 9110, 10.2.3: a number or a date); None when it doesn't."""
-    text = response.headers.get("Retry-After", "").strip()
+def asked_wait(retry_after: str) -> float | None:
+    """Seconds that a ``Retry-After`` asks to wait (RFC 9110, 10.2.3: a number or a date); None when it doesn't."""
+    text = retry_after.strip()
     if text.isascii() and text.isdigit():
         return float(text)
     try:

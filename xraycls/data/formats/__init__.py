@@ -11,9 +11,9 @@ from xraycls.data.formats.nih import detect_nih, read_nih, write_nih
 from xraycls.data.formats.pairs import LABELS
 from xraycls.data.formats.rsna import detect_rsna, read_rsna, write_rsna
 from xraycls.data.formats.siim import detect_siim, read_siim, write_siim
+from xraycls.data.formats.tfrecords import detect_tfrecords, read_tfrecords
 from xraycls.data.formats.voc import detect_voc, read_voc, write_voc
 from xraycls.data.formats.yolo import detect_yolo, read_yolo, write_yolo
-from xraycls.data.tfrecord.table import detect_tfrecords, read_tfrecords
 
 __all__ = ["FORMATS", "Format", "detect_format"]
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from pydantic import AllowInfNan, BaseModel, ConfigDict, ValidationError
 
 from xraycls.data.files import atomic_write
-from xraycls.data.formats.format import boxed_sample, boxed_table, first_few, read_bytes
+from xraycls.data.formats.format import boxed_sample, boxed_table, first_few, read_bytes, tell_missing
 from xraycls.data.formats.pictures import common_folder, is_there, names_below_root, required_sizes
 from xraycls.data.split import split_named
 from xraycls.data.table import SampleTable
@@ -79,7 +79,7 @@ def _candidates(folder: Path) -> Iterator[Path]:
             yield from sorted(place.glob("*.json"))
 
 
-def read_coco(path: Path, *, images: Path | None = None) -> SampleTable:
+def read_coco(path: Path, *, images: Path | None = None, strict: bool = False) -> SampleTable:
     """Read a COCO file, or every one of a folder: ``annotations/instances_train2017.json`` and so on.
 
     A box is [x, y, width, height] in pixels; a crowd is difficult. The split is told from the name of the file or of
@@ -87,7 +87,8 @@ def read_coco(path: Path, *, images: Path | None = None) -> SampleTable:
     pictures that aren't there, are left out with a warning that counts them.
 
     Raises:
-        DataError: no JSON, an entry that isn't as it should be (names it), or no picture is there.
+        DataError: no JSON, an entry that isn't as it should be (names it), no picture is there, or, when strict, one
+            is missing.
     """
     files = _files(path)
     samples: list[Sample] = []
@@ -96,7 +97,7 @@ def read_coco(path: Path, *, images: Path | None = None) -> SampleTable:
         coco = parse_coco(read_bytes(file), file)
         folder = _folder_of(file, coco, images)
         folders.append(folder)
-        samples += _samples(coco, file, folder)
+        samples += _samples(coco, file, folder, strict)
     return boxed_table(samples, common_folder(folders), "coco", path)
 
 
@@ -168,7 +169,7 @@ def _folder_of(file: Path, coco: Coco, images: Path | None) -> Path:
     return next((place for place in places if any(is_there(place / name) for name in names)), base)
 
 
-def _samples(coco: Coco, file: Path, folder: Path) -> Iterator[Sample]:
+def _samples(coco: Coco, file: Path, folder: Path, strict: bool) -> Iterator[Sample]:
     names = {category.id: category.name for category in coco.categories}
     known = {image.id for image in coco.images}
     boxes: dict[_Id, list[Box]] = defaultdict(list)
@@ -194,8 +195,8 @@ def _samples(coco: Coco, file: Path, folder: Path) -> Iterator[Sample]:
     _warn("%d boxes of %s are of pictures that it doesn't list (image_id %s) and are left out.", stray, file)
     _warn("%d boxes of %s are of classes that it doesn't list (category_id %s) and are left out.", nameless, file)
     if missing:
-        named = first_few(missing)
-        logger.warning("%d of %d pictures of %s are missing: %s", len(missing), len(coco.images), file, named)
+        count = f"{len(missing):,} of {len(coco.images):,} pictures"
+        tell_missing(f"{count} of {file} are missing: {first_few(missing)}", file, strict)
 
 
 def _warn(message: str, ids: list[_Id], file: Path) -> None:

@@ -86,7 +86,8 @@ def convert(
 
     All of it appears at once, when it is complete: until then it grows in a hidden folder beside ``target``. Besides
     the format's own files it holds ``pictures.csv``, which tells of every picture what the format may not: class,
-    patient, split, and the name that it had.
+    patient, split, what the header of a DICOM says beside who it shows, and the name that it had. A DICOM file that
+    is copied keeps its whole header, names included.
 
     Args:
         source: anything that :func:`xraycls.data.source.read_source` reads.

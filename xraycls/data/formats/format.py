@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from xraycls.data.table import SampleTable
 from xraycls.errors import DataError
 from xraycls.types import Box, Sample, Split
 
+logger = logging.getLogger(__name__)
+
 CLASSES = ("NEGATIVE", "POSITIVE")
 """The classes of pictures in a format that knows boxes alone: one with at least one box is positive."""
 
@@ -21,11 +24,13 @@ _NAMED = 5
 class Reader(Protocol):
     """Reads a file or folder of one format."""
 
-    def __call__(self, path: Path, *, images: Path | None = None) -> SampleTable:
+    def __call__(self, path: Path, *, images: Path | None = None, strict: bool = False) -> SampleTable:
         """The table of ``path``; ``images`` is the folder of the pictures where they don't lie beside it.
 
+        Pictures that are missing are left out with a warning, unless ``strict`` is set.
+
         Raises:
-            DataError: the annotations can't be read, or no picture is there.
+            DataError: the annotations can't be read, no picture is there, or, when strict, one is missing.
         """
         ...
 
@@ -93,6 +98,13 @@ def boxed_table(samples: Sequence[Sample], root: Path, source: str, path: Path) 
             f"None of the pictures of {path} is there", path, "Give the folder that holds them with --images"
         )
     return SampleTable(tuple(sorted(samples, key=lambda sample: sample.path)), CLASSES, root, source)
+
+
+def tell_missing(message: str, path: Path, strict: bool) -> None:
+    """Warn of pictures that are missing, or raise DataError when strict; ``path`` is the annotations' place."""
+    if strict:
+        raise DataError(message, path, "Without --strict they are left out")
+    logger.warning("%s; they are left out.", message)
 
 
 def first_few(names: Iterable[object]) -> str:

@@ -126,14 +126,14 @@ def _line(each: KittiObject) -> str:
     space = each.height, each.width, each.length, each.x, each.y, each.z, each.rotation
     score = () if each.score is None else (each.score,)
     after = map(_written, (each.alpha, *corners, *space, *score))
-    occlusion = f"{each.occlusion:.0f}" if float(each.occlusion).is_integer() else repr(each.occlusion)
+    occlusion = f"{each.occlusion:.0f}" if float(each.occlusion).is_integer() else repr(float(each.occlusion))
     return " ".join([each.name, _written(each.truncation), occlusion, *after])
 
 
 def _written(value: float) -> str:
     """The shortest decimal that reads back as the same number, but with two places at least."""
     short = f"{value:.2f}"
-    return short if float(short) == value else repr(value)
+    return short if float(short) == value else repr(float(value))
 
 
 def is_object(words: Sequence[str]) -> bool:
@@ -148,7 +148,7 @@ def detect_kitti(path: Path) -> bool:
     return path.is_dir() and any(any(text_files(folders.labels)) for folders in find_folders(path))
 
 
-def read_kitti(path: Path, *, images: Path | None = None) -> SampleTable:
+def read_kitti(path: Path, *, images: Path | None = None, strict: bool = False) -> SampleTable:
     """Read a folder with ``images`` and ``labels``, or with those in split folders or with split folders in those.
 
     Lines are read as TAO's SSD and YOLO read a folder of labels (see :func:`parse_kitti`). An empty file is a
@@ -156,7 +156,8 @@ def read_kitti(path: Path, *, images: Path | None = None) -> SampleTable:
     are counted in a warning and dropped. Boxes stay as written, even outside the picture.
 
     Raises:
-        DataError: no such folders, a line that is no object, or no picture with labels.
+        DataError: no such folders, a line that is no object, no picture with labels, or, when strict, labels without a
+            picture.
     """
     folders = find_folders(path, images) if path.is_dir() else []
     if not folders:
@@ -164,7 +165,7 @@ def read_kitti(path: Path, *, images: Path | None = None) -> SampleTable:
     samples: list[Sample] = []
     unlabelled: list[Path] = []
     ignored = short = 0
-    for pair in (pair for each in folders for pair in pairs_in(each)):
+    for pair in (pair for each in folders for pair in pairs_in(each, strict)):
         if not pair.labels.is_file():
             unlabelled.append(pair.picture)
             continue

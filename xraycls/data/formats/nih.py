@@ -16,6 +16,7 @@ from xraycls.data.formats.by_id import (
 from xraycls.data.patients import patient_of
 from xraycls.data.records import Record, read_records, read_text
 from xraycls.data.rows import write_rows, written_box
+from xraycls.data.spelling import is_healthy
 from xraycls.data.table import SampleTable
 from xraycls.errors import DataError
 from xraycls.types import Box, Sample, Split
@@ -35,7 +36,7 @@ _BOX_COLUMNS = {"image": (_IMAGE, "image"), "finding": ("Finding Label", "findin
 _BOX_HEADER = f"{_IMAGE},Finding Label,Bbox [x,y,w,h],,,".split(",")
 
 
-def read_nih(path: Path, *, images: Path | None = None) -> SampleTable:
+def read_nih(path: Path, *, images: Path | None = None, strict: bool = False) -> SampleTable:
     """Read the table of boxes or that of findings, or the folder that holds them.
 
     With ``Data_Entry_2017.csv`` or ``sample_labels.csv``, all its pictures are read, and boxes for those that have
@@ -46,6 +47,7 @@ def read_nih(path: Path, *, images: Path | None = None) -> SampleTable:
     Args:
         path: a table or its folder.
         images: the folder of the pictures, with sub-folders, where it isn't ``images`` beside the table.
+        strict: raise where a picture is missing instead of leaving it out.
 
     Raises:
         DataError: a table that can't be read or contradicts itself, or no picture found.
@@ -59,7 +61,7 @@ def read_nih(path: Path, *, images: Path | None = None) -> SampleTable:
     splits = _splits(table.parent)
     folder = folder_of_pictures(table, IMAGES, images)
     samples = []
-    for name, file in pictures_by_id(table, entries or boxes, folder).items():
+    for name, file in pictures_by_id(table, entries or boxes, folder, strict=strict).items():
         entry = entries.get(name)
         findings = entry[_FINDINGS] if entry else CLASSES[1]
         samples.append(
@@ -79,7 +81,7 @@ def write_nih(table: SampleTable, folder: Path) -> None:
     """Write the tables of boxes and of findings below ``folder``, and the lists of the splits where there are some.
 
     Of pictures that don't come from NIH's tables, the findings are those of the boxes; without a box, it is the
-    class, or "No Finding" for the first of two classes.
+    class, or "No Finding" for a healthy class and the first of two.
 
     Raises:
         XrayclsError: the files can't be written.
@@ -159,6 +161,6 @@ def _stem(name: str) -> str:
 def _findings(sample: Sample, classes: tuple[str, ...]) -> str:
     if sample.boxes:
         return "|".join(sorted({box.label for box in sample.boxes}))
-    if not sample.label and len(classes) == 2:
+    if sample.label is None or is_healthy(name := classes[sample.label]) or (len(classes) == 2 and sample.label == 0):
         return _NO_FINDING
-    return classes[sample.label or 0]
+    return name

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from xraycls.data.files import atomic_write
 from xraycls.data.folder import image_files
-from xraycls.data.formats.format import first_few, read_bytes
+from xraycls.data.formats.format import first_few, read_bytes, tell_missing
 from xraycls.data.formats.pictures import names_below_root
 from xraycls.data.split import split_named
 from xraycls.data.table import SampleTable
@@ -54,7 +54,8 @@ class Pair:
 def find_folders(path: Path, images: Path | None = None) -> list[Folders]:
     """The pairs of folders below ``path``, such as images and labels or image_2 and label_2; [] where there are none.
 
-    They lie in ``path`` itself, in its split folders (``train/images``) or in a single folder inside.
+    They lie in ``path`` itself, in its split folders (``train/images``), or in a folder inside that is the only one, or
+    the only one with such a pair.
 
     Args:
         path: the data set; with ``images`` its labels, or the folder of those.
@@ -70,9 +71,12 @@ def find_folders(path: Path, images: Path | None = None) -> list[Folders]:
             for base, split in bases
             if (pictures := _child(base, PICTURES)) and (labels := _child(base, LABELS))
         ]
-        if found or len(children) != 1:
+        if found:
             return found
-        path = children[0]
+        inside = [child for child in children if _child(child, PICTURES) and _child(child, LABELS)] or children
+        if len(inside) != 1:
+            return []
+        (path,) = inside
     return []
 
 
@@ -80,8 +84,8 @@ def _child(folder: Path, names: tuple[str, ...]) -> Path | None:
     return next((folder / name for name in names if (folder / name).is_dir()), None)
 
 
-def pairs_in(folders: Folders) -> Iterator[Pair]:
-    """A pair for every picture, in order; labels without a picture are counted in a warning.
+def pairs_in(folders: Folders, strict: bool = False) -> Iterator[Pair]:
+    """A pair for every picture, in order; labels without a picture are counted in a warning, or raise when strict.
 
     The labels of ``images/train/a.png`` are ``labels/train/a.txt``, and that picture is of the training split.
     """
@@ -95,13 +99,14 @@ def pairs_in(folders: Folders) -> Iterator[Pair]:
     stray = [file for file in text_files(folders.labels) if file not in used and file.name not in NAME_FILES]
     if stray:
         named = first_few(file.relative_to(folders.labels) for file in stray)
-        logger.warning("%d text files of %s belong to no picture: %s", len(stray), folders.labels, named)
+        message = f"{len(stray):,} text files of {folders.labels} belong to no picture: {named}"
+        tell_missing(message, folders.labels, strict)
 
 
 def text_files(folder: Path) -> Iterator[Path]:
-    """Every ``.txt`` below a folder, sorted within each folder."""
+    """Every ``.txt`` below a folder but hidden ones, such as macOS adds; sorted within each folder."""
     for parent, _, names in os.walk(folder):
-        yield from (Path(parent, name) for name in sorted(names) if name.endswith(".txt"))
+        yield from (Path(parent, name) for name in sorted(names) if name.endswith(".txt") and name[0] != ".")
 
 
 def first_lines(path: Path) -> list[list[str]]:

@@ -18,6 +18,7 @@ from xraycls.types import Sample
 Size = tuple[int, int]
 """Width and height of the upright picture, pixels."""
 
+_PNG_MAGIC, _PNG_DEPTH = b"\x89PNG", 24  # offset of the bits a sample
 _EXIF_ORIENTATION = 274
 _UPRIGHT = (None, 1)
 _SIDEWAYS = range(5, 9)
@@ -80,6 +81,16 @@ def is_upright(path: Path) -> bool:
             return _orientation(image) in _UPRIGHT
     except Exception:  # as above; what isn't JPEG or PNG is never turned
         return True
+
+
+def is_deep(path: Path) -> bool:
+    """Whether a PNG has 16 bits a sample: many programs keep the upper 8, and films of 12 bits turn black."""
+    try:
+        with path.open("rb") as handle:
+            head = handle.read(_PNG_DEPTH + 1)
+    except OSError:
+        return False
+    return head.startswith(_PNG_MAGIC) and head[_PNG_DEPTH:] == b"\x10"
 
 
 def _orientation(image: PillowImage.Image) -> int | None:

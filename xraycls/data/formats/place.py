@@ -8,11 +8,11 @@ from pathlib import Path, PurePosixPath
 
 import cv2
 
-from xraycls.data.dicom import DICOM_SUFFIXES, is_dicom_file
+from xraycls.data.dicom import DICOM_SUFFIXES, is_dicom_file, read_header
 from xraycls.data.files import atomic_write, share_file
 from xraycls.data.formats.format import Format
 from xraycls.data.formats.pairs import PICTURES
-from xraycls.data.formats.pictures import is_upright, size_of
+from xraycls.data.formats.pictures import is_deep, is_upright, size_of
 from xraycls.data.image import GreyImage, open_image
 from xraycls.data.split import split_named
 from xraycls.data.table import SampleTable
@@ -41,14 +41,15 @@ class Place:
 def plan_places(table: SampleTable, into: Format) -> list[Place]:
     """A place for every picture, no two of which differ in the suffix or in upper and lower case alone.
 
-    As PNG go DICOM files, unless ``into`` expects them, rows of archives and of prepared data, pictures that EXIF
-    turns, as not every reader of boxes heeds it, and files that not every reader opens.
+    As 8-bit PNG go DICOM files and PNGs of 16 bits, unless readers of ``into`` expect the former, rows of archives and
+    of prepared data, pictures that EXIF turns, as not every reader of boxes heeds it, and files that not every reader
+    opens.
     """
     last_number: dict[str, int] = {}  # of each name without its suffix
     places = []
     for sample in table:
         is_dicom = sample.member is None and _is_dicom(sample.path)
-        as_png = not into.dicom if is_dicom else _needs_decoding(sample)
+        as_png = not into.dicom if is_dicom else _needs_decoding(sample, into)
         suffix = ".png" if as_png else ".dcm" if is_dicom else sample.path.suffix
         wanted = _name(table, sample, into)
         name, number = wanted, last_number.get(_key(wanted), 0) + 1
@@ -68,10 +69,10 @@ def _is_dicom(path: Path) -> bool:
     return path.suffix.lower() in DICOM_SUFFIXES or is_dicom_file(path)
 
 
-def _needs_decoding(sample: Sample) -> bool:
+def _needs_decoding(sample: Sample, into: Format) -> bool:
     if sample.member is not None or sample.path.suffix.lower() not in _EVERY_READER_KNOWS:
         return True
-    return not is_upright(sample.path)
+    return not is_upright(sample.path) or (is_deep(sample.path) and not into.dicom)
 
 
 def _name(table: SampleTable, sample: Sample, into: Format) -> PurePosixPath:
@@ -110,7 +111,8 @@ def put(place: Place, folder: Path, *, link: bool = False) -> Sample:
         _write_png(pixels, target)
         # A prepared picture is smaller than its source, of which the boxes speak.
         across, down = pixels.shape[1] / image.width, pixels.shape[0] / image.height
-        return replace(sample, boxes=tuple(_scaled(box, across, down) for box in sample.boxes))
+        boxes = tuple(_scaled(box, across, down) for box in sample.boxes)
+        return replace(sample, boxes=boxes, attributes=_with_header(place.sample))
     size_of(place.sample)
     if link:
         share_file(place.sample.path, target)
@@ -118,6 +120,14 @@ def put(place: Place, folder: Path, *, link: bool = False) -> Sample:
         with atomic_write(target) as temporary:
             shutil.copyfile(place.sample.path, temporary)
     return sample
+
+
+def _with_header(sample: Sample) -> tuple[tuple[str, str], ...]:
+    """What is known of a picture, with what only the header of a DICOM file tells: pixel spacing, view, age and sex."""
+    if sample.member is not None or not _is_dicom(sample.path):
+        return sample.attributes
+    told = {name for name, _ in sample.attributes}
+    return (*sample.attributes, *(pair for pair in read_header(sample.path).attributes if pair[0] not in told))
 
 
 def _write_png(pixels: GreyImage, path: Path) -> None:

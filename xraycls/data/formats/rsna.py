@@ -15,6 +15,7 @@ from xraycls.data.formats.by_id import (
 from xraycls.data.formats.format import CLASSES, first_few
 from xraycls.data.records import Record, read_records
 from xraycls.data.rows import write_rows, written_box
+from xraycls.data.spelling import in_order
 from xraycls.data.table import SampleTable
 from xraycls.errors import DataError
 from xraycls.types import Box, Sample
@@ -30,7 +31,7 @@ _TARGETS = {"0": False, "1": True}
 _KNOWN = ("Normal", "No Lung Opacity / Not Normal", OPACITY)  # from the healthiest
 
 
-def read_rsna(path: Path, *, images: Path | None = None) -> SampleTable:
+def read_rsna(path: Path, *, images: Path | None = None, strict: bool = False) -> SampleTable:
     """Read ``stage_2_train_labels.csv``, or the folder that holds it.
 
     Pictures are ``<patientId>.dcm``, or another format of that name, in ``stage_2_train_images`` beside the table.
@@ -39,6 +40,7 @@ def read_rsna(path: Path, *, images: Path | None = None) -> SampleTable:
     Args:
         path: the table or its folder.
         images: the folder of the pictures, with sub-folders, where it is another one.
+        strict: raise where a picture is missing instead of leaving it out.
 
     Raises:
         DataError: a table that can't be read or contradicts itself, or no picture found.
@@ -54,7 +56,7 @@ def read_rsna(path: Path, *, images: Path | None = None) -> SampleTable:
         named = {patient: CLASSES[bool(found)] for patient, found in boxes.items()}
     classes = _ordered(set(named.values()))
     folder = folder_of_pictures(table, IMAGES, images)
-    files = pictures_by_id(table, boxes, folder)
+    files = pictures_by_id(table, boxes, folder, strict=strict)
     samples = (
         Sample(file, classes.index(named[patient]), patient, boxes=tuple(boxes[patient]))
         for patient, file in files.items()
@@ -145,6 +147,5 @@ def _named_classes(details: Path, boxes: dict[str, list[Box]]) -> dict[str, str]
 
 
 def _ordered(names: set[str]) -> tuple[str, ...]:
-    """The competition's classes from the healthiest, then others by the alphabet."""
-    rank = {name: at for at, name in enumerate(_KNOWN)}
-    return tuple(sorted(names, key=lambda name: (rank.get(name, len(rank)), name)))
+    """The competition's classes from the healthiest, then others."""
+    return (*(name for name in _KNOWN if name in names), *in_order(names.difference(_KNOWN)))

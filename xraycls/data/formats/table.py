@@ -16,13 +16,24 @@ COLUMNS = ("path", "label", "patient", "split")
 
 
 def write_table_csv(table: SampleTable, path: Path) -> None:
-    """Write a row a picture: path, label, patient, split, and a column for every attribute that some picture has.
+    """Write what :func:`table_csv` gives, atomically; raises XrayclsError where the file can't be written."""
+    content = table_csv(table, path.parent)
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(content)
 
-    Paths are relative to the CSV's folder when they lie below it, else absolute. What is unknown stays empty.
+
+def table_csv(table: SampleTable, folder: Path) -> bytes:
+    """A row a picture: path, label, patient, split, and a column for every attribute that some picture has; in UTF-8.
+
+    Paths are relative to the folder when they lie below it, else absolute. What is unknown stays empty.
+
+    Args:
+        table: the pictures.
+        folder: where the CSV will lie.
 
     Raises:
-        DataError: pictures that are no files of their own but rows of an archive or of prepared data.
-        XrayclsError: the file can't be written.
+        DataError: pictures that are no files of their own but rows of an archive or of prepared data, or whose names
+            are not Unicode.
     """
     inside = next((sample for sample in table if sample.member is not None), None)
     if inside is not None:
@@ -37,15 +48,22 @@ def write_table_csv(table: SampleTable, path: Path) -> None:
         attributes = dict(sample.attributes)
         writer.writerow(
             [
-                _written(sample, path.parent),
+                _written(sample, folder),
                 "" if sample.label is None else table.classes[sample.label],
                 sample.patient or "",
                 sample.split or "",
                 *(attributes.get(name, "") for name in others),
             ]
         )
-    with atomic_write(path) as temporary:
-        temporary.write_text(text.getvalue(), encoding="utf-8", newline="")
+    try:
+        return text.getvalue().encode()
+    except UnicodeEncodeError as error:  # file names of older systems, in some other encoding
+        row = error.object[: error.end].rpartition("\n")[2]
+        raise DataError(
+            f"{table.root} has names that are not Unicode, which a CSV can't hold: {row!a}",
+            table.root,
+            "Rename them; convmv does that to whole folders",
+        ) from None
 
 
 def _written(sample: Sample, folder: Path) -> str:

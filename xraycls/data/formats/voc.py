@@ -17,7 +17,7 @@ from xml.etree.ElementTree import SubElement as Child
 from xml.parsers import expat
 
 from xraycls.data.folder import image_files
-from xraycls.data.formats.format import boxed_sample, boxed_table, finite, first_few, read_bytes
+from xraycls.data.formats.format import boxed_sample, boxed_table, finite, first_few, read_bytes, tell_missing
 from xraycls.data.formats.pairs import PICTURES, label_text, write_files
 from xraycls.data.formats.pictures import Size, common_folder, names_below_root, required_sizes
 from xraycls.data.split import split_named
@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 _ANNOTATIONS = "Annotations"
 _SETS = Path("ImageSets", "Main")
+_FILES = "[!.]*.xml"  # but not those that macOS adds
 _HEAD = 512  # bytes
 _FILES_LOOKED_AT = 32
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # in XML 1.0 (section 2.2)
@@ -100,7 +101,7 @@ def detect_voc(path: Path) -> bool:
     """Whether a folder holds VOC annotations, in ``Annotations`` or beside the pictures."""
     if not path.is_dir():
         return False
-    files = (file for each in _find(path) for file in each.annotations.rglob("*.xml"))
+    files = (file for each in _find(path) for file in each.annotations.rglob(_FILES))
     return any(map(_looks_right, islice(files, _FILES_LOOKED_AT)))
 
 
@@ -115,7 +116,7 @@ def _find(path: Path, images: Path | None = None) -> list[_Folders]:
     if annotations.is_dir():
         places = [images] if images else [path / name for name in ("JPEGImages", *PICTURES)]
         return [_Folders(annotations, next((p for p in places if p.is_dir()), path), path / _SETS)]
-    if any(path.glob("*.xml")):
+    if any(path.glob(_FILES)):
         return [_Folders(path, images or path, path.parent / _SETS)]
     children = [child for child in sorted(path.iterdir()) if child.is_dir()]
     splits = [(child, split) for child in children if (split := split_named(child.name))]
@@ -127,31 +128,32 @@ def _find(path: Path, images: Path | None = None) -> list[_Folders]:
     return found if found or len(children) != 1 else _find(children[0], images)
 
 
-def read_voc(path: Path, *, images: Path | None = None) -> SampleTable:
+def read_voc(path: Path, *, images: Path | None = None, strict: bool = False) -> SampleTable:
     """Read ``Annotations`` and ``JPEGImages`` with the splits of ``ImageSets/Main``, or XML files beside pictures.
 
     A picture belongs to the annotation of the same name, or else to the one whose <filename> it is; pictures and
     annotations that stay alone are left out, with a warning that counts them.
 
     Raises:
-        DataError: no such folders, a file that isn't an annotation (named), or no picture is there.
+        DataError: no such folders, a file that isn't an annotation (named), no picture is there, or, when strict, an
+            annotation has none.
     """
     folders = _find(path, images) if path.is_dir() else []
     if not folders:
         raise DataError(f"{path} holds no Pascal VOC annotations (.xml)", path)
     samples: list[Sample] = []
     for each in folders:
-        samples += _samples(each)
+        samples += _samples(each, strict)
     return boxed_table(samples, common_folder([each.pictures for each in folders]), "voc", path)
 
 
-def _samples(folders: _Folders) -> Iterator[Sample]:
+def _samples(folders: _Folders, strict: bool) -> Iterator[Sample]:
     pictures = {picture.relative_to(folders.pictures): picture for picture in image_files(folders.pictures)}
     by_stem = {name.with_suffix(""): picture for name, picture in reversed(pictures.items())}
     splits = _splits(folders.sets)
     used: set[Path] = set()
     alone = []
-    for file in sorted(folders.annotations.rglob("*.xml")):
+    for file in sorted(folders.annotations.rglob(_FILES)):
         filename, boxes = parse_voc(read_bytes(file), file)
         name = file.relative_to(folders.annotations).with_suffix("")
         # Of a.jpg and a.png, a.xml is about the one that it names.
@@ -162,14 +164,13 @@ def _samples(folders: _Folders) -> Iterator[Sample]:
             continue
         used.add(picture)
         yield boxed_sample(picture, boxes, folders.split or splits.get(name.as_posix()))
-    _warn("%d annotations of %s have no picture and are left out: %s", alone, folders.annotations)
+    if alone:
+        count = f"{len(alone):,} annotations of {folders.annotations}"
+        tell_missing(f"{count} have no picture: {first_few(alone)}", folders.annotations, strict)
     unread = [name for name, picture in pictures.items() if picture not in used]
-    _warn("%d pictures of %s have no annotation and are left out: %s", unread, folders.pictures)
-
-
-def _warn(message: str, names: list[Path], folder: Path) -> None:
-    if names:
-        logger.warning(message, len(names), folder, first_few(names))
+    if unread:
+        message = "%d pictures of %s have no annotation and are left out: %s"
+        logger.warning(message, len(unread), folders.pictures, first_few(unread))
 
 
 def _splits(sets: Path | None) -> dict[str, Split]:

@@ -48,6 +48,8 @@ def complete_or_not(target: Path, description: dict[str, Any]) -> Iterator[Path]
             f"{target} could not be written: {error.strerror or error}", "Choose another folder"
         ) from error
     finally:
+        if earlier.exists() and not final.exists():  # stopped between the two
+            earlier.rename(final)
         shutil.rmtree(draft, ignore_errors=True)
 
 

@@ -107,7 +107,7 @@ def detect_yolo(path: Path) -> bool:
     return any(len(words) in _WORDS and _object(words) is not None for words in first_lines(path))
 
 
-def read_yolo(path: Path, *, images: Path | None = None) -> SampleTable:
+def read_yolo(path: Path, *, images: Path | None = None, strict: bool = False) -> SampleTable:
     """Read a YOLO data set, by its ``data.yaml``, by lists such as ``train.txt``, or by its folders.
 
     Labels lie in ``labels`` where the pictures lie in ``images``, or beside the pictures. A picture without a label
@@ -115,9 +115,10 @@ def read_yolo(path: Path, *, images: Path | None = None) -> SampleTable:
     ``obj.names`` or ``classes.txt``, or else by their numbers.
 
     Raises:
-        DataError: a file can't be read or holds something else, no picture is there, or none has labels.
+        DataError: a file can't be read or holds something else, no picture is there, none has labels, or, when strict,
+            a picture is missing.
     """
-    found = find_set(path, images)
+    found = find_set(path, images, strict)
     objects = [_labels(pair) for pair in found.pairs]
     root = common_folder(found.folders) if found.folders else path
     unlabelled = [pair.picture for pair, each in zip(found.pairs, objects, strict=True) if each is None]

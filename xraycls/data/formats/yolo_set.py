@@ -13,7 +13,7 @@ import yaml
 
 from xraycls.data.files import atomic_write
 from xraycls.data.folder import image_files
-from xraycls.data.formats.format import first_few
+from xraycls.data.formats.format import first_few, tell_missing
 from xraycls.data.formats.pairs import LABELS, NAME_FILES, PICTURES, Pair, find_folders, label_text, pairs_in
 from xraycls.data.formats.pictures import is_there
 from xraycls.data.table import SampleTable
@@ -59,12 +59,13 @@ def is_config(path: Path) -> bool:
         return bool(_NAMES_KEY.search(handle.read(_ENOUGH)))
 
 
-def find_set(path: Path, images: Path | None = None) -> YoloSet:
+def find_set(path: Path, images: Path | None = None, strict: bool = False) -> YoloSet:
     """The pictures, labels and class names of a data set.
 
     Args:
         path: ``data.yaml``, the folder that holds it, or any folder of pictures and labels.
         images: the folder of pictures; ``path`` is then that of the labels.
+        strict: raise where a picture is missing that labels or lists belong to.
 
     Raises:
         DataError: the files that say so can't be read.
@@ -73,20 +74,22 @@ def find_set(path: Path, images: Path | None = None) -> YoloSet:
     file = next((folder / name for name in _CONFIGS if is_config(folder / name)), None) if path == folder else path
     config, names = parse_config(label_text(file), file) if file else ({}, _names_in(folder, images))
     if images is not None:
-        return _of_folders(folder, images, names)
-    listed = _unique(folder, {split: list(_configured(folder, config, split)) for split in SPLITS})
-    listed = listed or _unique(folder, {split: list(_darknet(folder, split)) for split in SPLITS})
+        return _of_folders(folder, images, names, strict)
+    listed = _unique(folder, {split: list(_configured(folder, config, split, strict)) for split in SPLITS})
+    listed = listed or _unique(folder, {split: list(_darknet(folder, split, strict)) for split in SPLITS})
+    in_folders = _of_folders(folder, None, names, strict)  # which tells of labels without a picture
     if listed:
         return YoloSet(listed, sorted({pair.picture.parent for pair in listed}), names)
-    if find_folders(folder):
-        return _of_folders(folder, None, names)
+    if in_folders.folders:
+        return in_folders
     beside = [Pair(picture, label_file(picture), None) for picture in image_files(folder)]
     return YoloSet(beside, [folder], names)
 
 
-def _of_folders(folder: Path, images: Path | None, names: dict[int, str]) -> YoloSet:
+def _of_folders(folder: Path, images: Path | None, names: dict[int, str], strict: bool) -> YoloSet:
     folders = find_folders(folder, images)
-    return YoloSet([p for each in folders for p in pairs_in(each)], [each.pictures for each in folders], names)
+    pairs = [pair for each in folders for pair in pairs_in(each, strict)]
+    return YoloSet(pairs, [each.pictures for each in folders], names)
 
 
 def label_file(picture: Path) -> Path:
@@ -138,39 +141,41 @@ def _names_in(folder: Path, images: Path | None) -> dict[int, str]:
     return {index: line for index, line in enumerate(lines) if line}
 
 
-def _configured(folder: Path, config: dict[str, Any], split: Split) -> Iterator[Path]:
+def _configured(folder: Path, config: dict[str, Any], split: Split, strict: bool) -> Iterator[Path]:
     """The pictures of a split that the configuration names: folders, lists and single files."""
     base = resolved(folder, str(config.get("path") or ".")) or folder
     entries = config.get(split)
     for entry in entries if isinstance(entries, list) else [entries] if entries else []:
-        yield from _pictures_of(resolved(base, str(entry)) or resolved(folder, str(entry)))
+        found = resolved(base, str(entry)) or resolved(folder, str(entry))
+        if found:
+            yield from _pictures_of(found, strict)
+        else:
+            tell_missing(f"The {split} pictures of {folder} are not there ({entry})", folder, strict)
 
 
-def _darknet(folder: Path, split: Split) -> Iterator[Path]:
+def _darknet(folder: Path, split: Split, strict: bool) -> Iterator[Path]:
     for name in _LISTS[split]:
-        yield from _pictures_of(folder / name)
+        if (folder / name).is_file():
+            yield from _listed(folder / name, strict)
 
 
-def _pictures_of(entry: Path | None) -> Iterator[Path]:
-    if entry is None or not entry.exists():
-        return
+def _pictures_of(entry: Path, strict: bool) -> Iterator[Path]:
     if entry.is_dir():
         yield from image_files(entry)
     elif entry.suffix == ".txt":
-        yield from _listed(entry)
+        yield from _listed(entry, strict)
     else:
         yield entry
 
 
-def _listed(file: Path) -> Iterator[Path]:
-    """The pictures that a list names; those that aren't there are counted in a warning."""
+def _listed(file: Path, strict: bool) -> Iterator[Path]:
+    """The pictures that a list names; those that aren't there are counted in a warning, or raise when strict."""
     lines = [line.strip() for line in label_text(file).splitlines() if line.strip()]
     found = {line: resolved(file.parent, line) for line in lines}
     missing = [line for line, picture in found.items() if picture is None]
     if missing:
-        logger.warning(
-            "%d of %d pictures that %s names are missing: %s", len(missing), len(lines), file, first_few(missing)
-        )
+        count = f"{len(missing):,} of {len(lines):,} pictures"
+        tell_missing(f"{count} that {file} names are missing: {first_few(missing)}", file, strict)
     yield from (picture for picture in found.values() if picture is not None)
 
 

@@ -35,4 +35,4 @@ def write_png(path: Path, radiograph: Radiograph) -> None:
 def write_kitti(path: Path, radiograph: Radiograph) -> None:
     """A KITTI label file, 15 fields a box of which only the class and the box mean anything; empty for no box."""
     with atomic_write(path) as temporary:
-        temporary.write_text(format_kitti(map(KittiObject.of, radiograph.boxes)), encoding="ascii")
+        temporary.write_bytes(format_kitti(map(KittiObject.of, radiograph.boxes)).encode("ascii"))

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from xraycls.data.folder import IMAGE_SUFFIXES
-from xraycls.data.formats.format import boxed_sample, boxed_table, first_few
+from xraycls.data.formats.format import boxed_sample, boxed_table, first_few, tell_missing
 from xraycls.data.formats.kitti import KittiObject
 from xraycls.data.table import SampleTable
 from xraycls.data.tfrecord.example import Example, decode_example
@@ -34,6 +34,7 @@ def read_tfrecords(
     path: Path,
     *,
     images: Path | None = None,
+    strict: bool = False,
     extension: str | None = None,
     validation_fold: int | None = None,
     class_names: Sequence[str] = (),
@@ -47,6 +48,7 @@ def read_tfrecords(
         path: a file, a folder, a pattern such as ``kitti_trainval*``, or what the files' names begin with.
         images: the folder that the records' image names start from, TAO's image_directory_path; by default that of
             the records.
+        strict: raise where an image is missing instead of leaving it out.
         extension: of the images, with or without its dot; by default the one that is found.
         validation_fold: the fold whose files (``fold-000-of-``) are validation, the rest being training; None gives
             no splits.
@@ -73,7 +75,7 @@ def read_tfrecords(
             ignored += len(objects) - len(kept)
             samples.append(boxed_sample(picture, (each.box for each in kept), split))
     if missing:
-        logger.warning("%d images of %s are not below %s: %s", len(missing), path, root, first_few(missing))
+        tell_missing(f"{len(missing):,} images of {path} are not below {root}: {first_few(missing)}", path, strict)
     if ignored:
         logger.warning("%d DontCare regions of %s are no findings and are left out.", ignored, path)
     return boxed_table(samples, root, "tfrecords", path)
