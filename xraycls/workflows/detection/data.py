@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from xraycls.data.formats.kitti import read_kitti
+from xraycls.data.formats.tfrecords import read_tfrecords
 from xraycls.data.headers import picture_headers
 from xraycls.data.table import SampleTable
-from xraycls.data.tfrecord.table import read_tfrecords
 from xraycls.errors import DataError
 from xraycls.evaluation.detection.cases import ImageBoxes, rounded
 from xraycls.loaders.objects import ObjectTable, on_canvas
