@@ -29,15 +29,15 @@ def save_state(state: Mapping[str, Any], path: Path, seal: Callable[[bytes], byt
 
 
 def load_state(path: Path, unseal: Callable[[bytes], bytes] | None = None) -> dict[str, Any]:
-    """Read a training state; nothing in the file is executed. ``unseal`` decrypts what was read.
+    """Read a training state; nothing in the file is executed. ``unseal`` decrypts what was read, and its errors pass.
 
     Raises:
         RunError: no such file, cut short, of another version, or not a training state.
     """
     if not path.is_file():
         raise RunError(f"Nothing to resume: {path} does not exist", "Leave out --resume to start a new run")
+    content = io.BytesIO(unseal(path.read_bytes())) if unseal else path
     try:
-        content = io.BytesIO(unseal(path.read_bytes())) if unseal else path
         state = torch.load(content, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise RunError(

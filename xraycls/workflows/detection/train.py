@@ -295,6 +295,8 @@ def _go_on(training: Training, run: RunFolder, key: str, initial_epoch: int) -> 
         state = load_state(run.state, partial(decrypt, key=key) if key else None)
     except WrongKey as error:
         raise UsageError(f"The key doesn't open {run.state}", "Give the one that the training began with") from error
+    except ValueError as error:
+        raise RunError(f"{run.state} is cut short or not encrypted ({error})", "Start a new training") from error
     if state["epoch"] != initial_epoch - 1:
         raise RunError(
             f"The training in {run.path} has finished {state['epoch']} epochs, so it goes on with epoch "
