@@ -3,7 +3,6 @@
 import contextlib
 import json
 import logging
-import os
 from pathlib import Path
 
 import pytest
@@ -163,10 +162,11 @@ def test_a_key_that_is_not_needed_is_said(saved, caplog):
     ("content", "words"),
     [
         (b"\x89HDF\r\n\x1a\n" + bytes(200), "is an HDF5 file, as Keras models of TAO are"),
-        (os.urandom(64), "is not a model of xraycls, or it is damaged"),
+        (bytes(range(7, 71)), "is not a model of xraycls, or it is damaged"),
         (b"", "is not a model of xraycls, or it is damaged"),
         (b"PK\x03\x04" + bytes(100), "is not a model of xraycls"),
     ],
+    ids=["HDF5", "anything", "empty", "zip"],
 )
 @pytest.mark.parametrize("suffix", [".tlt", ".hdf5", ".etlt", ".pth"])
 def test_models_of_others_are_refused(tmp_path, content, words, suffix):
