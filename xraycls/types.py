@@ -82,20 +82,44 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
+class Objects:
+    """What is to be found in the pictures of a batch, one row an object.
+
+    Attributes:
+        boxes: float32 [n, 4]: left, top, right and bottom in pixels of the picture.
+        labels: int64 [n], classes of objects, from 0.
+        owners: int64 [n], the row of the batch that each lies in; rising.
+        difficult: bool [n], whether figures of merit leave it out.
+    """
+
+    boxes: torch.Tensor
+    labels: torch.Tensor
+    owners: torch.Tensor
+    difficult: torch.Tensor
+
+    def to(self, device: torch.device) -> Objects:
+        """The same on another device; from pinned memory the copy doesn't block."""
+        parts = (self.boxes, self.labels, self.owners, self.difficult)
+        return Objects(*(part.to(device, non_blocking=True) for part in parts))
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
     """Images on their way to the model.
 
     Attributes:
-        images: uint8 [B, 1, S, S], grey levels 0–255, not normalised.
+        images: uint8 [B, 1, H, W], grey levels 0–255, not normalised.
         labels: int64 [B]; -1 where unknown.
         indices: int64 [B], rows of the sample table.
         weights: float32 [B]; 0 marks padding and images that could not be read: they add nothing to loss and figures.
+        objects: where the task is to find them; else None.
     """
 
     images: torch.Tensor
     labels: torch.Tensor
     indices: torch.Tensor
     weights: torch.Tensor
+    objects: Objects | None = None
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on another device; from pinned memory the copy doesn't block."""
@@ -104,6 +128,7 @@ class Batch:
             self.labels.to(device, non_blocking=True),
             self.indices.to(device, non_blocking=True),
             self.weights.to(device, non_blocking=True),
+            None if self.objects is None else self.objects.to(device),
         )
 
 

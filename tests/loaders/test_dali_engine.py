@@ -19,6 +19,7 @@ from xraycls.loaders.dali_graph import DaliGraph, GraphFailure, _failure
 from xraycls.loaders.recipe import find_recipe
 from xraycls.loaders.sampler import Sampler
 from xraycls.loaders.torch_engine import TorchLoader
+from xraycls.loaders.views import Canvas
 from xraycls.types import Sample
 
 RECIPE = find_recipe("radiograph", 32)
@@ -206,7 +207,7 @@ def test_a_region_holds_every_pixel_that_its_view_touches(tmp_path):
     recipe = find_recipe("classic2021", 64)
     for position in range(200):
         view = recipe.training_view(0, 0, position, image.width, image.height)
-        feed = feed_of(image, view, 64, reduced=False)
+        feed = feed_of(image, view, Canvas(64, 64), reduced=False)
         assert bool(feed.encoded)
         corners = np.array([[0, 64, 0, 64], [0, 0, 64, 64], [1, 1, 1, 1]])
         inside = np.clip(view.matrix @ corners, 0, [[image.width], [image.height]])

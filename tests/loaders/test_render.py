@@ -12,7 +12,7 @@ from xraycls.data.image import _jpeg_size, open_image, read_grey, to_uint8
 from xraycls.errors import DataError
 from xraycls.loaders.recipe import find_recipe
 from xraycls.loaders.render import decoding_of, render
-from xraycls.loaders.views import View
+from xraycls.loaders.views import Canvas, View
 from xraycls.types import Sample
 
 
@@ -33,7 +33,7 @@ def test_smooth_pictures_are_rendered_to_a_fraction_of_a_grey_level(tmp_path, pr
         image = open_image(Sample(path))
         view = recipe.training_view(7, 0, position, image.width, image.height)
         exact = exact_rendering(path, view, 96)
-        difference = np.abs(render(image, view, 96) - exact)
+        difference = np.abs(render(image, view, Canvas(96, 96)) - exact)
         # Along the black border outside the image one side interpolates and the other averages.
         assert np.median(difference) < 0.8
         assert difference.mean() < 1.6
@@ -47,7 +47,7 @@ def test_real_radiographs_differ_from_the_exact_rendering_by_less_than_two_grey_
     for position, path in enumerate(files):
         image = open_image(Sample(path))
         view = recipe.training_view(0, 0, position, image.width, image.height)
-        differences.append(np.abs(render(image, view, 224) - exact_rendering(path, view, 224)).mean())
+        differences.append(np.abs(render(image, view, Canvas(224, 224)) - exact_rendering(path, view, 224)).mean())
     assert len(differences) == 10
     assert np.mean(differences) < 1.5
     assert np.max(differences) < 2.5

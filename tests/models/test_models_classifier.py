@@ -203,7 +203,7 @@ def _rewrite(path, **changes):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"format": 2}, "newer xraycls"),
+        ({"format": 3}, "newer xraycls"),
         ({"architecture": "ResNet19"}, "ResNet19"),
         ({"architecture": "torchvision:shufflenet_v2_x1_0"}, "don't fit together"),
         ({"classes": ["A", "B", "C"]}, "don't fit together"),

@@ -11,11 +11,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xraycls.errors import SpecError
-from xraycls.tao import dataset_export
+from xraycls.tao import (
+    common,
+    dataset_export,
+    detectnet,
+    faster_rcnn,
+    faster_rcnn_inference,
+    faster_rcnn_model,
+    faster_rcnn_training,
+    ssd,
+    yolo_v4,
+)
 from xraycls.tao.dataset_export import CocoConfig, DatasetExport, KittiConfig, SampleModifier
-from xraycls.tao.kinds import kind_of_spec
-from xraycls.tao.messages import message_of, schema
-from xraycls.tao.outline import outline
+from xraycls.tao.messages import from_message, message_of, schema
+from xraycls.tao.outline import line_of, outline
 from xraycls.tao.spec import read_spec, spec_text, write_spec, wrong_value
 
 ROOT = Path(__file__).parents[2]
@@ -75,7 +84,9 @@ def test_a_byte_order_mark_and_windows_lines_are_read(read):
         ("kitti_config {\n imagedir_name: 'a'\n}", 2, "kitti_config.imagedir_name",
          "kitti_config has no field 'imagedir_name'. Did you mean 'image_dir_name'?"),
         ("\nkiti_config {\n}", 2, "kiti_config",
-         "a dataset_convert spec has no field 'kiti_config'. Did you mean 'kitti_config'?"),
+         "a spec of dataset_convert has no field 'kiti_config'. Did you mean 'kitti_config'?"),
+        ("num_shards: 3", 1, "num_shards", "It belongs in kitti_config or coco_config."),
+        ("num_shard: 3", 1, "num_shard", "Did you mean 'kitti_config.num_shards'?"),
         ("kitti_config {\n annotation_files: 'a' }", 2, "kitti_config.annotation_files",
          "kitti_config has no field 'annotation_files'. It belongs in coco_config."),
         ("kitti_config { zzz: 3 }", 1, "kitti_config.zzz", "has no field 'zzz'. It has: root_directory_path,"),
@@ -111,13 +122,17 @@ def test_files_that_cannot_be_read_are_one_sentence_each(tmp_path, read):
 
 
 def test_a_spec_of_another_program_is_named(read):
-    for text, kind in (
-        ("ssd_config { }", "ssd"),
-        ("yolov4_config: < >", "yolo_v4"),
-        ("network_config {}", "faster_rcnn"),
+    for text, message in (
+        ("ssd_config { }", "this is an ssd spec: use xraycls ssd"),
+        ("dssd_config { }", "this is a dssd spec: use xraycls ssd"),
+        ("yolov4_config: < >", "this is a yolo_v4 spec: use xraycls yolo_v4"),
+        ("network_config {}", "this is a faster_rcnn spec: use xraycls faster_rcnn"),
+        ("retinanet_config {}", "this is a retinanet spec: xraycls has no retinanet"),
+        ("yolo_config {}", "this is a yolo_v3 spec: xraycls has no yolo_v3"),
     ):
-        with pytest.raises(SpecError, match=f"this spec is for {kind}, not for dataset_convert"):
+        with pytest.raises(SpecError) as caught:
             read(text)
+        assert str(caught.value).endswith(f"spec.txt: {message}.")
 
 
 WORDS = ("kitti_config", "coco_config", "num_shards", "val_split", "image_dir_name", "{", "}", ":", "[", "]", "<", ">",
@@ -175,31 +190,11 @@ def test_the_error_of_a_value_finds_its_line(tmp_path):
     assert str(error) == f"{path}, line 5: val_split is 120. Less."
 
 
-def outermost(text: str) -> set[str]:
-    return {place.path[0] for place in outline(text) if len(place.path) == 1}
-
-
-def matrix(reference: Path) -> dict[str, tuple[str, str]]:
-    rows = (line.split("\t") for line in (reference / "parse_matrix.tsv").read_text().splitlines())
-    return {name: (kind, outcome) for name, kind, outcome, *_ in rows}
-
-
-def test_every_sample_spec_has_its_outcome(shared):
-    outcomes = matrix(shared / "reference")
-    specs = sorted((shared / "reference" / "sample_specs").iterdir())
-    accepted = 0
-    for spec in specs:
-        kind, _ = outcomes[spec.name]
-        if kind == "convert":
-            config = read_spec(spec, DatasetExport)
-            assert (config.kitti_config is None) != (config.coco_config is None)
-            accepted += 1
-            continue
-        found = kind_of_spec(outermost(spec.read_text()))
-        assert {"?": "detectnet_v2"}.get(kind, kind) == {"dssd": "ssd"}.get(found, found)
-        with pytest.raises(SpecError, match=f"this spec is for {found}, not for dataset_convert"):
-            read_spec(spec, DatasetExport)
-    assert accepted == sum(kind == "convert" for kind, _ in outcomes.values()) > 10
+def test_lines_are_found_by_name_and_number():
+    places = outline("a { b: 1 }\nb: 2\na: <\n c [ { b: 3 },\n { b: 4 } ] >\na { c {\n b: 5 } }\n")
+    lines = {"a.b": 1, "b": 2, "a[1]": 3, "a[1].c.b": 4, "a[1].c[1].b": 5, "a[2].c.b": 7}
+    absent = dict.fromkeys(("c", "a[3]", "a.d", "a[1].c[2]"))
+    assert {field: line_of(places, field) for field in lines | absent} == lines | absent
 
 
 def test_the_seeds_specs_are_read(shared):
@@ -218,13 +213,29 @@ def test_a_brackets_list_is_read(shared):
     assert config.coco_config.num_shards == (32, 256)
 
 
-CONFIGS = [each for each in vars(dataset_export).values() if dataclasses.is_dataclass(each)]
+MODULES = (
+    common,
+    dataset_export,
+    detectnet,
+    faster_rcnn,
+    faster_rcnn_inference,
+    faster_rcnn_model,
+    faster_rcnn_training,
+    ssd,
+    yolo_v4,
+)
+CONFIGS = [
+    each
+    for module in MODULES
+    for each in vars(module).values()
+    if dataclasses.is_dataclass(each) and each.__module__ == module.__name__
+]
 PLAIN = {"string": str, "uint32": int, "int32": int, "float": float, "double": float, "bool": bool}
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda each: each.__name__)
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda each: f"{each.__module__.rpartition('.')[2]}.{each.__name__}")
 def test_a_configuration_class_is_its_message(config):
-    """Names in the same order, and types that fit."""
+    """Names in the same order, types that fit, and the default that an absent field has."""
     description = descriptor_pb2.DescriptorProto()
     message_of(config).DESCRIPTOR.CopyToProto(description)
     hints = typing.get_type_hints(config)
@@ -239,14 +250,25 @@ def test_a_configuration_class_is_its_message(config):
         elif each.HasField("oneof_index") and not each.proto3_optional:
             assert hint == typing.Optional[type_of(each)]  # noqa: UP045
         else:
-            assert hint == type_of(each)
+            assert hint in (type_of(each), typing.Optional[type_of(each)])  # noqa: UP045
             assert each.proto3_optional, f"{each.name}: a second zero would go unnoticed"
+    assert from_message(config, message_of(config)()) == config()
 
 
 def type_of(field):
     if field.type == field.TYPE_MESSAGE:
         return next(config for config in CONFIGS if field.type_name == f".{config.__module__}.{config.__qualname__}")
+    if field.type == field.TYPE_ENUM:
+        return typing.Literal[ENUMS[field.type_name]]
     return PLAIN[field.Type.Name(field.type).removeprefix("TYPE_").lower()]
+
+
+ENUMS = {
+    f".{file.package}.{message.name}.{each.name}": tuple(value.name for value in each.value)
+    for file in schema().files
+    for message in file.message_type
+    for each in message.enum_type
+}
 
 
 def test_every_message_has_a_configuration_class():

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.logging import RichHandler
-from rich.markup import escape
 
-from xraycls.cli import bench, cam, data, dataset_convert, doctor, models, predict, test, train
+from xraycls.cli import bench, cam, data, dataset_convert, doctor, models, predict, prune, spec_check, ssd, test, train
 from xraycls.cli.abbreviations import AbbreviatedCommand
+from xraycls.cli.invocation import Invocation, tell_error
 from xraycls.errors import XrayclsError
 from xraycls.version import __version__
 
@@ -31,10 +30,14 @@ app.command("train", rich_help_panel="Classifiers")(train.train)
 app.command("test", rich_help_panel="Classifiers")(test.test)
 app.command("predict", rich_help_panel="Classifiers")(predict.predict)
 app.command("cam", rich_help_panel="Classifiers")(cam.cam)
+app.command("prune", cls=AbbreviatedCommand, rich_help_panel="Classifiers")(prune.prune)
 app.command("models", rich_help_panel="Information")(models.models)
 app.command("doctor", rich_help_panel="Information")(doctor.doctor)
 app.add_typer(bench.app, name="bench", rich_help_panel="Information")
 app.add_typer(data.app, name="data", rich_help_panel="Data")
+app.add_typer(ssd.app, name="ssd", rich_help_panel="TAO")
+app.add_typer(spec_check.group("yolo_v4"), name="yolo_v4", rich_help_panel="TAO")
+app.add_typer(spec_check.group("faster_rcnn"), name="faster_rcnn", rich_help_panel="TAO")
 app.command("dataset_convert", cls=AbbreviatedCommand, rich_help_panel="TAO")(dataset_convert.dataset_convert)
 app.command("dataset-convert", cls=AbbreviatedCommand, hidden=True)(dataset_convert.dataset_convert)
 
@@ -67,15 +70,13 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the program; exit code 0 done, 1 failed, 2 wrong usage, 130 stopped by Ctrl-C."""
     given = normalised(sys.argv[1:] if arguments is None else arguments)
     _log(quiet="--quiet" in given)
+    call = Invocation(tuple(given), debug="--debug" in given)
     try:
-        app([a for a in given if a not in ("--debug", "--quiet")], prog_name="xraycls")
+        app([a for a in given if a not in ("--debug", "--quiet")], prog_name="xraycls", obj=call)
     except XrayclsError as error:
-        if "--debug" in given:
+        if call.debug:
             raise
-        if os.environ.get("RANK", "0") != "0":  # the first process says it for all
-            sys.exit(error.exit_code)
-        head = "" if error.exit_code == 130 else "[bold red]Error:[/] "
-        Console(stderr=True, highlight=False).print(f"{head}{escape(str(error))}", soft_wrap=True)
+        tell_error(error)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)

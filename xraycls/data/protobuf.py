@@ -78,6 +78,8 @@ def parse_text(kind: type[Message], text: str) -> Any:
         raise TextError(_bare(str(error)), error.GetLine(), error.GetColumn()) from error
     except UnicodeError as error:  # lone surrogates
         raise TextError(f"text that is not Unicode: {error}", None, None) from error
+    except ValueError as error:  # an enumeration's number of more than 32 bits
+        raise TextError(str(error), None, None) from error
 
 
 def print_text(message: Message) -> str:

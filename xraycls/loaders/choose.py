@@ -12,15 +12,16 @@ from xraycls.data.table import SampleTable
 from xraycls.errors import MissingExtra, UsageError, unknown
 from xraycls.loaders.dali_graph import is_installed
 from xraycls.loaders.engine import Engine
-from xraycls.loaders.recipe import Recipe
+from xraycls.loaders.objects import ObjectTable
 from xraycls.loaders.sampler import Sampler
+from xraycls.loaders.views import ViewRecipe
 
 ENGINES = ("auto", "torch", "dali", "resident")
 
 
 def build_loader(
     table: SampleTable,
-    recipe: Recipe,
+    recipe: ViewRecipe,
     *,
     batch_size: int,
     training: bool,
@@ -31,6 +32,7 @@ def build_loader(
     rank: int = 0,
     world: int = 1,
     threads: int | None = None,
+    objects: ObjectTable | None = None,
     strict: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Engine:
@@ -48,6 +50,7 @@ def build_loader(
         rank: this process.
         world: number of processes.
         threads: decoding threads; None takes one for every processor of this process's share.
+        objects: what is to be found in the pictures, for detection.
         strict: stop at a picture that can't be read.
         progress: told how many files were decoded, by an engine that decodes all of them at the start.
 
@@ -68,14 +71,17 @@ def build_loader(
     if chosen == "dali":
         from xraycls.loaders.dali_engine import DaliLoader
 
-        return DaliLoader(table, recipe, sampler, device=device, threads=threads, strict=strict)
+        return DaliLoader(table, recipe, sampler, device=device, threads=threads, objects=objects, strict=strict)
     if chosen == "resident":
         from xraycls.loaders.resident_engine import ResidentLoader
 
-        return ResidentLoader(table, recipe, sampler, device=device, threads=threads, strict=strict, progress=progress)
+        return ResidentLoader(
+            table, recipe, sampler, device=device, threads=threads, objects=objects, strict=strict, progress=progress
+        )
     from xraycls.loaders.torch_engine import TorchLoader
 
-    return TorchLoader(table, recipe, sampler, threads=threads, pin_memory=device.type == "cuda", strict=strict)
+    pinned = device.type == "cuda"
+    return TorchLoader(table, recipe, sampler, threads=threads, pin_memory=pinned, objects=objects, strict=strict)
 
 
 def choose_engine(name: str, table: SampleTable, device: torch.device) -> str:

@@ -18,12 +18,12 @@ from xraycls.loaders.dali_feed import Feed, black, feed_of, packed
 from xraycls.loaders.dali_graph import DaliGraph, GraphFailure
 from xraycls.loaders.dali_line import DaliLine, Fed
 from xraycls.loaders.engine import Drawn, Engine
+from xraycls.loaders.objects import ObjectTable
 from xraycls.loaders.photometric import change_grey_levels
 from xraycls.loaders.pictures import opened
-from xraycls.loaders.recipe import Recipe
 from xraycls.loaders.render import render
 from xraycls.loaders.sampler import IndexBatch, Sampler
-from xraycls.loaders.views import View
+from xraycls.loaders.views import View, ViewRecipe
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +44,7 @@ class DaliLoader(Engine):
         prefetch: batches in work at a time; lowered to 1 once when memory runs out.
         reduced: decode large JPEGs here, by OpenCV at a reduced scale. None does so on a CPU only, where DALI's
             decoders, which know nothing but full size, take half as long again.
+        objects: what is to be found in the pictures.
         strict: raise DataError for a picture that can't be read.
 
     Raises:
@@ -54,16 +55,17 @@ class DaliLoader(Engine):
     def __init__(
         self,
         table: SampleTable,
-        recipe: Recipe,
+        recipe: ViewRecipe,
         sampler: Sampler,
         *,
         device: torch.device,
         threads: int = 2,
         prefetch: int = 2,
         reduced: bool | None = None,
+        objects: ObjectTable | None = None,
         strict: bool = False,
     ) -> None:
-        super().__init__(table, recipe, sampler, strict=strict)
+        super().__init__(table, recipe, sampler, objects=objects, strict=strict)
         self.device = device
         self.threads = threads
         self.prefetch = prefetch
@@ -100,26 +102,26 @@ class DaliLoader(Engine):
         """Makes graphs of a source and a ``prefetch``, without holding this loader alive."""
         return partial(
             DaliGraph,
-            size=self.recipe.size,
+            canvas=self.recipe.canvas,
             batch_size=batch_size,
             threads=self.threads + 1,  # one more fills the gaps between operators (7 % on two cores)
             device=self.device,
         )
 
     def _begin(self, batch: IndexBatch) -> Fed:
-        recipe, count = self.recipe, len(batch.indices)
-        changes = self.index_sampler.training and any((recipe.brightness, recipe.contrast, recipe.gamma))
+        count = len(batch.indices)
+        changes = self.index_sampler.training and self.recipe.changes_greys
         return Fed([black()] * count, np.empty((count, 256), np.uint8) if changes else None, set())
 
     def _fill(self, fed: Fed, batch: IndexBatch, epoch: int, rows: range) -> None:
-        for row, image, view in opened(self.table, self.recipe, self.index_sampler, epoch, batch, rows):
+        for row, image, view in opened(self.table, self.recipe, self.index_sampler, epoch, batch, rows, self.objects):
             index = int(batch.indices[row])
             try:
                 if isinstance(image, DataError):
                     raise image
                 if index in self._refused:
                     image = replace(image, encoded=None)
-                fed.feeds[row] = feed_of(image, view, self.recipe.size, reduced=self.reduced)
+                fed.feeds[row] = feed_of(image, view, self.recipe.canvas, reduced=self.reduced)
             except DataError as error:
                 self._fail(index, error)
                 fed.failed.add(row)
@@ -127,14 +129,14 @@ class DaliLoader(Engine):
                 fed.curves[row] = view.curve
 
     def _drawn_singly(self, batch: IndexBatch, fed: Fed, epoch: int) -> torch.Tensor:
-        """The pictures of a batch that DALI refused, before the change of grey levels; uint8 [B, 1, S, S].
+        """The pictures of a batch that DALI refused, before the change of grey levels; uint8 [B, 1, H, W].
 
         Only the picture that is at fault is drawn without DALI, so that the others stay what they always are.
         """
-        size, rows = self.recipe.size, range(len(batch.indices))
-        images = torch.zeros((len(rows), 1, size, size), dtype=torch.uint8, device=self.device)
+        canvas, rows = self.recipe.canvas, range(len(batch.indices))
+        images = torch.zeros((len(rows), 1, *canvas.shape), dtype=torch.uint8, device=self.device)
         reasons = []
-        for row, image, view in opened(self.table, self.recipe, self.index_sampler, epoch, batch, rows):
+        for row, image, view in opened(self.table, self.recipe, self.index_sampler, epoch, batch, rows, self.objects):
             try:
                 images[row] = self._alone(fed.feeds[row])
             except GraphFailure as failure:
@@ -144,7 +146,7 @@ class DaliLoader(Engine):
                 try:
                     if isinstance(image, DataError):
                         raise image
-                    images[row, 0] = torch.from_numpy(render(image, View(view.matrix), size))
+                    images[row, 0] = torch.from_numpy(render(image, View(view.matrix), canvas))
                 except DataError as error:
                     self._fail(index, error)
                     fed.failed.add(row)
@@ -153,7 +155,7 @@ class DaliLoader(Engine):
         return images
 
     def _alone(self, feed: Feed) -> torch.Tensor:
-        """One picture by a graph of its own, uint8 [1, 1, S, S]; raises GraphFailure."""
+        """One picture by a graph of its own, uint8 [1, 1, H, W]; raises GraphFailure."""
         feeds = iter([packed([feed])])
         drawn = self._builder(1)(lambda: next(feeds), prefetch=1).run()
         if drawn is None:

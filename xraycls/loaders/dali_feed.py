@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from xraycls.data.image import Image, Levels
 from xraycls.loaders.render import decoding_of, resampled_size
-from xraycls.loaders.views import View
+from xraycls.loaders.views import Canvas, View
 
 _MARGIN = 2  # pixels around a region for interpolation, beside those for the filter of the resampling
 
@@ -63,13 +63,13 @@ def packed(feeds: Sequence[Feed]) -> tuple[Any, ...]:
     return list(data), *(np.array(values, kind) for values, kind in zip(others, kinds, strict=True))
 
 
-def feed_of(image: Image, view: View, size: int, *, reduced: bool) -> Feed:
+def feed_of(image: Image, view: View, canvas: Canvas, *, reduced: bool) -> Feed:
     """What DALI needs to draw one view.
 
     Args:
         image: opened.
         view: of the upright source.
-        size: side of the output, pixels.
+        canvas: of the output.
         reduced: decode here what can be decoded at a reduced scale, which DALI's decoders can't.
 
     Raises:
@@ -77,7 +77,7 @@ def feed_of(image: Image, view: View, size: int, *, reduced: bool) -> Feed:
     """
     reduce, on_decoded = decoding_of(image, view)
     if image.encoded is not None and not (reduced and reduce > 1):
-        left, top, width, height = _region(image, view, size)
+        left, top, width, height = _region(image, view, canvas)
         offset = np.array([[0.0, 0.0, left], [0.0, 0.0, top]])
         return _feed(
             image.encoded.data,
@@ -95,9 +95,10 @@ def black() -> Feed:
     return _feed(np.zeros(1, np.uint8), None, (0, 0), (1, 1), View(np.eye(2, 3)))
 
 
-def _region(image: Image, view: View, size: int) -> tuple[int, int, int, int]:
+def _region(image: Image, view: View, canvas: Canvas) -> tuple[int, int, int, int]:
     """Left, top, width and height of the pixels that a view can touch."""
-    corners = view.matrix @ np.array([[0, size, 0, size], [0, 0, size, size], [1, 1, 1, 1]])
+    height, width = canvas.shape
+    corners = view.matrix @ np.array([[0, width, 0, width], [0, 0, height, height], [1, 1, 1, 1]])
     margin = _MARGIN + view.scale
     limits = np.array([image.width, image.height])
     low = np.clip(np.floor(corners.min(axis=1) - margin), 0, limits - 1).astype(int)

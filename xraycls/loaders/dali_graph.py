@@ -12,6 +12,7 @@ import torch
 from xraycls.data.image import Levels
 from xraycls.errors import MissingExtra, UsageError
 from xraycls.loaders.dali_feed import FIELDS, Feed
+from xraycls.loaders.views import Canvas
 
 _WAY_OUT = "Install the DALI of the driver's CUDA (nvidia-dali-cuda120 or nvidia-dali-cuda130), or take --loader torch"
 _FRAMING = ("Critical error", "Current pipeline", "Error in", "which was used")
@@ -50,7 +51,7 @@ class DaliGraph:
 
     Args:
         source: gives the feeds of one batch after another.
-        size: side of the pictures, pixels.
+        canvas: what pictures are drawn on.
         batch_size: of the largest batch.
         threads: of DALI's own.
         device: a CUDA device decodes and draws there; a CPU with DALI's CPU operators.
@@ -62,10 +63,10 @@ class DaliGraph:
     """
 
     def __init__(
-        self, source: Source, size: int, batch_size: int, *, threads: int, device: torch.device, prefetch: int
+        self, source: Source, canvas: Canvas, batch_size: int, *, threads: int, device: torch.device, prefetch: int
     ) -> None:
         self.device = device
-        self.size = size
+        self.canvas = canvas
         self.in_epoch = False  # begun, and not yet ended by a None
         try:
             from nvidia.dali import fn, pipeline_def, types
@@ -120,8 +121,8 @@ class DaliGraph:
             return fn.warp_affine(
                 picture,
                 matrix=feed.matrix,
-                size=(size, size),
-                fill_value=0,
+                size=canvas.shape,
+                fill_value=canvas.fill,
                 inverse_map=True,
                 interp_type=types.INTERP_LINEAR,
             )
@@ -135,7 +136,7 @@ class DaliGraph:
             raise UsageError(f"DALI can't use {device}: {_reason(error)}", _WAY_OUT) from error
 
     def run(self) -> torch.Tensor | None:
-        """The pictures of the next batch, uint8 [B, 1, size, size] on the device; None at the end of the epoch.
+        """The pictures of the next batch, uint8 [B, 1, height, width] on the device; None at the end of the epoch.
 
         Raises:
             GraphFailure: DALI could not draw this batch; build a new graph for the next ones.
@@ -151,7 +152,7 @@ class DaliGraph:
             return None
         except _NATIVE_ERRORS as error:
             raise _failure(error) from error
-        return torch.utils.dlpack.from_dlpack(drawn.as_tensor()).view(-1, 1, self.size, self.size)
+        return torch.utils.dlpack.from_dlpack(drawn.as_tensor()).view(-1, 1, *self.canvas.shape)
 
 
 def _to_eight_bits(deep: Any, levels: Any) -> Any:

@@ -13,8 +13,9 @@ import torch
 
 from xraycls.data.table import SampleTable
 from xraycls.errors import DataError
-from xraycls.loaders.recipe import Recipe
+from xraycls.loaders.objects import ObjectTable
 from xraycls.loaders.sampler import IndexBatch, Sampler
+from xraycls.loaders.views import ViewRecipe
 from xraycls.types import Batch
 
 logger = logging.getLogger(__name__)
@@ -34,13 +35,23 @@ class Engine(ABC):
         table: the samples.
         recipe: how they are rendered.
         sampler: which of them form which batch; its ``training`` selects training views.
+        objects: what is to be found in the pictures; None where that isn't the task.
         strict: raise DataError for a picture that can't be read.
     """
 
-    def __init__(self, table: SampleTable, recipe: Recipe, sampler: Sampler, *, strict: bool = False) -> None:
+    def __init__(
+        self,
+        table: SampleTable,
+        recipe: ViewRecipe,
+        sampler: Sampler,
+        *,
+        objects: ObjectTable | None = None,
+        strict: bool = False,
+    ) -> None:
         self.table = table
         self.recipe = recipe
         self.index_sampler = sampler
+        self.objects = objects
         self.strict = strict
         self.labels = torch.from_numpy(table.labels)
         self.failures: dict[Path, str] = {}
@@ -78,7 +89,7 @@ class Engine(ABC):
 
     @abstractmethod
     def _draw(self, epoch: int, batches: Iterator[IndexBatch]) -> Drawn:
-        """A generator of each batch, its pictures uint8 [B, 1, S, S], and the rows of it that could not be read."""
+        """A generator of each batch, its pictures uint8 [B, 1, H, W], and the rows of it that could not be read."""
 
     def _finished(self, batch: IndexBatch, images: torch.Tensor, failed: Collection[int]) -> Batch:
         weights = torch.from_numpy(batch.weights.copy())
@@ -89,7 +100,8 @@ class Engine(ABC):
             images[rows] = 0 if readable is None else images[readable].clone()
             weights[rows] = 0.0
         indices = torch.from_numpy(batch.indices)
-        return Batch(images, self.labels[indices], indices, weights)
+        objects = None if self.objects is None else self.objects.seen(batch, self.index_sampler.training, failed)
+        return Batch(images, self.labels[indices], indices, weights, objects)
 
     def _fail(self, index: int, error: DataError) -> None:
         """Note a sample that can't be read; raises the error where that is asked for. Any thread may call it."""

@@ -10,16 +10,16 @@ from torch.utils.data import Dataset
 from xraycls.data.image import GreyImage, Image, open_image
 from xraycls.data.table import SampleTable
 from xraycls.errors import DataError
-from xraycls.loaders.recipe import Recipe
+from xraycls.loaders.objects import ObjectTable
 from xraycls.loaders.render import render
 from xraycls.loaders.sampler import IndexBatch, Sampler
-from xraycls.loaders.views import View
+from xraycls.loaders.views import View, ViewRecipe
 
 
 class PictureSet(Dataset[GreyImage]):
-    """A table's samples as evaluation pictures: ``pictures[i]`` is uint8 [size, size]."""
+    """A table's samples as evaluation pictures: ``pictures[i]`` is uint8 [height, width]."""
 
-    def __init__(self, table: SampleTable, recipe: Recipe) -> None:
+    def __init__(self, table: SampleTable, recipe: ViewRecipe) -> None:
         self.table = table
         self.recipe = recipe
 
@@ -28,15 +28,22 @@ class PictureSet(Dataset[GreyImage]):
 
     def __getitem__(self, index: int) -> GreyImage:
         image = open_image(self.table[index])
-        return render(image, self.recipe.evaluation_view(image.width, image.height), self.recipe.size)
+        return render(image, self.recipe.evaluation_views((image.width, image.height))[0], self.recipe.canvas)
 
 
 def opened(
-    table: SampleTable, recipe: Recipe, sampler: Sampler, epoch: int, batch: IndexBatch, rows: range
+    table: SampleTable,
+    recipe: ViewRecipe,
+    sampler: Sampler,
+    epoch: int,
+    batch: IndexBatch,
+    rows: range,
+    objects: ObjectTable | None = None,
 ) -> Iterator[tuple[int, Image | DataError, View]]:
     """The opened images of some consecutive rows of a batch with their views, or why one can't be opened.
 
-    Whoever opens them draws all their views in one go, which costs hardly more than drawing one.
+    Whoever opens them draws all their views in one go, which costs hardly more than drawing one. The
+    views are noted in the batch.
     """
     images: list[Image | DataError] = []
     for row in rows:
@@ -46,7 +53,9 @@ def opened(
             images.append(error)
     sizes = np.array([(1, 1) if isinstance(i, DataError) else (i.width, i.height) for i in images])
     if sampler.training:
-        views = recipe.training_views(sampler.seed, epoch, int(batch.positions[rows.start]), sizes)
+        boxes = [objects.boxes[int(batch.indices[row])] for row in rows] if objects else ()
+        views = recipe.training_views(sampler.seed, epoch, int(batch.positions[rows.start]), sizes, boxes)
     else:
         views = recipe.evaluation_views(sizes)
+    batch.matrices[rows.start : rows.stop] = views.matrices
     yield from zip(rows, images, views, strict=True)

@@ -7,13 +7,14 @@ the same picture and a resumed run sees exactly the images that it would have se
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from xraycls.errors import UsageError, unknown
-from xraycls.loaders.views import Floats, View, Views
+from xraycls.loaders.views import Canvas, Floats, View, Views
 
 _CROP_ATTEMPTS = 10  # as torchvision's RandomResizedCrop
 _BLOCK = 4  # numbers that Philox gives a counter
@@ -49,6 +50,16 @@ class Recipe:
     contrast: float = 0.3
     gamma: float = 0.3
 
+    @property
+    def canvas(self) -> Canvas:
+        """The square that pictures are drawn on, black outside the source."""
+        return Canvas(self.size, self.size)
+
+    @property
+    def changes_greys(self) -> bool:
+        """Whether training views change grey levels."""
+        return any((self.brightness, self.contrast, self.gamma))
+
     def evaluation_views(self, sizes: npt.ArrayLike) -> Views:
         """The whole images, stretched to the square; ``sizes`` [n, 2] are widths and heights in pixels."""
         sizes = np.asarray(sizes, np.float64).reshape(-1, 2)
@@ -57,7 +68,9 @@ class Recipe:
         none = np.zeros(len(sizes))
         return Views(matrices, none, none + 1.0, none + 1.0)
 
-    def training_views(self, seed: int, epoch: int, first: int, sizes: npt.ArrayLike) -> Views:
+    def training_views(
+        self, seed: int, epoch: int, first: int, sizes: npt.ArrayLike, boxes: Sequence[Floats] = ()
+    ) -> Views:
         """The views of the images that stand at positions ``first``, ``first + 1``, … of an epoch.
 
         Args:
@@ -65,6 +78,7 @@ class Recipe:
             epoch: counted from 0.
             first: position of the first image in the epoch.
             sizes: [n, 2], width and height of every image in pixels.
+            boxes: not looked at; a recipe for detection keeps them in sight.
         """
         sizes = np.asarray(sizes, np.float64).reshape(-1, 2)
         count = len(sizes)
@@ -157,11 +171,11 @@ def find_recipe(name: str, size: int) -> Recipe:
     return replace(PRESETS[name], size=size)
 
 
-def generator(seed: int, epoch: int, position: int | None = None) -> np.random.Generator:
+def generator(seed: int, epoch: int, position: int | None = None, draws: int = _DRAWS) -> np.random.Generator:
     """Random numbers that depend on nothing but these: of an epoch's order, or of its views from one position on.
 
     Philox is counter-based (Salmon et al., SC 2011): any position is reached at once. Every position owns as many
-    numbers as one view needs, so those of consecutive positions are drawn in one call.
+    numbers as one view needs, ``draws``, a multiple of 4, so those of consecutive positions are drawn in one call.
     """
-    stream, start = (_ORDER_STREAM, 0) if position is None else (_VIEW_STREAM, position * _DRAWS // _BLOCK)
+    stream, start = (_ORDER_STREAM, 0) if position is None else (_VIEW_STREAM, position * draws // _BLOCK)
     return np.random.Generator(np.random.Philox(key=[seed, epoch], counter=[start, 0, 0, stream]))

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xraycls.data.image import GreyImage, Image
-from xraycls.loaders.views import View
+from xraycls.loaders.views import Canvas, View
 
 # Source pixels an output pixel, up to which bilinear sampling of 2×2 neighbours stays below a grey level from exact.
 ALIAS_FREE = 2.0
@@ -17,8 +17,8 @@ _COARSE = 0.5  # below which the border of the image would fade over several out
 _DENSITY = 1.75
 
 
-def render(image: Image, view: View, size: int) -> GreyImage:
-    """The picture that ``view`` describes, uint8 [size, size]; black outside the image.
+def render(image: Image, view: View, canvas: Canvas) -> GreyImage:
+    """The picture that ``view`` describes, uint8 [height, width] of the canvas.
 
     Raises:
         DataError: the image can't be decoded; names the file.
@@ -30,9 +30,10 @@ def render(image: Image, view: View, size: int) -> GreyImage:
     picture = cv2.warpAffine(
         pixels,
         matrix,
-        (size, size),
+        (canvas.width, canvas.height),
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_CONSTANT,
+        borderValue=(canvas.fill,),
     )
     if view.is_photometric:
         picture = cv2.LUT(picture, view.curve)

@@ -19,8 +19,9 @@ from xraycls.data.table import SampleTable
 from xraycls.errors import DataError, UsageError
 from xraycls.loaders.batch_render import BatchRenderer
 from xraycls.loaders.engine import Drawn, Engine
-from xraycls.loaders.recipe import Recipe
+from xraycls.loaders.objects import ObjectTable
 from xraycls.loaders.sampler import IndexBatch, Sampler
+from xraycls.loaders.views import ViewRecipe
 
 Progress = Callable[[int, int], None]
 
@@ -39,6 +40,7 @@ class ResidentLoader(Engine):
         sampler: which of them form which batch.
         device: where the pictures lie and are drawn.
         threads: for decoding.
+        objects: what is to be found in the pictures.
         strict: raise DataError for a picture that can't be read.
         progress: told how many files were decoded.
 
@@ -50,29 +52,33 @@ class ResidentLoader(Engine):
     def __init__(
         self,
         table: SampleTable,
-        recipe: Recipe,
+        recipe: ViewRecipe,
         sampler: Sampler,
         *,
         device: torch.device,
         threads: int = 2,
+        objects: ObjectTable | None = None,
         strict: bool = False,
         progress: Progress | None = None,
     ) -> None:
-        super().__init__(table, recipe, sampler, strict=strict)
+        super().__init__(table, recipe, sampler, objects=objects, strict=strict)
         self.unreadable: set[int] = set()
         pictures, self.rows, self.sizes = (
             self._stored(device) if table.source == "prepared" else self._decoded(device, threads, progress)
         )
         self.grid = np.array(pictures.shape[:0:-1]) / self.sizes
-        self.renderer = BatchRenderer(pictures, recipe.size)
+        self.renderer = BatchRenderer(pictures, recipe.canvas)
 
     def _draw(self, epoch: int, batches: Iterator[IndexBatch]) -> Drawn:
         for batch in batches:
             sizes = self.sizes[batch.indices]
             if self.index_sampler.training:
-                views = self.recipe.training_views(self.index_sampler.seed, epoch, int(batch.positions[0]), sizes)
+                boxes = [self.objects.boxes[index] for index in batch.indices] if self.objects else ()
+                first = int(batch.positions[0])
+                views = self.recipe.training_views(self.index_sampler.seed, epoch, first, sizes, boxes)
             else:
                 views = self.recipe.evaluation_views(sizes)
+            batch.matrices[:] = views.matrices
             views = views.on_grid(*self.grid[batch.indices].T)
             failed = [row for row, index in enumerate(batch.indices.tolist()) if index in self.unreadable]
             yield batch, self.renderer(self.rows[batch.indices], views), failed
@@ -115,9 +121,9 @@ class ResidentLoader(Engine):
 
     def _side(self) -> int:
         """Side of the pictures that are kept: enough for close crops, but not more than an archive's arrays have."""
-        side = round(self.recipe.size * 10 / 7)
+        side = round(max(self.recipe.canvas.shape) * 10 / 7)
         own = open_image(self.table[0]).width if self.table.source == "medmnist" else side
-        return own if self.recipe.size <= own <= side else side
+        return own if max(self.recipe.canvas.shape) <= own <= side else side
 
 
 def _check_memory(needed: int, count: int, device: torch.device) -> None:

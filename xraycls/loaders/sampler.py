@@ -19,11 +19,14 @@ class IndexBatch:
         indices: int64 [B], rows of the sample table.
         positions: int64 [B], consecutive places in the epoch; they select the augmentation.
         weights: float32 [B], 0 for padding.
+        matrices: float64 [B, 2, 3], how each picture is seen (:attr:`xraycls.loaders.views.View.matrix`); filled in by
+            the engine when it draws the views.
     """
 
     indices: npt.NDArray[np.int64]
     positions: npt.NDArray[np.int64]
     weights: npt.NDArray[np.float32]
+    matrices: npt.NDArray[np.float64]
 
 
 class Sampler:
@@ -100,7 +103,7 @@ class Sampler:
         offsets = np.arange(self.rank * share, (self.rank + 1) * share)
         positions = number * full + offsets
         weights = (offsets < valid).astype(np.float32)
-        return IndexBatch(order[positions % len(order)], positions, weights)
+        return IndexBatch(order[positions % len(order)], positions, weights, np.zeros((share, 2, 3)))
 
     def _balanced(self, random: np.random.Generator) -> npt.NDArray[np.int64]:
         """Equal shares of the classes; each class is gone through whole before any of its samples repeats."""

@@ -14,10 +14,11 @@ from xraycls.data.table import SampleTable
 from xraycls.errors import DataError
 from xraycls.loaders.ahead import prepared_ahead
 from xraycls.loaders.engine import Drawn, Engine
+from xraycls.loaders.objects import ObjectTable
 from xraycls.loaders.pictures import PictureSet, opened
-from xraycls.loaders.recipe import Recipe
 from xraycls.loaders.render import render
 from xraycls.loaders.sampler import IndexBatch, Sampler
+from xraycls.loaders.views import ViewRecipe
 
 
 class _Pending(NamedTuple):
@@ -37,21 +38,23 @@ class TorchLoader(Engine, DataLoader[GreyImage]):  # type: ignore[misc]
         threads: decoding threads; 0 decodes in the calling thread.
         prefetch: batches prepared ahead of the model.
         pin_memory: page-locked batches, for copies to a GPU that don't block.
+        objects: what is to be found in the pictures.
         strict: raise DataError for a picture that can't be read.
     """
 
     def __init__(
         self,
         table: SampleTable,
-        recipe: Recipe,
+        recipe: ViewRecipe,
         sampler: Sampler,
         *,
         threads: int = 2,
         prefetch: int = 3,
         pin_memory: bool = False,
+        objects: ObjectTable | None = None,
         strict: bool = False,
     ) -> None:
-        Engine.__init__(self, table, recipe, sampler, strict=strict)
+        Engine.__init__(self, table, recipe, sampler, objects=objects, strict=strict)
         self.threads = threads
         self.prefetch = prefetch
         self.pinned = pin_memory
@@ -67,17 +70,17 @@ class TorchLoader(Engine, DataLoader[GreyImage]):  # type: ignore[misc]
                 yield batch, pending.images, pending.failed
 
     def _begin(self, batch: IndexBatch) -> _Pending:
-        size = self.recipe.size
-        images = torch.empty((len(batch.indices), 1, size, size), dtype=torch.uint8, pin_memory=self.pinned)
+        shape = len(batch.indices), 1, *self.recipe.canvas.shape
+        images = torch.empty(shape, dtype=torch.uint8, pin_memory=self.pinned)
         return _Pending(images, set())
 
     def _fill(self, pending: _Pending, batch: IndexBatch, epoch: int, rows: range) -> None:
         place = pending.images.numpy()
-        for row, image, view in opened(self.table, self.recipe, self.index_sampler, epoch, batch, rows):
+        for row, image, view in opened(self.table, self.recipe, self.index_sampler, epoch, batch, rows, self.objects):
             try:
                 if isinstance(image, DataError):
                     raise image
-                place[row, 0] = render(image, view, self.recipe.size)
+                place[row, 0] = render(image, view, self.recipe.canvas)
             except DataError as error:
                 self._fail(int(batch.indices[row]), error)
                 pending.failed.add(row)

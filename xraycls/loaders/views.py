@@ -3,13 +3,34 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Canvas:
+    """What pictures are drawn on.
+
+    Attributes:
+        height: pixels.
+        width: pixels.
+        fill: grey level of what lies outside the source, 0–255.
+    """
+
+    height: int
+    width: int
+    fill: int = 0
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.height, self.width
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +119,26 @@ class Views:
 
     def __iter__(self) -> Iterator[View]:
         return (self[index] for index in range(len(self)))
+
+
+class ViewRecipe(Protocol):
+    """What engines ask of a recipe: it alone draws random numbers."""
+
+    @property
+    def canvas(self) -> Canvas:
+        """What pictures are drawn on."""
+
+    @property
+    def changes_greys(self) -> bool:
+        """Whether training views change grey levels."""
+
+    def evaluation_views(self, sizes: npt.ArrayLike) -> Views:
+        """The one view of every image; ``sizes`` [n, 2] are widths and heights in pixels."""
+
+    def training_views(
+        self, seed: int, epoch: int, first: int, sizes: npt.ArrayLike, boxes: Sequence[Floats] = ()
+    ) -> Views:
+        """The views of the images at positions ``first``, ``first + 1``, … of an epoch; ``boxes`` [m, 4] of each."""
 
 
 def _curve(brightness: float | Floats, contrast: float | Floats, gamma: float | Floats) -> npt.NDArray[np.uint8]:

@@ -19,13 +19,15 @@ from xraycls.data.files import atomic_write
 from xraycls.errors import RunError, UsageError
 from xraycls.models.build import build_net, head_name
 from xraycls.models.freeze import freeze as freeze_part
+from xraycls.models.pruning_plan import PrunePlan, apply_plan, plan_between
 from xraycls.models.weight_files import METADATA_KEY
 from xraycls.models.weights import WeightsReport, load_weights
 from xraycls.models.zoo import RGB, Architecture, find
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
+_UNPRUNED = 1  # the format of a file without a plan, which earlier versions read as well
 
 
 class Classifier(nn.Module):
@@ -37,13 +39,19 @@ class Classifier(nn.Module):
         classes: class names, in the order of the logits.
         size: side of the square input in pixels.
         head: module path of the last layer in ``net``.
+        plan: how much narrower ``net`` is than its architecture; None unless it was pruned.
     """
 
     scale: torch.Tensor
     shift: torch.Tensor
 
     def __init__(
-        self, net: nn.Module, architecture: Architecture, classes: Sequence[str], size: int | None = None
+        self,
+        net: nn.Module,
+        architecture: Architecture,
+        classes: Sequence[str],
+        size: int | None = None,
+        plan: PrunePlan | None = None,
     ) -> None:
         super().__init__()
         self.net = net
@@ -51,6 +59,7 @@ class Classifier(nn.Module):
         self.classes = tuple(classes)
         self.size = architecture.input_size if size is None else size
         self.head = head_name(net, architecture)
+        self.plan = plan
         mean, std = _channels(architecture.mean), _channels(architecture.std)
         self.register_buffer("scale", 1 / (255 * std), persistent=False)
         self.register_buffer("shift", -mean / std, persistent=False)
@@ -110,7 +119,8 @@ def build_classifier(
     Args:
         name: an architecture, as :func:`xraycls.models.zoo.find` knows it.
         classes: class names, two or more.
-        weights: "imagenet", "none", a file or a run folder; see :func:`xraycls.models.weights.load_weights`.
+        weights: "imagenet", "none", a file or a run folder; see :func:`xraycls.models.weights.load_weights`. With
+            those of a pruned classifier the network is as narrow.
         freeze: "none", "backbone" or a number of stages; see :func:`xraycls.models.freeze.freeze`.
         size: side of the square input in pixels; None for the architecture's own.
         dropout: probability of dropping a feature in front of the head; None leaves what the network has.
@@ -124,7 +134,7 @@ def build_classifier(
     architecture = find(name)
     net = build_net(architecture, len(classes), size=size, dropout=dropout)
     report = load_weights(net, architecture, weights, classes=classes, size=size)
-    classifier = Classifier(net, architecture, classes, size)
+    classifier = Classifier(net, architecture, classes, size, report.plan)
     freeze_part(classifier, freeze)
     if classifier.size < architecture.auxiliary_size:
         logger.warning(
@@ -135,18 +145,31 @@ def build_classifier(
     return classifier, report
 
 
+def narrow_like(classifier: Classifier, state: Mapping[str, torch.Tensor]) -> None:
+    """Make a freshly built classifier as narrow as another was, which may have been pruned.
+
+    Args:
+        classifier: changed in place.
+        state: the other's state dict.
+    """
+    plan = plan_between(classifier.net, {name.removeprefix("net."): tensor for name, tensor in state.items()})
+    if plan.layers:
+        apply_plan(classifier.net, plan)
+        classifier.plan = plan
+
+
 def save_classifier(classifier: Classifier, path: Path, *, extra: Mapping[str, str] | None = None) -> None:
     """Write a classifier as one safetensors file, atomically.
 
     The tensors have torchvision's or timm's names. The metadata holds, under "xraycls", JSON with the format's
-    version, architecture, classes, input size, mean, std and CAM layer.
+    version, architecture, classes, input size, mean, std and CAM layer, and of a pruned network its plan.
 
     Args:
         extra: more text to travel with the weights, such as the recipe and the operating threshold.
     """
     architecture = classifier.architecture
-    description = {
-        "format": FORMAT,
+    description: dict[str, Any] = {
+        "format": FORMAT if classifier.plan else _UNPRUNED,
         "architecture": architecture.name,
         "classes": classifier.classes,
         "input_size": classifier.size,
@@ -154,6 +177,8 @@ def save_classifier(classifier: Classifier, path: Path, *, extra: Mapping[str, s
         "std": architecture.std,
         "cam_layer": architecture.cam_layer,
     }
+    if classifier.plan:
+        description["pruned"] = dict(classifier.plan.layers)
     # Copies, because safetensors takes no tensors that share memory, as those of some networks of timm do.
     tensors = {name: t.clone(memory_format=torch.contiguous_format) for name, t in classifier.net.state_dict().items()}
     metadata = {**(extra or {}), METADATA_KEY: json.dumps(description, ensure_ascii=False)}
@@ -200,13 +225,16 @@ def _rebuild(description: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]
         find(description["architecture"]), mean=tuple(description["mean"]), std=tuple(description["std"])
     )
     net = build_net(architecture, len(description["classes"]), size=description["input_size"])
+    plan = PrunePlan.parse(description["pruned"]) if "pruned" in description else None
+    if plan:
+        apply_plan(net, plan)
     state = net.state_dict()  # with the version numbers that some networks look for
     wrong = [n for n in state if n not in tensors or tensors[n].shape != state[n].shape] + list(tensors.keys() - state)
     if wrong:
         raise ValueError(f"{len(wrong)} tensors differ, the first is {wrong[0]}")
     state.update(tensors)
     net.load_state_dict(state)
-    return Classifier(net, architecture, description["classes"], description["input_size"]).eval()
+    return Classifier(net, architecture, description["classes"], description["input_size"], plan).eval()
 
 
 def _channels(values: RGB) -> torch.Tensor:

@@ -14,6 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from xraycls.errors import WeightsError
+from xraycls.models.pruning_plan import PrunePlan
 
 METADATA_KEY = "xraycls"
 BEST = Path("checkpoints", "best.safetensors")
@@ -42,6 +43,14 @@ class WeightFile:
         """Class names in the order of the head's outputs; None unless the file is one of ours."""
         try:
             return tuple(json.loads(self.metadata[METADATA_KEY])["classes"])
+        except (KeyError, TypeError, ValueError):
+            return None
+
+    @property
+    def plan(self) -> PrunePlan | None:
+        """How narrow the network is that the tensors are of; None unless the file is a pruned one of ours."""
+        try:
+            return PrunePlan.parse(json.loads(self.metadata[METADATA_KEY])["pruned"])
         except (KeyError, TypeError, ValueError):
             return None
 

@@ -14,6 +14,7 @@ from torch import nn
 from xraycls.errors import WeightsError
 from xraycls.models.build import head_name, under
 from xraycls.models.pretrained import fetch_imagenet
+from xraycls.models.pruning_plan import PrunePlan, apply_plan
 from xraycls.models.weight_files import WeightFile, read_weights
 from xraycls.models.zoo import Architecture
 
@@ -34,6 +35,7 @@ class WeightsReport:
         unexpected: tensors of the source that the network has no place for.
         mismatched: tensors of another shape in the source (name, its shape, the network's shape); not loaded.
         head: how the head started, in a clause of a sentence.
+        plan: how narrow the network became, because the source is a pruned one; None when it isn't.
     """
 
     source: str
@@ -42,12 +44,15 @@ class WeightsReport:
     unexpected: tuple[str, ...] = ()
     mismatched: tuple[tuple[str, Shape, Shape], ...] = ()
     head: str = "the head is new"
+    plan: PrunePlan | None = None
 
     def lines(self) -> list[str]:
         """Sentences for the log."""
         if not self.loaded:
             return ["All weights are random."]
         lines = [f"{len(self.loaded)} tensors loaded from {self.source}; {self.head}."]
+        if self.plan:
+            lines.append(f"The network is a pruned one: {len(self.plan.layers)} of its layers are narrower.")
         if self.unexpected:
             lines.append(f"The network has no use for {_listed(self.unexpected)} of {self.source}.")
         return lines
@@ -65,7 +70,7 @@ def load_weights(
 
     The head may differ, because the classes do: it is then left as it is, as it is when the source is a checkpoint
     of ours for other classes. So is everything from the head's section on when the source holds features only.
-    Any other tensor must be there in the right shape.
+    Any other tensor must be there in the right shape. Of a pruned checkpoint of ours the network takes the widths too.
 
     Args:
         net: the network as built for ``architecture``; changed in place.
@@ -74,7 +79,7 @@ def load_weights(
         size: side of the input in pixels; None for the architecture's own.
 
     Raises:
-        WeightsError: the source can't be fetched or read, or doesn't fit the network, which is then unchanged.
+        WeightsError: the source can't be fetched or read, or doesn't fit the network, whose weights are then unchanged.
     """
     if str(source).lower() == "none":
         return WeightsReport("none")
@@ -82,13 +87,29 @@ def load_weights(
         tensors = fetch_imagenet(architecture, size or architecture.input_size)
         return _fit(net, architecture, str(architecture.weights), tensors)
     file = read_weights(Path(source))
+    plan = _narrow(net, architecture, file)
     tensors = _native(file, net)
     if classes is None or file.classes in (None, tuple(classes)):
-        return _fit(net, architecture, str(file.path), tensors)
+        return replace(_fit(net, architecture, str(file.path), tensors), plan=plan)
     heads = _heads(net, architecture)
     backbone = {name: tensor for name, tensor in tensors.items() if not under(name, heads)}
     report = _fit(net, architecture, str(file.path), backbone)
-    return replace(report, head=f"the head is new (there the classes are {', '.join(file.classes or ())})")
+    head = f"the head is new (there the classes are {', '.join(file.classes or ())})"
+    return replace(report, head=head, plan=plan)
+
+
+def _narrow(net: nn.Module, architecture: Architecture, file: WeightFile) -> PrunePlan | None:
+    if file.plan is None:
+        return None
+    own = dict(net.named_modules())
+    plan = file.plan.without(tuple(name for name in architecture.auxiliary if name not in own))
+    try:
+        apply_plan(net, plan)
+    except ValueError as error:
+        raise WeightsError(
+            f"{file.path} is pruned and doesn't fit {architecture.name}: {error}", "Is it the file of another network?"
+        ) from error
+    return plan
 
 
 def _fit(net: nn.Module, architecture: Architecture, source: str, tensors: Mapping[str, torch.Tensor]) -> WeightsReport:

@@ -15,9 +15,11 @@ _TELLING: tuple[tuple[str, frozenset[str]], ...] = tuple(
         ("retinanet", "retinanet_config"),
         ("yolo_v4", "yolov4_config"),
         ("yolo_v3", "yolov3_config"),
+        ("yolo_v3", "yolo_config"),
         ("detectnet_v2", "bbox_rasterizer_config"),
         ("detectnet_v2", "cost_function_config"),
         ("detectnet_v2", "postprocessing_config"),
+        ("detectnet_v2", "inferencer_config"),
         ("mask_rcnn", "maskrcnn_config"),
         ("efficientdet", "efficientdet_config"),
         ("lprnet", "lpr_config"),
@@ -26,7 +28,9 @@ _TELLING: tuple[tuple[str, frozenset[str]], ...] = tuple(
         ("faster_rcnn", "model_config inference_config"),
         ("faster_rcnn", "model_config evaluation_config"),
         ("faster_rcnn", "model_config enc_key"),
+        ("faster_rcnn", "model_config augmentation_config"),
         ("unet", "model_config training_config dataset_config"),
+        ("augment", "spatial_config color_config"),
     )
 )
 

@@ -1,8 +1,9 @@
 """Protobuf messages to configuration objects and back, by the type annotations of the objects.
 
 A dataclass has the full name of its message, ``xraycls.tao.<module>.<Class>``, and its field names. Annotations say the
-rest: a plain type, ``tuple[X, ...]`` for a repeated field, ``Mapping[str, X]`` for a map, ``X | None`` for a message
-that may be absent, and a dataclass for one that then has its defaults.
+rest: a plain type, ``Literal["A", "B"]`` for an enumeration, ``tuple[X, ...]`` for a repeated field,
+``Mapping[str, X]`` for a map, ``X | None`` for what may be absent, and a dataclass for a message that then has its
+defaults.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from xraycls.data.protobuf import Schema
 
@@ -18,6 +20,20 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
 Config = TypeVar("Config")
+
+
+class UnknownNumber(ValueError):
+    """An enumeration's number that means nothing.
+
+    Args:
+        field: that has it, after the messages that hold it.
+        number: the number.
+        names: what the field can be.
+    """
+
+    def __init__(self, field: str, number: int, names: tuple[str, ...]) -> None:
+        self.field, self.number, self.names = field, number, names
+        super().__init__(f"{field} is {number}; it must be one of {', '.join(names)}")
 
 
 @cache
@@ -31,10 +47,18 @@ def message_of(kind: type[Any]) -> type[Message]:
     return schema().message(f"{kind.__module__}.{kind.__qualname__}")
 
 
-def from_message(kind: type[Config], message: Any) -> Config:
-    """A message as a configuration object."""
-    values = {name: _value(hint, message, name) for name, hint in get_type_hints(kind).items()}
-    return kind(**values)
+def from_message(kind: type[Config], message: Any, holder: str = "") -> Config:
+    """A message as a configuration object.
+
+    Args:
+        kind: the class of the object.
+        message: of the class's name.
+        holder: the field that holds it and a dot, for the error.
+
+    Raises:
+        UnknownNumber: an enumeration has a number that it doesn't know.
+    """
+    return kind(**{name: _value(hint, message, name, holder) for name, hint in get_type_hints(kind).items()})
 
 
 def to_message(config: Any) -> Any:
@@ -46,27 +70,30 @@ def to_message(config: Any) -> Any:
             target.update(value)
         elif isinstance(value, tuple):
             target.extend(map(to_message, value) if value and is_dataclass(value[0]) else value)
+        elif value == each.default:
+            continue
         elif is_dataclass(value):
-            if value != each.default:
-                target.CopyFrom(to_message(value))
-        elif value != each.default:
-            setattr(message, each.name, value)
+            target.SetInParent()
+            target.CopyFrom(to_message(value))
+        else:
+            choices = message.DESCRIPTOR.fields_by_name[each.name].enum_type
+            setattr(message, each.name, choices.values_by_name[value].number if choices else value)
     return message
 
 
-def _value(hint: Any, message: Any, name: str) -> Any:
-    value, origin = getattr(message, name), get_origin(hint)
+def _value(hint: Any, message: Any, name: str, holder: str) -> Any:
+    value, origin, inner = getattr(message, name), get_origin(hint), get_args(hint)
     if origin is tuple:
-        inner = get_args(hint)[0]
-        return tuple(from_message(inner, each) for each in value) if _is_config(inner) else tuple(value)
+        nested = (from_message(inner[0], each, f"{holder}{name}.") for each in value)
+        return tuple(nested if is_dataclass(inner[0]) else value)
     if origin is Mapping:
-        return dict(value)
-    choices = get_args(hint) or (hint,)
-    if not _is_config(choices[0]):
-        return value
-    is_given = message.HasField(name) or len(choices) == 1
-    return from_message(choices[0], value) if is_given else None
-
-
-def _is_config(hint: Any) -> bool:
-    return is_dataclass(hint)
+        return dict(sorted(value.items()))
+    if origin is Literal:
+        number = message.DESCRIPTOR.fields_by_name[name].enum_type.values_by_number.get(value)
+        if number is None:
+            raise UnknownNumber(holder + name, value, inner)
+        return number.name
+    if origin is UnionType and not message.HasField(name):
+        return None
+    kind: type[Any] = inner[0] if origin is UnionType else hint
+    return from_message(kind, value, f"{holder}{name}.") if is_dataclass(kind) else value

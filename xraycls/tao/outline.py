@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 _TOKEN = re.compile(
@@ -31,23 +31,46 @@ def outline(text: str) -> list[Place]:
     return list(_outline(text))
 
 
+def line_of(places: Sequence[Place], field: str) -> int | None:
+    """The line of a field, from 1; None when it isn't there.
+
+    Args:
+        places: of a text, in order.
+        field: after the messages that hold it, such as "dataset_config.data_sources[1].tfrecords_path"; without a
+            number the first is meant.
+    """
+    path: tuple[str, ...] = ()
+    found: list[Place] = list(places)
+    for part in field.split("."):
+        name, _, number = part.rstrip("]").partition("[")
+        path = (*path, name)
+        starts = [index for index, place in enumerate(found) if place.path == path]
+        ends = [*starts[1:], len(found)]
+        chosen = int(number or 0)
+        if chosen >= len(starts):
+            return None
+        found = found[starts[chosen] : ends[chosen]]
+    return found[0].line
+
+
 def _outline(text: str) -> Iterator[Place]:
     parents: list[str] = []
     name: re.Match[str] | None = None
-    last = ""
+    last, is_open = "", False
     for token in _TOKEN.finditer(text):
         if token["skip"]:
             continue
         if token["name"]:
             name = token
         elif token["mark"] in ":{<":
-            if name is not None:
-                last = name["name"]
-                before = text[: name.start()]
-                yield Place((*parents, last), before.count("\n") + 1, name.start() - before.rfind("\n"))
+            if name is not None or not is_open:
+                at, last = (name or token).start(), name["name"] if name else last
+                before = text[:at]
+                yield Place((*parents, last), before.count("\n") + 1, at - before.rfind("\n"))
                 name = None
-            if token["mark"] != ":":
+            is_open = token["mark"] == ":"
+            if not is_open:
                 parents.append(last)
         elif parents:
-            parents.pop()
-            name = None
+            last = parents.pop()  # which the next brace of `[{ }, { }]` gives again
+            name, is_open = None, False

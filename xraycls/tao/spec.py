@@ -6,45 +6,112 @@ field, a value given twice and two members of a oneof are mistakes.
 
 from __future__ import annotations
 
-import difflib
-import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from xraycls.data.files import atomic_write
 from xraycls.data.protobuf import TextError, parse_text, print_text
 from xraycls.errors import SpecError
 from xraycls.tao.dataset_export import DatasetExport
+from xraycls.tao.dialects import DIALECTS, Dialect, versions_with
+from xraycls.tao.explain import explained
+from xraycls.tao.faster_rcnn import FasterRCNNSpec
 from xraycls.tao.kinds import kind_of_spec
-from xraycls.tao.messages import from_message, message_of, schema, to_message
-from xraycls.tao.outline import Place, outline
+from xraycls.tao.messages import UnknownNumber, from_message, message_of, to_message
+from xraycls.tao.outline import Place, line_of, outline
+from xraycls.tao.ssd import SSDSpec
+from xraycls.tao.yolo_v4 import YOLOv4Spec
 
 Config = TypeVar("Config")
 
-KINDS: dict[type[Any], str] = {DatasetExport: "dataset_convert"}
+KINDS: dict[type[Any], str] = {
+    DatasetExport: "dataset_convert",
+    SSDSpec: "ssd",
+    YOLOv4Spec: "yolo_v4",
+    FasterRCNNSpec: "faster_rcnn",
+}
 """The specs that can be read: the class of the outermost message, and the program that takes the spec."""
 
 
-def read_spec(path: Path, kind: type[Config]) -> Config:
-    """Read a text spec.
+@dataclass(frozen=True, slots=True)
+class Spec(Generic[Config]):
+    """A spec that was read, and where in its file everything stands.
+
+    Attributes:
+        path: the file.
+        config: what it says.
+        dialects: the versions of TLT and TAO that know all of its fields, oldest first.
+        places: its fields, in order.
+        renamed: fields of ``config`` that the file has under other names, longest first: (here, in the file).
+    """
+
+    path: Path
+    config: Config
+    dialects: tuple[Dialect, ...]
+    places: tuple[Place, ...]
+    renamed: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def dialect(self) -> Dialect:
+        """The newest version that the spec may have been written for."""
+        return self.dialects[-1]
+
+    def written(self, field: str) -> str:
+        """The file's own name of a field, such as "ssd_config.scales"."""
+        return _renamed(field, self.renamed)
+
+    def here(self, written: str) -> str:
+        """The name in ``config`` of a field of the file; the way back from :meth:`written`."""
+        return _renamed(written, tuple((there, here) for here, there in self.renamed))
+
+    def line(self, field: str) -> int | None:
+        """The line of a field, from 1; None when the spec doesn't have it."""
+        return line_of(self.places, self.written(field))
+
+    def changed(self, field: str, value: Any) -> Spec[Config]:
+        """The same spec with another value of a field such as "training_config.num_epochs"."""
+        return replace(self, config=_changed(self.config, field, value))
+
+    def mistake(self, field: str, message: str, hint: str | None = None) -> SpecError:
+        """The error for a value that parses but can't mean anything.
+
+        Args:
+            field: at fault; its line, or that of the message that should hold it, is looked up.
+            message: what is wrong; the field's name is put before it.
+            hint: the way out.
+        """
+        return _wrong(self.path, self.places, self.written(field), f"{self.written(field)} {message}", hint)
+
+
+def open_spec(path: Path, kind: type[Config]) -> Spec[Config]:
+    """Read a text spec, and keep where everything stands in it.
 
     Args:
         path: the spec.
         kind: what it should be, a class of :data:`KINDS`.
 
     Raises:
-        SpecError: the file can't be read, is a spec of another program or has a mistake; names file, line and field.
+        SpecError: the file can't be read, is a spec of another program, has a mistake or fields that no version of
+            TLT or TAO knows together; names file, line and field.
         MissingExtra: protobuf isn't installed.
     """
     text = _read(path)
-    places = outline(text)
-    found = kind_of_spec({place.path[0] for place in places if len(place.path) == 1})
-    if found not in (None, KINDS[kind]):
-        raise SpecError(f"this spec is for {found}, not for {KINDS[kind]}", path, hint=_expected(kind))
+    places = tuple(outline(text))
+    _check_kind(path, places, KINDS[kind])
     try:
-        return from_message(kind, parse_text(message_of(kind), text))
+        message = parse_text(message_of(kind), text)
+        return Spec(path, from_message(kind, message), _dialects(path, places, KINDS[kind]), places)
     except TextError as error:
-        raise _explained(error, path, places, kind) from error
+        raise explained(error, path, places, message_of(kind), KINDS[kind]) from error
+    except UnknownNumber as error:
+        raise _wrong(path, places, error.field, str(error), None) from error
+
+
+def read_spec(path: Path, kind: type[Config]) -> Config:
+    """What a text spec says; raises as :func:`open_spec`."""
+    return open_spec(path, kind).config
 
 
 def spec_text(config: Any) -> str:
@@ -59,7 +126,7 @@ def write_spec(config: Any, path: Path) -> None:
 
 
 def wrong_value(path: Path, field: str, message: str, hint: str | None = None) -> SpecError:
-    """The error for a value that parses but can't mean anything.
+    """The error for a value that parses but can't mean anything, without a :class:`Spec` at hand.
 
     Args:
         path: the spec, to look the line up.
@@ -67,8 +134,26 @@ def wrong_value(path: Path, field: str, message: str, hint: str | None = None) -
         message: what is wrong, naming the field.
         hint: the way out.
     """
-    dotted = tuple(field.split("."))
-    line = next((place.line for place in outline(_read(path)) if place.path == dotted), None)
+    return _wrong(path, outline(_read(path)), field, message, hint)
+
+
+def _renamed(field: str, names: Sequence[tuple[str, str]]) -> str:
+    for old, new in names:
+        if field == old or field.startswith((f"{old}.", f"{old}[")):
+            return new + field.removeprefix(old)
+    return field
+
+
+def _changed(config: Any, field: str, value: Any) -> Any:
+    name, _, rest = field.partition(".")
+    return replace(config, **{name: _changed(getattr(config, name), rest, value) if rest else value})
+
+
+def _wrong(path: Path, places: Sequence[Place], field: str, message: str, hint: str | None) -> SpecError:
+    line, holder = line_of(places, field), field
+    while line is None and "." in holder:
+        holder = holder.rpartition(".")[0]
+        line = line_of(places, holder)
     return SpecError(message, path, line, field, hint)
 
 
@@ -81,39 +166,33 @@ def _read(path: Path) -> str:
         raise SpecError("the spec is not UTF-8 text", path) from error
 
 
-def _expected(kind: type[Any]) -> str:
-    names = [each.name for each in message_of(kind).DESCRIPTOR.fields if each.message_type is not None]
-    return f"Give a spec with {' or '.join(names[:2])}"
+def _check_kind(path: Path, places: Sequence[Place], program: str) -> None:
+    found = kind_of_spec({place.path[0] for place in places if len(place.path) == 1})
+    taken_by = {"dssd": "ssd"}.get(found or "", found)
+    if taken_by in (None, program):
+        return
+    article = "an" if found in ("ssd", "lprnet", "efficientdet") else "a"
+    way = f"use xraycls {taken_by}" if taken_by in KINDS.values() else f"xraycls has no {taken_by}"
+    raise SpecError(f"this is {article} {found} spec: {way}", path)
 
 
-def _explained(error: TextError, path: Path, places: list[Place], kind: type[Any]) -> SpecError:
-    """The library's complaint in our words."""
-    message, line = str(error), error.line
-    at = (line or 1, error.column or 0)
-    place = next((p for p in reversed(places) if (p.line, p.column) <= at), None)
-    field = ".".join(place.path) if place else None
-    if unknown := re.fullmatch(r'Message type "(.+)" has no field named "(.+)"', message):
-        owner = ".".join(place.path[:-1]) if place else ""
-        where = owner or f"a {KINDS[kind]} spec"
-        return SpecError(f"{where} has no field {unknown[2]!r}", path, line, field, _nearest(unknown[1], unknown[2]))
-    if "should not have multiple" in message:
-        return SpecError(f"{field} is given twice", path, line, field, "Leave one of them out")
-    if both := re.match(r'Field "(.+?)" is specified along with field "(.+?)"', message):
-        return SpecError(f"{both[2]} and {both[1]} are both given", path, line, field, "Leave one of them out")
-    message = message.replace("Couldn't parse integer:", "a whole number is expected, not")
-    message = message.replace("Couldn't parse float:", "a number is expected, not")
-    message = message[:1].lower() + message[1:]
-    return SpecError(f"{field}: {message}" if field else message, path, line, field)
+def _dialects(path: Path, places: Sequence[Place], program: str) -> tuple[Dialect, ...]:
+    left, told = frozenset(DIALECTS), None
+    for place in places:
+        field = ".".join(place.path)
+        known_to = versions_with(program, field)
+        if not left & known_to:
+            raise SpecError(
+                f"{field} is of {_listed(known_to)}, but {told} of {_listed(left)}: no version takes both",
+                path,
+                place.line,
+                field,
+                "Leave one of them out",
+            )
+        if left - known_to:
+            left, told = left & known_to, f"{field} in line {place.line}"
+    return tuple(each for each in DIALECTS if each in left)
 
 
-def _nearest(message: str, name: str) -> str:
-    """Where a field that a message doesn't have may belong."""
-    known = [each.name for each in schema().message(message).DESCRIPTOR.fields]
-    package = message.rpartition(".")[0]
-    relatives = [each for file in schema().files if file.package == package for each in file.message_type]
-    owners = {f".{package}.{each.name}" for each in relatives if name in {field.name for field in each.field}}
-    holders = [field.name for each in relatives for field in each.field if field.type_name in owners]
-    if holders:
-        return f"It belongs in {' or '.join(holders)}"
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    return f"Did you mean {near[0]!r}?" if near else f"It has: {', '.join(known)}"
+def _listed(dialects: frozenset[Dialect]) -> str:
+    return " and ".join(each for each in DIALECTS if each in dialects)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,8 @@ from xraycls.errors import RunError
 FORMAT = 1
 
 
-def save_state(state: Mapping[str, Any], path: Path) -> None:
-    """Write tensors, numbers, strings, lists and dicts, atomically.
+def save_state(state: Mapping[str, Any], path: Path, seal: Callable[[bytes], bytes] | None = None) -> None:
+    """Write tensors, numbers, strings, lists and dicts, atomically; ``seal`` encrypts what is written.
 
     Raises:
         XrayclsError: the disk is full; the old file survives.
@@ -25,19 +25,20 @@ def save_state(state: Mapping[str, Any], path: Path) -> None:
     buffer = io.BytesIO()  # a full disk is then an OSError of the write, whatever torch makes of it
     torch.save({"format": FORMAT, **state}, buffer)
     with atomic_write(path) as temporary:
-        temporary.write_bytes(buffer.getbuffer())
+        temporary.write_bytes(seal(buffer.getvalue()) if seal else buffer.getbuffer())
 
 
-def load_state(path: Path) -> dict[str, Any]:
-    """Read a training state; nothing in the file is executed.
+def load_state(path: Path, unseal: Callable[[bytes], bytes] | None = None) -> dict[str, Any]:
+    """Read a training state; nothing in the file is executed. ``unseal`` decrypts what was read, and its errors pass.
 
     Raises:
         RunError: no such file, cut short, of another version, or not a training state.
     """
     if not path.is_file():
         raise RunError(f"Nothing to resume: {path} does not exist", "Leave out --resume to start a new run")
+    content = io.BytesIO(unseal(path.read_bytes())) if unseal else path
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(content, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise RunError(
             f"{path} holds objects other than tensors and was not loaded", "Only resume your own runs"

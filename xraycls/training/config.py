@@ -60,6 +60,7 @@ class TrainConfig(BaseModel):
     min_delta: float = Field(0.0, ge=0)
     monitor: str = "loss"
     threshold: str = "youden"
+    validate_every: int = Field(1, ge=1)
     # Machine
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
     channels_last: bool = True

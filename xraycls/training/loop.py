@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from xraycls.data.files import share_file
 from xraycls.errors import TrainingError
 from xraycls.loaders.sampler import Sampler
+from xraycls.training.annealing import LearningRate
 from xraycls.training.checkpoint import save_state
 from xraycls.training.config import TrainConfig
 from xraycls.training.distributed import World, all_sum, barrier, gather_rows, share_buffers
@@ -100,12 +102,15 @@ class Training:
         model: on its device, head and freezing settled.
         task: loss and metrics.
         train: training batches.
-        val: validation batches.
+        val: validation batches; None where there is nothing to validate with.
         config: the settings.
         run: where everything is written.
         place: device, precision and world.
         reporter: is told of every step and epoch.
         stopping: early stopping with the direction of the monitored metric.
+        rate: the learning rate before a step; None for that of the config.
+        optimizer: of the model's parameters; None for that of the config.
+        seal: encrypts the training state on disk; None leaves it readable.
     """
 
     def __init__(
@@ -113,12 +118,15 @@ class Training:
         model: nn.Module,
         task: Task,
         train: Loader,
-        val: Loader,
+        val: Loader | None,
         config: TrainConfig,
         run: RunFolder,
         place: Place,
         reporter: Reporter,
         stopping: EarlyStopping,
+        rate: LearningRate | None = None,
+        optimizer: torch.optim.Optimizer | None = None,
+        seal: Callable[[bytes], bytes] | None = None,
     ) -> None:
         self.model = model
         self.task = task
@@ -129,7 +137,9 @@ class Training:
         self.place = place
         self.reporter = reporter
         self.stopping = stopping
-        self.optimizer = build_optimizer(
+        self.rate = rate
+        self.seal = seal
+        self.optimizer = optimizer or build_optimizer(
             config.optimizer, model.parameters(), config.learning_rate, config.weight_decay
         )
         self.scaler = torch.amp.GradScaler(place.device.type, enabled=place.precision == "fp16")
@@ -263,6 +273,8 @@ class Training:
     def learning_rate(self) -> float:
         """The learning rate of the present step."""
         config = self.config
+        if self.rate:
+            return self.rate.at(self.epoch * len(self.train) + self.step, config.epochs * len(self.train))
         moment = Moment(
             self.epoch + self.step / len(self.train),
             config.epochs,
@@ -300,23 +312,37 @@ class Training:
         row = {"epoch": self.epoch + 1.0, "learning_rate": rate, "train_loss": self._look(wish)}
         evaluated: nn.Module = self.ema.module if self.ema else self.model
         share_buffers(evaluated, self.place.world)
-        predictions, labels = self.evaluate(evaluated)
-        row |= {f"val_{name}": value for name, value in self.task.metrics(predictions, labels).items()}
+        settings, improved = {"epoch": str(self.epoch + 1)}, False
+        if self._is_validated():
+            predictions, labels = self.evaluate(evaluated)
+            row |= {f"val_{name}": value for name, value in self.task.metrics(predictions, labels).items()}
+            settings = self.task.settings(predictions, labels) | settings
+        monitored = row.get(self.config.monitor, row.get(f"val_{self.config.monitor}"))
+        if monitored is not None:
+            improved = self._note(monitored)
         row |= {"seconds": seconds, "waiting": waited / max(seconds, 1e-9)}
-        misses = self.stopping.misses
-        improved = self.stopping.update(row[f"val_{self.config.monitor}"], self.epoch)
-        if self.config.schedule == "plateau" and not improved and (misses + 1) % self._plateau_patience() == 0:
-            self.plateaus += 1
         self.rows.append(row)
         self.epoch, self.step = self.epoch + 1, 0
         if self.place.world.is_main:
-            settings = self.task.settings(predictions, labels) | {"epoch": str(self.epoch)}
             self.task.save(evaluated, self.run.last, settings)
             if improved:
                 share_file(self.run.last, self.run.best)
             self.run.write_metrics(self.rows)
         self._save_state()
         self.reporter.epoch(row, improved)
+
+    def _is_validated(self) -> bool:
+        """Whether the present epoch ends with a validation; the last one always does."""
+        done = self.epoch + 1
+        return self.val is not None and (done % self.config.validate_every == 0 or done == self.config.epochs)
+
+    def _note(self, value: float) -> bool:
+        """Tell early stopping and the plateau schedule of the monitored metric; whether it is the best so far."""
+        misses = self.stopping.misses
+        improved = self.stopping.update(value, self.epoch)
+        if self.config.schedule == "plateau" and not improved and (misses + 1) % self._plateau_patience() == 0:
+            self.plateaus += 1
+        return improved
 
     def _plateau_patience(self) -> int:
         """Misses until the plateau schedule lowers the rate: half the patience, so that it acts before the end."""
@@ -326,7 +352,7 @@ class Training:
         """Predictions float [n, …] and labels int64 [n] of the validation split, on the CPU, on every process."""
         model.eval()
         outputs, labels, weights = [], [], []
-        for batch in self.val:
+        for batch in self.val or ():
             on_device = batch.to(self.place.device)
             with torch.inference_mode(), autocast(self.place.device, self.place.precision):
                 outputs.append(self.task.predict(model, on_device))
@@ -339,6 +365,6 @@ class Training:
     def _save_state(self) -> None:
         state = self.state_dict()
         if self.place.world.is_main:
-            save_state(state, self.run.state)
+            save_state(state, self.run.state, self.seal)
         barrier(self.place.world)
         self.saved = time.perf_counter()

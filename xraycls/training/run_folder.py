@@ -77,7 +77,8 @@ class RunFolder:
     def write_metrics(self, rows: list[dict[str, float]]) -> None:
         """Write all rows of metrics.csv; NaN becomes an empty cell."""
         with atomic_write(self.metrics) as temporary, temporary.open("w", newline="") as handle:
-            writer = csv.DictWriter(handle, fieldnames=list(rows[0]) if rows else ["epoch"], lineterminator="\n")
+            names = max(rows, key=len, default={"epoch": 0.0})  # an epoch without validation has fewer
+            writer = csv.DictWriter(handle, fieldnames=list(names), lineterminator="\n")
             writer.writeheader()
             for row in rows:
                 writer.writerow({name: "" if math.isnan(value) else f"{value:.6g}" for name, value in row.items()})

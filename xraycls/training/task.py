@@ -26,7 +26,7 @@ class Task(Protocol):
         """The weighted sum of the losses of a batch, a scalar; samples of weight 0 count nothing."""
 
     def predict(self, model: nn.Module, batch: Batch) -> torch.Tensor:
-        """What validation compares with the labels, float [B, …]."""
+        """What validation compares with the labels, float [B, …], rows of the same length in every batch."""
 
     def metrics(self, predictions: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
         """Figures of a whole validation split, by name."""

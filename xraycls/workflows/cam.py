@@ -81,7 +81,7 @@ def explain(
             image = open_image(sample)
             original = image.pixels()
             view = trained.recipe.evaluation_view(image.width, image.height)
-            picture = render(image, view, trained.recipe.size)
+            picture = render(image, view, trained.recipe.canvas)
         except DataError as error:
             yield Explanation(sample.name, None, None, "", float("nan"), None, error.message)
         else:

@@ -48,7 +48,7 @@ def load_model(name: str | Path, device: torch.device | str = "cpu", runs: Path 
     Raises:
         RunError: nothing of that name, or no weights in it yet.
     """
-    weights, run = _weights_of(str(name), runs)
+    weights, run = weights_of(str(name), runs)
     classifier, metadata = load_classifier(weights)
     classifier.to(device=torch.device(device), memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     threshold = float(metadata["threshold"]) if "threshold" in metadata else None
@@ -56,7 +56,8 @@ def load_model(name: str | Path, device: torch.device | str = "cpu", runs: Path 
     return TrainedModel(classifier, recipe, metadata.get("engine"), threshold, weights, run)
 
 
-def _weights_of(name: str, runs: Path) -> tuple[Path, RunFolder | None]:
+def weights_of(name: str, runs: Path = RUNS) -> tuple[Path, RunFolder | None]:
+    """The weights file that :func:`load_model` loads, and its run folder; raises RunError when there is none."""
     path = Path(name)
     if path.suffix == ".safetensors" and path.is_file():
         folder = RunFolder(path.resolve().parent.parent)

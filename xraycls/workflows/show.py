@@ -61,7 +61,7 @@ def view_sheet(table: SampleTable, sample: Sample, recipe: Recipe, *, n: int = 1
     size = (image.width, image.height)
     original = Tile(image.pixels(), f"the original, {image.width} × {image.height}", sample.boxes, size)
     views = recipe.training_views(seed, 0, 0, np.tile(size, (n - 1, 1)))
-    tiles = [Tile(render(image, view, recipe.size), _told(view, recipe.size, size)) for view in views]
+    tiles = [Tile(render(image, view, recipe.canvas), _told(view, recipe.size, size)) for view in views]
     return contact_sheet([original, *tiles], columns=math.ceil(math.sqrt(n)), side=TILE, title=table.name_of(sample))
 
 

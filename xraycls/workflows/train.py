@@ -21,7 +21,7 @@ from xraycls.evaluation.metrics import metric, scores
 from xraycls.evaluation.thresholds import choose_threshold
 from xraycls.loaders.choose import build_loader, choose_engine, notice
 from xraycls.loaders.recipe import Recipe, find_recipe
-from xraycls.models.classifier import Classifier, build_classifier
+from xraycls.models.classifier import Classifier, build_classifier, narrow_like
 from xraycls.training.checkpoint import load_state
 from xraycls.training.config import TrainConfig, parse_config
 from xraycls.training.distributed import current_world, joined
@@ -104,6 +104,7 @@ def _train(config: TrainConfig, run: RunFolder, place: Place, reporter: Reporter
     if resume:
         check_same_data(run, table)
         check_same_processes(run, place.world.size)
+        state = load_state(run.state)
     torch.manual_seed(config.seed)
     classifier, report = build_classifier(
         config.base_model,
@@ -113,6 +114,8 @@ def _train(config: TrainConfig, run: RunFolder, place: Place, reporter: Reporter
         size=config.size,
         dropout=config.dropout,
     )
+    if resume:
+        narrow_like(classifier, state["model"])
     for line in [] if resume else report.lines():
         reporter.message(line)
     recipe = find_recipe(config.augment, classifier.size)
@@ -127,7 +130,8 @@ def _train(config: TrainConfig, run: RunFolder, place: Place, reporter: Reporter
         classifier.to(device=place.device, memory_format=memory_format)  # type: ignore[call-overload]
         training = _training(config, engine, table, classifier, recipe, run, place, reporter)
         if resume:
-            training.load_state_dict(load_state(run.state))
+            training.load_state_dict(state)
+            del state
             reporter.message(f"Going on with {run.path} at epoch {training.epoch + 1}, batch {training.step + 1}.")
             _tell_other_engine(run, engine, reporter)
         if place.world.is_main:
@@ -228,7 +232,7 @@ def _tell_other_engine(run: RunFolder, engine: str, reporter: Reporter) -> None:
 
 
 def _tell_failures(training: Training, reporter: Reporter) -> None:
-    failures = training.train.failures | training.val.failures
+    failures = training.train.failures | (training.val.failures if training.val else {})
     if failures:
         names = ", ".join(str(path) for path in list(failures)[:5])
         more = ", …" if len(failures) > 5 else ""

@@ -1,0 +1,140 @@
+"""What training leaves in a results folder, in the very letters of TAO's."""
+
+import json
+import math
+
+import pytest
+
+from xraycls.errors import XrayclsError
+from xraycls.tao.results import Results, TaoReporter, reported
+from xraycls.tao.status import StatusLog
+from xraycls.training.reporter import Silent
+
+EVALUATED = {
+    "epoch": 1.0,
+    "learning_rate": 0.02,
+    "train_loss": 2.5,
+    "val_loss": 41.86811065673828,
+    "val_mAP": 0.4535,
+    "val_AP_opacity": 0.5,
+    "val_AP_Nodule": 0.407,
+    "seconds": 65.25,
+    "waiting": 0.1,
+}
+NOT_EVALUATED = {"epoch": 2.0, "learning_rate": 5e-05, "train_loss": 1.75, "seconds": 60.0, "waiting": 0.1}
+
+
+class Heard(Silent):
+    def __init__(self):
+        self.rows = []
+
+    def epoch(self, row, improved):
+        self.rows.append((row, improved))
+
+
+def lines(folder):
+    return [json.loads(line) for line in (folder / "status.json").read_text().splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("network", "arch", "epoch", "suffix", "weights", "log"),
+    [
+        ("ssd", "resnet18", 80, ".tlt", "weights/ssd_resnet18_epoch_080.tlt", "ssd_training_log_resnet18.csv"),
+        ("dssd", "vgg16", 1, ".hdf5", "weights/dssd_vgg16_epoch_001.hdf5", "ssd_training_log_vgg16.csv"),
+        ("ssd", "mobilenet_v2", 1000, "", "weights/ssd_mobilenet_v2_epoch_1000", "ssd_training_log_mobilenet_v2.csv"),
+        ("yolov4", "resnet18", 7, ".tlt", "weights/yolov4_resnet18_epoch_007.tlt", "yolov4_training_log_resnet18.csv"),
+    ],
+)
+def test_names(tmp_path, network, arch, epoch, suffix, weights, log):
+    results = Results(tmp_path, network, arch)
+    assert results.weights(epoch, suffix) == tmp_path / weights
+    assert results.log == tmp_path / log
+    assert results.events == tmp_path / "events"
+
+
+def reporter(folder, classes=("opacity", "Nodule"), listener=None):
+    results = Results(folder, "ssd", "resnet18")
+    return TaoReporter(results, StatusLog(folder), 3, classes, listener or Silent())
+
+
+def test_the_table_of_a_training(tmp_path):
+    heard = Heard()
+    tao = reporter(tmp_path, listener=heard)
+    tao.epoch(EVALUATED, True)
+    tao.epoch(NOT_EVALUATED, False)
+    tao.epoch(EVALUATED | {"epoch": 3.0, "val_mAP": math.nan}, False)
+    assert (tmp_path / "ssd_training_log_resnet18.csv").read_text() == (
+        "epoch,AP_Nodule,AP_opacity,loss,lr,mAP,validation_loss\n"
+        "1,0.407,0.5,2.5,0.02,0.4535,41.86811065673828\n"
+        "2,nan,nan,1.75,5e-05,nan,nan\n"
+        "3,0.407,0.5,2.5,0.02,nan,41.86811065673828\n"
+    )
+    assert heard.rows[:2] == [(EVALUATED, True), (NOT_EVALUATED, False)]
+
+
+def test_the_table_starts_anew(tmp_path):
+    reporter(tmp_path).epoch(EVALUATED, True)
+    tao = reporter(tmp_path)
+    assert (tmp_path / "ssd_training_log_resnet18.csv").read_text().count("\n") == 1
+    tao.epoch(EVALUATED | {"epoch": 41.0}, True)
+    assert (tmp_path / "ssd_training_log_resnet18.csv").read_text().splitlines()[1].startswith("41,")
+
+
+def test_without_validation_there_are_two_figures(tmp_path):
+    reporter(tmp_path, classes=()).epoch(NOT_EVALUATED, False)
+    assert (tmp_path / "ssd_training_log_resnet18.csv").read_text() == "epoch,loss,lr\n2,1.75,5e-05\n"
+    assert lines(tmp_path)[0]["graphical"] == {"loss": "1.75", "learning_rate": "5e-05"}
+    assert "kpi" not in lines(tmp_path)[0]
+
+
+def test_a_status_line_an_epoch(tmp_path):
+    tao = reporter(tmp_path)
+    tao.epoch(EVALUATED, True)
+    tao.epoch(NOT_EVALUATED, False)
+    first, second = lines(tmp_path)
+    assert first["status"] == "RUNNING"
+    assert (first["epoch"], first["max_epoch"]) == (1, 3)
+    assert (first["time_per_epoch"], first["eta"]) == ("0:01:05.250000", "0:02:10.500000")
+    assert first["graphical"] == {
+        "loss": "2.5",
+        "validation_loss": "41.86811065673828",
+        "mean average precision": "0.4535",
+        "learning_rate": "0.02",
+    }
+    assert first["kpi"] == {"mean average precision": "0.4535"}
+    assert second["kpi"] == {"mean average precision": "nan"}
+    assert second["graphical"]["validation_loss"] == "nan"
+
+
+def test_other_reports_are_passed_on(tmp_path):
+    said = []
+    listener = Silent()
+    listener.message = said.append
+    reporter(tmp_path, listener=listener).message("hello")
+    assert said == ["hello"]
+
+
+def test_a_folder_that_can_not_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(XrayclsError, match="could not be written"):
+        reporter(tmp_path / "file")
+
+
+def test_a_program_tells_how_it_ended(tmp_path):
+    with reported(tmp_path, "SSD inference") as status:
+        status.write("halfway", figures={"kpi": {"mAP": 0.5}})
+    with pytest.raises(XrayclsError), reported(tmp_path, "SSD inference"):
+        raise XrayclsError("the disk is full", "Free some space")
+    with pytest.raises(KeyboardInterrupt), reported(tmp_path, "SSD inference"):
+        raise KeyboardInterrupt
+    assert [(line["status"], line["message"]) for line in lines(tmp_path)] == [
+        ("STARTED", "Starting SSD inference."),
+        ("RUNNING", "halfway"),
+        ("SUCCESS", "SSD inference finished successfully."),
+        ("STARTED", "Starting SSD inference."),
+        ("FAILURE", "the disk is full. Free some space."),
+        ("STARTED", "Starting SSD inference."),
+        ("FAILURE", "SSD inference was interrupted"),
+    ]
+    with reported(None, "SSD inference"):
+        pass

@@ -1,0 +1,40 @@
+"""How the program was called, for commands that start it anew, and how it tells of an error."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from xraycls.errors import XrayclsError
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """A call of the program.
+
+    Attributes:
+        arguments: after the program's name, in today's spelling.
+        debug: whether errors are shown with their traceback.
+    """
+
+    arguments: tuple[str, ...]
+    debug: bool = False
+
+
+def invocation_of(context: Any) -> Invocation:
+    """The call that a command's context belongs to."""
+    given = context.find_object(Invocation)
+    return given or Invocation(tuple(sys.argv[1:]))
+
+
+def tell_error(error: XrayclsError) -> None:
+    """Print an error's sentence on standard error; the first of several processes says it for all."""
+    if os.environ.get("RANK", "0") != "0":
+        return
+    head = "" if error.exit_code == 130 else "[bold red]Error:[/] "
+    Console(stderr=True, highlight=False).print(f"{head}{escape(str(error))}", soft_wrap=True)

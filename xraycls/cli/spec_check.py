@@ -1,0 +1,78 @@
+"""`xraycls ssd spec-check` and its like: what becomes of each field of a TLT/TAO spec."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import typer
+
+from xraycls.cli.options import JsonOption
+from xraycls.cli.tao_options import MountOption, SpecOption
+
+if TYPE_CHECKING:
+    from xraycls.tao.report import FieldReport
+
+_STYLES = {"honoured": "green", "approximated": "yellow", "ignored": "red"}
+_WIDTH = 240  # columns where there is no terminal
+_LONGEST = 60  # characters of a value in the table
+
+
+def spec_check(program: str) -> Callable[..., None]:
+    """The verb ``spec-check`` of a network.
+
+    Args:
+        program: the network's name, such as "ssd".
+    """
+
+    def command(spec: SpecOption, mount: MountOption = None, as_json: JsonOption = False) -> None:
+        from xraycls.tao.check import open_checked
+        from xraycls.tao.mounts import read_mounts
+        from xraycls.tao.report import counted, mapping_report
+
+        mounts = read_mounts(mount or ())
+        opened = open_checked(mounts.path(spec), program)
+        reports = mapping_report(opened, mounts)
+        if as_json:
+            fields = [asdict(each) for each in reports]
+            print(json.dumps({"network": program, "dialects": opened.dialects, "fields": fields}, indent=2))
+            return
+        _show(reports)
+        print(f"{opened.path}, a spec of {program} for {' and '.join(opened.dialects)}: {counted(reports)}.")
+
+    command.__doc__ = "Tell what becomes of each field of a spec: honoured, approximated (how) or ignored (why)."
+    return command
+
+
+def _show(reports: tuple[FieldReport, ...]) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("Line")
+    for name in ("Field", "Value", "Outcome", "Note"):
+        table.add_column(name, overflow="fold")
+    for each in reports:
+        outcome = f"[{_STYLES[each.outcome]}]{each.outcome}[/]"
+        table.add_row(str(each.line), escape(each.field), escape(_short(each.value)), outcome, escape(each.note))
+    Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH).print(table)
+
+
+def _short(value: object) -> str:
+    text = "" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+
+
+def group(program: str) -> typer.Typer:
+    """The verbs of a network that is only read so far."""
+    app = typer.Typer(help=f"Specs of {program}: read and checked; training follows.", no_args_is_help=True)
+    app.command("spec-check")(spec_check(program))
+
+    @app.callback()
+    def _verbs() -> None:
+        """Keeps `spec-check` a verb of its own while there is no other."""
+
+    return app

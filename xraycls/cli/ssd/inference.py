@@ -1,0 +1,82 @@
+"""`xraycls ssd inference`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from xraycls.cli.options import DeviceOption, PrecisionOption, ThreadsOption
+from xraycls.cli.tao_command import key_of, say_ignored
+from xraycls.cli.tao_options import KeyOption, ModelOption, MountOption
+
+
+def inference(
+    context: typer.Context,
+    model: ModelOption,
+    images: Annotated[
+        str, typer.Option("--image-dir", "-i", "--in-image-path", help="A picture or a folder of them, also DICOM.")
+    ],
+    spec: Annotated[
+        str | None,
+        typer.Option(
+            "--experiment-spec",
+            "-e",
+            "--experiment-spec-file",
+            help="Text spec, whose nms_config counts then.",
+        ),
+    ] = None,
+    key: KeyOption = None,
+    threshold: Annotated[
+        float, typer.Option("--threshold", "-t", "--draw-conf-thres", help="What an object must score.")
+    ] = 0.3,
+    results_dir: Annotated[
+        str | None, typer.Option("--results-dir", "-r", help="Folder for images_annotated, labels and status.json.")
+    ] = None,
+    annotated: Annotated[
+        str | None, typer.Option("--out-image-path", "-o", help="Folder for annotated pictures, as in TLT.")
+    ] = None,
+    labels: Annotated[
+        str | None, typer.Option("--out-label-path", "-l", help="Folder for KITTI labels, as in TLT.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", "-b", min=1, help="Images at a time.")] = 8,
+    mount: MountOption = None,
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
+    threads: ThreadsOption = None,
+) -> None:
+    """Find objects in pictures: a KITTI label file and an annotated copy of each."""
+    from xraycls.progress import counting
+    from xraycls.tao.mounts import read_mounts
+    from xraycls.workflows.detection.inference import infer
+
+    say_ignored(context, "gpus", "use_amp")
+    mounts = read_mounts(mount or ())
+
+    def path(text: str | None) -> Path | None:
+        return None if text is None else mounts.path(text)
+
+    with counting("finding objects") as progress:
+        done = infer(
+            mounts.path(model),
+            mounts.path(images),
+            path(results_dir),
+            annotated=path(annotated),
+            labels=path(labels),
+            spec=path(spec),
+            threshold=threshold,
+            key=key_of(key, mounts.variables),
+            batch_size=batch_size,
+            device=device,
+            precision=precision,
+            threads=threads,
+            mounts=mounts,
+            progress=progress,
+        )
+    print(f"Found {done.objects:,} objects in {done.images:,} images.")
+    if done.failures:
+        typer.echo(
+            f"{len(done.failures):,} of {done.images + len(done.failures):,} images could not be read.", err=True
+        )
+        raise typer.Exit(1)

@@ -1,0 +1,68 @@
+"""`xraycls ssd prune`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from xraycls.cli.tao_command import key_of, say_ignored
+from xraycls.cli.tao_options import KeyOption, MountOption
+
+
+def prune(
+    context: typer.Context,
+    model: Annotated[
+        str, typer.Option("--model", "-m", "--model-path", "-pm", "--pretrained-model", help="The trained model.")
+    ],
+    output: Annotated[str, typer.Option("--output-file", "-o", help="Where to write the pruned model.")],
+    key: KeyOption = None,
+    normalizer: Annotated[str, typer.Option("--normalizer", "-n", help="Of norms in a layer: max or L2.")] = "max",
+    criterion: Annotated[
+        str,
+        typer.Option(
+            "--equalization-criterion",
+            "-eq",
+            help="For layers that are added up: union, intersection, arithmetic_mean or geometric_mean.",
+        ),
+    ] = "union",
+    granularity: Annotated[
+        int, typer.Option("--pruning-granularity", "-pg", help="Filters stay in multiples of it.")
+    ] = 8,
+    threshold: Annotated[
+        float, typer.Option("--pruning-threshold", "-pth", help="What a filter's norm must exceed.")
+    ] = 0.1,
+    min_filters: Annotated[int, typer.Option("--min-num-filters", "-nf", help="So many stay in every layer.")] = 16,
+    excluded: Annotated[
+        list[str] | None, typer.Option("--excluded-layers", "-el", help="Layers to keep whole, by name.")
+    ] = None,
+    results_dir: Annotated[
+        str | None, typer.Option("--results-dir", "-r", help="Folder for status.json; that of the output by default.")
+    ] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Tell what became of every layer.")] = False,
+    spec: Annotated[str, typer.Option("--experiment-spec", "-e", "--experiment-spec-path", hidden=True)] = "",
+    mount: MountOption = None,
+) -> None:
+    """Remove the filters of a trained model that matter least; then train it again with ssd train -m."""
+    from xraycls.tao.mounts import read_mounts
+    from xraycls.workflows.detection.prune import prune_detector
+
+    say_ignored(context, "spec", "gpus", "gpu_index", "use_amp")
+    mounts = read_mounts(mount or ())
+    path, report = prune_detector(
+        mounts.path(model),
+        mounts.path(output),
+        key=key_of(key, mounts.variables),
+        normalizer=normalizer,
+        criterion=criterion,
+        threshold=threshold,
+        granularity=granularity,
+        min_filters=min_filters,
+        excluded=excluded or (),
+        results=None if results_dir is None else mounts.path(results_dir),
+    )
+    if verbose:
+        for layer in report.layers:
+            print(f"{layer.name}: {layer.before} filters, {layer.after} left" + (f" ({layer.note})" * bool(layer.note)))
+    print(f"Pruning ratio (pruned model / original model): {report.ratio}")
+    print(f"Parameters: {report.before:,} before, {report.after:,} after. Wrote {path}.")

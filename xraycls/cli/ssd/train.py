@@ -1,0 +1,86 @@
+"""`xraycls ssd train`."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+import typer
+
+from xraycls.cli.invocation import invocation_of
+from xraycls.cli.options import DeviceOption, LoaderOption, PrecisionOption, ThreadsOption
+from xraycls.cli.tao_command import key_of, launcher_of, say_ignored
+from xraycls.cli.tao_options import EXTRA, KeyOption, MountOption, SizeOption, SpecOption, size_of
+
+
+def train(
+    context: typer.Context,
+    spec: SpecOption,
+    results_dir: Annotated[
+        str, typer.Option("--results-dir", "-r", help="Folder for weights, the training's table and status.json.")
+    ],
+    key: KeyOption = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--resume-model-weights", "-m", help="A model to start from, to retrain after pruning, or to go on with."
+        ),
+    ] = None,
+    initial_epoch: Annotated[
+        int, typer.Option("--initial-epoch", min=1, help="Above 1, -m goes on where its training was then.")
+    ] = 1,
+    arch: Annotated[str, typer.Option("--arch", hidden=True)] = "",
+    use_multiprocessing: Annotated[bool, typer.Option("--use-multiprocessing", hidden=True)] = False,
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", min=1, help="Instead of the spec's.", rich_help_panel=EXTRA)
+    ] = None,
+    size: SizeOption = None,
+    batch_size: Annotated[
+        int | None, typer.Option("--batch-size", min=1, help="Images a GPU, instead.", rich_help_panel=EXTRA)
+    ] = None,
+    mount: MountOption = None,
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
+    loader: LoaderOption = "auto",
+    threads: ThreadsOption = None,
+) -> None:
+    """Train an SSD or DSSD from a spec; with -m, go on with a model or train a pruned one anew."""
+    say_ignored(context, "arch", "use_multiprocessing")
+    launcher = launcher_of(context)
+    if launcher.gpus > 1 and "WORLD_SIZE" not in os.environ:
+        from xraycls.training.launch import launch
+
+        raise typer.Exit(launch(launcher.gpus, device, invocation_of(context).arguments))
+    from xraycls.cli.tao_printer import TaoPrinter
+    from xraycls.progress import TrainingProgress
+    from xraycls.tao.mounts import read_mounts
+    from xraycls.workflows.detection.train import train_ssd
+
+    mounts = read_mounts(mount or ())
+    with TrainingProgress() as reporter:
+        done = train_ssd(
+            mounts.path(spec),
+            mounts.path(results_dir),
+            key=key_of(key, mounts.variables),
+            weights=None if model is None else mounts.path(model),
+            initial_epoch=initial_epoch,
+            epochs=epochs,
+            size=size_of(size),
+            batch_size=batch_size,
+            mounts=mounts,
+            device=device,
+            precision=_halved(precision, device) if launcher.use_amp else precision,
+            loader=loader,
+            threads=threads,
+            reporter=TaoPrinter(reporter),
+        )
+    if os.environ.get("RANK", "0") == "0":
+        print(f"Finished {len(done.outcome.rows)} epochs. Results: {done.results}")
+
+
+def _halved(precision: str, device: str) -> str:
+    """What ``--use_amp`` makes of "auto": fp16 on GPUs that have no bf16, where "auto" alone would stay with fp32."""
+    from xraycls.training.precision import choose_device, computes_bf16
+
+    place = choose_device(device)
+    return "fp16" if precision == "auto" and place.type == "cuda" and not computes_bf16(place) else precision

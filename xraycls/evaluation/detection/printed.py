@@ -1,0 +1,53 @@
+"""The blocks that TAO's evaluators print, character for character, so that what parses them keeps working."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from xraycls.evaluation.detection.average_precision import AveragePrecision, StrictAveragePrecision
+
+CALCULATING = "Start to calculate AP for each class"
+"""The line before the block of SSD and YOLO."""
+
+EVALUATE_DIGITS = 3
+"""Digits of ``ssd evaluate``."""
+
+TRAINING_DIGITS = 5
+"""Digits of ``yolo_v4 evaluate`` and of every evaluation during training."""
+
+_STARS, _DOUBLE, _SINGLE = "*" * 31, "=" * 90, "-" * 90
+_COLUMNS = ("Class", "AP", "precision", "recall")
+
+
+def average_precision_block(found: AveragePrecision, digits: int = EVALUATE_DIGITS) -> str:
+    """The block of SSD and YOLO, without a last line break: a line a class, and the mean over all."""
+    rows = [f"{name:<14}{'AP':<6}{round(area, digits)}" for name, area in found.per_class.items()]
+    return "\n".join([_STARS, *rows, f"{'':<14}{'mAP':<6}{round(found.mean, digits)}", _STARS])
+
+
+def validation_block(found: AveragePrecision, loss: float) -> str:
+    """The block of SSD and YOLO during training, and the validation loss below it."""
+    return f"{average_precision_block(found, TRAINING_DIGITS)}\nValidation loss: {loss}"
+
+
+def strict_block(found: Sequence[StrictAveragePrecision], proposal_recall: Mapping[str, float] | None = None) -> str:
+    """The block of Faster R-CNN, without a last line break: one a threshold, and of several their mean.
+
+    Args:
+        found: one a threshold.
+        proposal_recall: class name → share of its boxes that a proposal overlaps by 0.5, 0–1; a column more.
+    """
+    columns = (*_COLUMNS, "RPN_recall") if proposal_recall else _COLUMNS
+    lines = []
+    for one in found:
+        lines += [_DOUBLE, "".join(f"{column:<20}" for column in columns), _SINGLE]
+        for name, each in one.per_class.items():
+            figures = [each.ap, each.precision, each.recall]
+            if proposal_recall and name in proposal_recall:
+                figures.append(proposal_recall[name])
+            lines += [f"{name:<20}" + "".join(f"{figure:<20.4f}" for figure in figures), _SINGLE]
+        lines.append(f"mAP@{one.iou_threshold:.10g} = {one.mean:<20.4f}")
+    if len(found) > 1:
+        mean = sum(one.mean for one in found) / len(found)
+        lines.append(f"mAP@[{found[0].iou_threshold:.10g}:{found[-1].iou_threshold:.10g}] = {mean:<20.4f}")
+    return "\n".join(lines)

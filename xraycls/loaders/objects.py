@@ -1,0 +1,80 @@
+"""Boxes on their way to the model: where a picture's objects lie in what is seen of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from xraycls.data.table import SampleTable
+from xraycls.loaders.sampler import IndexBatch
+from xraycls.loaders.views import Floats
+from xraycls.types import Objects
+
+Keep = Callable[[Floats, bool], tuple[Floats, npt.NDArray[np.bool_]]]
+"""From boxes [n, 4] in pixels of the canvas, and whether they train, to the boxes to learn and which of them remain."""
+
+
+class ObjectTable:
+    """The objects of a table's pictures.
+
+    Args:
+        table: samples whose boxes are in pixels of the source.
+        classes: names of the objects to find; boxes of other labels are left out.
+        keep: what becomes of boxes that a view cuts; a method of the recipe.
+
+    Attributes:
+        boxes: of each sample, float64 [n, 4]: left, top, right, bottom in pixels of the source.
+        labels: of each sample, int64 [n], indices of ``classes``.
+        difficult: of each sample, bool [n].
+    """
+
+    def __init__(self, table: SampleTable, classes: Sequence[str], keep: Keep) -> None:
+        index = {name: label for label, name in enumerate(classes)}
+        known = [[box for box in sample.boxes if box.label in index] for sample in table]
+        self.keep = keep
+        self.boxes: list[Floats] = [
+            np.array([(b.left, b.top, b.right, b.bottom) for b in boxes], np.float64).reshape(-1, 4) for boxes in known
+        ]
+        self.labels = [np.array([index[box.label] for box in boxes], np.int64) for boxes in known]
+        self.difficult = [np.array([box.difficult for box in boxes], np.bool_) for boxes in known]
+
+    def seen(self, batch: IndexBatch, training: bool, failed: Collection[int] = ()) -> Objects:
+        """The objects of a batch as its views show them; none for pictures that could not be read.
+
+        Args:
+            batch: with the matrices of its views.
+            training: whether the views are those of training.
+            failed: rows that could not be read.
+        """
+        owners = [row for row in range(len(batch.indices)) if row not in failed]
+        samples = [int(batch.indices[row]) for row in owners]
+        counts = [len(self.labels[sample]) for sample in samples]
+        owner = np.repeat(np.array(owners, np.int64), counts)
+        boxes = on_canvas(_joined([self.boxes[s] for s in samples], 4), batch.matrices[owner])
+        boxes, kept = self.keep(boxes, training)
+        return Objects(
+            boxes=torch.from_numpy(boxes[kept].astype(np.float32)),
+            labels=torch.from_numpy(_joined([self.labels[s] for s in samples]).astype(np.int64)[kept]),
+            owners=torch.from_numpy(owner[kept]),
+            difficult=torch.from_numpy(_joined([self.difficult[s] for s in samples]).astype(np.bool_)[kept]),
+        )
+
+
+def on_canvas(boxes: Floats, matrices: Floats) -> Floats:
+    """Boxes of the source where views show them: float64 [n, 4]; the box around what a rotation makes of one.
+
+    Args:
+        boxes: [n, 4], pixels of the source.
+        matrices: [n, 2, 3], of the view of each.
+    """
+    corners = boxes[:, [[0, 1], [2, 1], [2, 3], [0, 3]]] - matrices[:, None, :, 2]
+    seen = np.linalg.solve(matrices[:, None, :, :2], corners[..., None])[..., 0] if len(boxes) else corners
+    return np.concatenate([seen.min(axis=1), seen.max(axis=1)], axis=1)
+
+
+def _joined(arrays: Sequence[npt.NDArray[np.generic]], columns: int | None = None) -> npt.NDArray[np.float64]:
+    shape = (0,) if columns is None else (0, columns)
+    return np.concatenate(arrays) if arrays else np.zeros(shape)

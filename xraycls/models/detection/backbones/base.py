@@ -1,0 +1,62 @@
+"""What a detector takes from a classification network: feature maps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor, nn
+
+Width = Literal["small", "middle", "large"]
+"""How wide the layers are that a detector puts on top."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backbone:
+    """A network without its classifier.
+
+    Attributes:
+        module: from images [b, 3, h, w] to a list of maps, strides 8 and 16, or 8, 16 and 32.
+        channels: of these maps.
+        width: of what comes on top.
+        stages: names of the parts of ``module`` in the order of the data, for freezing.
+    """
+
+    module: nn.Module
+    channels: tuple[int, ...]
+    width: Width
+    stages: tuple[str, ...]
+
+
+class Tapped(nn.Module):
+    """Stages in a row, of which some are also given out.
+
+    Args:
+        stages: by name, in the order of the data.
+        taps: the stages whose output is a feature map.
+    """
+
+    def __init__(self, stages: dict[str, nn.Module], taps: Sequence[str]) -> None:
+        super().__init__()
+        for name, stage in stages.items():
+            self.add_module(name, stage)
+        self.order, self.taps = tuple(stages), frozenset(taps)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """The maps of the taps, in the order of the data."""
+        maps = []
+        for name in self.order:
+            images = self.get_submodule(name)(images)
+            if name in self.taps:
+                maps.append(images)
+        return maps
+
+
+def convolution(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequential:
+    """Convolution without bias, batch normalisation and ReLU."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
+    )

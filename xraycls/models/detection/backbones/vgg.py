@@ -1,0 +1,23 @@
+"""VGG with batch normalisation, strided convolutions in the place of pooling."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from xraycls.models.detection.backbones.base import Backbone, Tapped, convolution
+
+_REPEATS = {16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
+_CHANNELS = (64, 128, 256, 512, 512)
+
+
+def vgg(layers: int) -> Backbone:
+    """VGG-16 or 19 (Simonyan and Zisserman 2015), stride 16; the maps are those of the last two blocks."""
+    stages: dict[str, nn.Module] = {}
+    inputs = 3
+    for number, (channels, repeats) in enumerate(zip(_CHANNELS, _REPEATS[layers], strict=True), start=1):
+        convolutions = []
+        for index in range(repeats):
+            convolutions.append(convolution(inputs, channels, 3, stride=2 if index == 0 and number > 1 else 1))
+            inputs = channels
+        stages[f"block{number}"] = nn.Sequential(*convolutions)
+    return Backbone(Tapped(stages, ("block4", "block5")), (512, 512), "large", tuple(stages))

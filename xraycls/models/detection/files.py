@@ -1,0 +1,194 @@
+"""Detectors on disk: one file that holds the tensors and all that is needed to build the network for them."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from xraycls.data.files import atomic_write
+from xraycls.errors import RunError, UsageError
+from xraycls.models.detection.detector import Detector, DetectorPlan, Suppression
+from xraycls.models.encryption import WrongKey, decrypt, encrypt, is_encrypted
+from xraycls.models.pruning_plan import PrunePlan, apply_plan, plan_between
+from xraycls.models.weight_files import METADATA_KEY
+
+logger = logging.getLogger(__name__)
+
+FORMAT = 1
+PLAIN, ENCRYPTED = ".safetensors", ".tlt"
+"""Suffixes of models without and with a key; the second is that of TLT, whose scripts name it."""
+
+SUFFIXES = (PLAIN, ENCRYPTED, ".hdf5", ".h5")
+"""What the name of a model may end with: ours and those of TAO."""
+
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+_ANEW = "Models of TLT and TAO can't be taken over: train anew from the same spec with xraycls ssd train"
+
+
+def model_suffix(key: str) -> str:
+    """What the name of a model ends with that is saved with this key."""
+    return ENCRYPTED if key else PLAIN
+
+
+def named_model(path: Path, key: str) -> Path:
+    """Where to save a model under a name that may lack its suffix; raises UsageError for a folder."""
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder, so no model can be written to it", f"Name a file in it: {path}/model")
+    return path if path.suffix in SUFFIXES else path.with_name(path.name + model_suffix(key))
+
+
+def find_model(path: Path, key: str = "") -> Path:
+    """The model that a name of TAO means: the file itself, or the one that differs in its suffix alone.
+
+    So ``ssd_resnet18_epoch_080.hdf5`` finds ``ssd_resnet18_epoch_080.tlt`` or ``.safetensors``, whichever the key
+    fits when there are both.
+
+    Raises:
+        RunError: neither is there.
+    """
+    if path.is_file():
+        return path
+    if path.is_dir():
+        raise RunError(f"{path} is a folder and no model", _others(path))
+    stem = path.name
+    while stem.endswith(SUFFIXES):
+        stem = Path(stem).stem
+    suffixes = sorted(SUFFIXES, key=lambda suffix: suffix != model_suffix(key))
+    found = next((p for p in (path.with_name(stem + suffix) for suffix in suffixes) if p.is_file()), None)
+    if found is None:
+        raise RunError(f"There is no model {path}", _others(path.parent))
+    return found
+
+
+def pruning_of(detector: Detector) -> PrunePlan:
+    """How much narrower than its plan says pruning made a detector's network; an empty plan when it isn't pruned."""
+    with torch.device("meta"):  # shapes alone
+        whole = Detector(detector.plan).net
+    return plan_between(whole, detector.net.state_dict())
+
+
+def save_detector(detector: Detector, path: Path, *, key: str = "", extra: Mapping[str, str] | None = None) -> None:
+    """Write a detector as one safetensors file, atomically; with a key, encrypted.
+
+    The tensors have the names of the network's layers. The metadata holds, under "xraycls", JSON with the format's
+    version, the detector's plan and suppression and, of a pruned network, the widths of its layers under "plan".
+
+    Args:
+        detector: to write.
+        path: the file, whatever its suffix.
+        key: what only opens it again; "" for none.
+        extra: more text to travel with the weights.
+
+    Raises:
+        XrayclsError: the file can't be written; an old one is untouched.
+        MissingExtra: there is a key, and the package cryptography isn't installed.
+    """
+    tensors = {name: tensor.contiguous() for name, tensor in detector.net.state_dict().items()}
+    description = {
+        "format": FORMAT,
+        "kind": "detector",
+        "detector": detector.plan.described(),
+        "suppression": asdict(detector.suppression),
+        "plan": dict(pruning_of(detector).layers),
+    }
+    metadata = {**(extra or {}), METADATA_KEY: json.dumps(description, ensure_ascii=False)}
+    content = safetensors.torch.save(tensors, metadata)
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(encrypt(content, key) if key else content)
+
+
+def load_detector(path: Path, *, key: str = "") -> tuple[Detector, dict[str, str]]:
+    """Read what :func:`save_detector` wrote.
+
+    Args:
+        path: the file, as :func:`find_model` takes it.
+        key: that it was saved with; not needed without one.
+
+    Returns:
+        The detector on the CPU, in evaluation mode, as narrow as it was pruned, and ``extra``.
+
+    Raises:
+        RunError: there is no such file, it is damaged, or it isn't a detector of ours.
+        UsageError: the key is missing or wrong.
+        MissingExtra: it is encrypted, and the package cryptography isn't installed.
+    """
+    path = find_model(path, key)
+    content = _opened(path, key)
+    try:
+        tensors = safetensors.torch.load(content)
+        metadata = _metadata(content)
+    except (SafetensorError, ValueError) as error:
+        raise RunError(f"{path} is damaged or isn't a model of xraycls ({error})") from error
+    try:
+        description = json.loads(metadata.pop(METADATA_KEY, "{}"))
+        if description.get("kind") != "detector":
+            raise RunError(f"{path} holds weights, but not of a detector of xraycls")
+        if description["format"] > FORMAT:
+            raise RunError(f"{path} was written by a newer xraycls", "Update with: pip install -U xraycls")
+        detector = _rebuilt(description, tensors)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RuntimeError, UsageError) as error:
+        raise RunError(f"{path} is damaged: its description and its tensors don't fit together ({error})") from error
+    return detector, metadata
+
+
+def _rebuilt(description: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Detector:
+    suppression = Suppression(**description["suppression"])
+    detector = Detector(DetectorPlan.parse(description["detector"]), suppression)
+    apply_plan(detector.net, PrunePlan.parse(description["plan"]))
+    own = detector.net.state_dict()
+    wrong = [n for n in own if n not in tensors or tensors[n].shape != own[n].shape] + list(tensors.keys() - own)
+    if wrong:
+        raise ValueError(f"{len(wrong)} tensors differ, the first is {wrong[0]}")
+    detector.net.load_state_dict(tensors)
+    return detector.eval()
+
+
+def _opened(path: Path, key: str) -> bytes:
+    """The content of a model's file, decrypted."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise RunError(f"{path} could not be read: {error.strerror}") from error
+    if is_encrypted(content):
+        return _decrypted(content, path, key)
+    if content.startswith(_HDF5):
+        raise RunError(f"{path} is an HDF5 file, as Keras models of TAO are, and not a model of xraycls", _ANEW)
+    if not content.startswith(b"{", 8):  # safetensors: the length of a JSON text, and the text
+        raise RunError(f"{path} is not a model of xraycls, or it is damaged", _ANEW)
+    if key:
+        logger.warning("%s is not encrypted, so the key was not needed to read it.", path)
+    return content
+
+
+def _decrypted(content: bytes, path: Path, key: str) -> bytes:
+    if not key:
+        raise UsageError(f"{path} is encrypted, and no key is given", "Give the key that it was trained with: -k KEY")
+    try:
+        return decrypt(content, key)
+    except WrongKey as error:
+        raise UsageError(f"The key doesn't open {path}: it is another one, or the file is damaged") from error
+    except ValueError as error:
+        raise RunError(f"{path} is cut short ({error})") from error
+
+
+def _metadata(content: bytes) -> dict[str, str]:
+    """The text of a sound safetensors file; its own library gives that of files on disk only."""
+    length = int.from_bytes(content[:8], "little")
+    return dict(json.loads(content[8 : 8 + length]).get("__metadata__", {}))
+
+
+def _others(folder: Path) -> str:
+    """The models of a folder."""
+    names = sorted(path.name for path in folder.glob("*") if path.suffix in SUFFIXES)
+    if not names:
+        return f"There are no models in {folder}"
+    return f"{folder} holds {', '.join(names[-3:])}" + (f" and {len(names) - 3} more" if len(names) > 3 else "")

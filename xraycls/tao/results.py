@@ -1,0 +1,129 @@
+"""What TAO's programs leave in a results folder: weights, the training's table and lines of ``status.json``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from xraycls.data.rows import write_rows
+from xraycls.tao.status import StatusLog
+from xraycls.training.reporter import PassOn, Reporter
+
+_LOG_OF = {"dssd": "ssd"}  # the table of a DSSD has the name of SSD's
+# What status.json calls the columns of the table.
+_NAMES = {
+    "loss": "loss",
+    "validation_loss": "validation_loss",
+    "mAP": "mean average precision",
+    "lr": "learning_rate",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """Where TAO's SSD and YOLO put their results.
+
+    Attributes:
+        folder: what ``-r`` names.
+        network: as file names have it: "ssd", "dssd" or "yolov4".
+        arch: the backbone with its layers, such as "resnet18".
+    """
+
+    folder: Path
+    network: str
+    arch: str
+
+    def weights(self, epoch: int, suffix: str) -> Path:
+        """The model after an epoch, counted from 1."""
+        return self.folder / "weights" / f"{self.network}_{self.arch}_epoch_{epoch:03d}{suffix}"
+
+    @property
+    def log(self) -> Path:
+        """The table with a row an epoch."""
+        return self.folder / f"{_LOG_OF.get(self.network, self.network)}_training_log_{self.arch}.csv"
+
+    @property
+    def events(self) -> Path:
+        """The folder of TensorBoard's files."""
+        return self.folder / "events"
+
+
+class TaoReporter(PassOn):
+    """Passes everything on to another reporter, and writes TAO's table and status lines; for one process alone.
+
+    The table starts anew, also when training goes on after an interruption, as TAO's does.
+
+    Args:
+        results: the names.
+        status: of the program.
+        epochs: planned.
+        classes: names of the objects; empty without validation.
+        listener: the reporter to pass on to.
+
+    Raises:
+        XrayclsError: the folder can't be written.
+    """
+
+    def __init__(
+        self, results: Results, status: StatusLog, epochs: int, classes: Sequence[str], listener: Reporter
+    ) -> None:
+        super().__init__(listener)
+        self.results = results
+        self.status = status
+        self.epochs = epochs
+        columns = {"loss": "train_loss", "lr": "learning_rate"}
+        if classes:
+            columns |= {f"AP_{name}": f"val_AP_{name}" for name in classes}
+            columns |= {"mAP": "val_mAP", "validation_loss": "val_loss"}
+        self._columns = dict(sorted(columns.items()))
+        self._rows: list[list[object]] = []
+        self._write()
+
+    def epoch(self, row: Mapping[str, float], improved: bool) -> None:
+        """Write the epoch's figures, and pass it on; the row has the names of metrics.csv."""
+        epoch = int(row["epoch"])
+        figures = {name: float(row.get(ours, math.nan)) for name, ours in self._columns.items()}
+        self._rows.append([epoch, *figures.values()])
+        self._write()
+        self._tell(epoch, timedelta(seconds=row["seconds"]), figures)
+        super().epoch(row, improved)
+
+    def _tell(self, epoch: int, seconds: timedelta, figures: Mapping[str, float]) -> None:
+        graphical = {_NAMES[name]: str(value) for name, value in figures.items() if name in _NAMES}
+        told = {
+            "epoch": epoch,
+            "max_epoch": self.epochs,
+            "time_per_epoch": str(seconds),
+            "eta": str(seconds * (self.epochs - epoch)),
+            "graphical": graphical,
+        }
+        kpi = {name: value for name, value in graphical.items() if name == _NAMES["mAP"]}
+        self.status.write("Training loop in progress", figures=told | ({"kpi": kpi} if kpi else {}))
+
+    def _write(self) -> None:
+        write_rows(self.results.log, ["epoch", *self._columns], self._rows)
+
+
+@contextmanager
+def reported(folder: Path | None, title: str) -> Iterator[StatusLog]:
+    """The status file of a program: a line when it starts, and one when it has succeeded or failed.
+
+    Args:
+        folder: where it lies; None writes nothing.
+        title: of the program, such as "SSD inference".
+
+    Raises:
+        XrayclsError: the folder can't be written.
+    """
+    status = StatusLog(folder)
+    status.write(f"Starting {title}.", "STARTED")
+    try:
+        yield status
+    except BaseException as error:
+        status.write(str(error) or f"{title} was interrupted", "FAILURE")
+        raise
+    status.write(f"{title} finished successfully.", "SUCCESS")
