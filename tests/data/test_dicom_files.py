@@ -336,7 +336,7 @@ def test_a_missing_codec_is_named(tmp_path, monkeypatch):
 
 
 def test_a_codec_that_panics_is_one_sentence_too(tmp_path, monkeypatch):
-    class PanicException(BaseException):  # noqa: N818 - as codecs in Rust have it
+    class PanicException(BaseException):
         pass
 
     def panic(*_, **__):
