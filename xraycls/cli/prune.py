@@ -9,6 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xraycls.cli.options import JsonOption
+from xraycls.cli.pruning_options import (
+    CriterionOption,
+    FewestOption,
+    GranularityOption,
+    NormalizerOption,
+    ThresholdOption,
+)
 from xraycls.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,24 +27,11 @@ def prune(
         str, typer.Option("--model", "-m", help="A run folder, a weights file, or a model's name: its newest run.")
     ],
     output_file: Annotated[Path, typer.Option("--output-file", "-o", help="The weights file to write.")],
-    normalizer: Annotated[
-        str, typer.Option("--normalizer", "-n", help="What divides the norms of a layer: max, L2 or off.")
-    ] = "max",
-    equalization_criterion: Annotated[
-        str,
-        typer.Option(
-            "--equalization-criterion",
-            "-eq",
-            help="For layers that are added up: union, intersection, arithmetic_mean or geometric_mean.",
-        ),
-    ] = "union",
-    pruning_granularity: Annotated[
-        int, typer.Option("--pruning-granularity", "-pg", help="Filters stay in multiples of it.")
-    ] = 8,
-    pruning_threshold: Annotated[
-        float, typer.Option("--pruning-threshold", "-pth", help="Filters whose normalised norm exceeds it stay.")
-    ] = 0.1,
-    min_num_filters: Annotated[int, typer.Option("--min-num-filters", "-nf", help="At least so many stay.")] = 16,
+    normalizer: NormalizerOption = "max",
+    equalization_criterion: CriterionOption = "union",
+    pruning_granularity: GranularityOption = 8,
+    pruning_threshold: ThresholdOption = 0.1,
+    min_num_filters: FewestOption = 16,
     excluded_layers: Annotated[
         list[str] | None,
         typer.Option("--excluded-layers", "-el", metavar="LAYER…", help="Layers, or groups of them, to keep whole."),

@@ -6,6 +6,13 @@ from typing import Annotated
 
 import typer
 
+from xraycls.cli.pruning_options import (
+    CriterionOption,
+    FewestOption,
+    GranularityOption,
+    NormalizerOption,
+    ThresholdOption,
+)
 from xraycls.cli.tao_command import key_of, say_ignored
 from xraycls.cli.tao_options import KeyOption, MountOption
 
@@ -17,22 +24,11 @@ def prune(
     ],
     output: Annotated[str, typer.Option("--output-file", "-o", help="Where to write the pruned model.")],
     key: KeyOption = None,
-    normalizer: Annotated[str, typer.Option("--normalizer", "-n", help="Of norms in a layer: max or L2.")] = "max",
-    criterion: Annotated[
-        str,
-        typer.Option(
-            "--equalization-criterion",
-            "-eq",
-            help="For layers that are added up: union, intersection, arithmetic_mean or geometric_mean.",
-        ),
-    ] = "union",
-    granularity: Annotated[
-        int, typer.Option("--pruning-granularity", "-pg", help="Filters stay in multiples of it.")
-    ] = 8,
-    threshold: Annotated[
-        float, typer.Option("--pruning-threshold", "-pth", help="What a filter's norm must exceed.")
-    ] = 0.1,
-    min_filters: Annotated[int, typer.Option("--min-num-filters", "-nf", help="So many stay in every layer.")] = 16,
+    normalizer: NormalizerOption = "max",
+    criterion: CriterionOption = "union",
+    granularity: GranularityOption = 8,
+    threshold: ThresholdOption = 0.1,
+    min_filters: FewestOption = 16,
     excluded: Annotated[
         list[str] | None, typer.Option("--excluded-layers", "-el", help="Layers to keep whole, by name.")
     ] = None,

@@ -62,7 +62,7 @@ def decoder_of(dataset: Dataset, path: Path) -> Decoder:
     syntax = dataset.file_meta.TransferSyntaxUID
     try:
         decoder = get_decoder(syntax)
-    except NotImplementedError:
+    except NotImplementedError:  # pydicom's word for a transfer syntax that it has no decoder for
         way = name_of(syntax) or "a transfer syntax that the standard doesn't know"
         raise DataError(f"{path} can't be decoded: it is written in {way}", path) from None
     if not decoder.is_available:

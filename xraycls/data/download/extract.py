@@ -86,7 +86,7 @@ def _opened(archive: Path) -> Iterator[ZipFile]:
     try:
         with ZipFile(archive) as bundle:
             yield bundle
-    except NotImplementedError as error:
+    except NotImplementedError as error:  # zipfile's word for a compression or split archive that it can't read
         raise DataError(
             f"{archive} is packed in a way that Python can't read: {error}", archive, "Unpack it with another program"
         ) from None
