@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 
+import cv2
 import torch
 
+from xraycls.data.image import Image, open_image
 from xraycls.data.table import SampleTable
 from xraycls.loaders.choose import build_loader
 from xraycls.loaders.engine import Engine
-from xraycls.loaders.recipe import Recipe
+from xraycls.loaders.objects import ObjectTable
+from xraycls.loaders.render import decoding_of
+from xraycls.loaders.views import View, ViewRecipe
 from xraycls.training.precision import choose_device
 
 
@@ -37,11 +42,24 @@ def combinations(
 
 
 def training_engine(
-    engine: str, table: SampleTable, recipe: Recipe, place: torch.device, batch_size: int, threads: int
+    engine: str,
+    table: SampleTable,
+    recipe: ViewRecipe,
+    place: torch.device,
+    batch_size: int,
+    threads: int,
+    objects: ObjectTable | None = None,
 ) -> Engine:
     """An engine that draws training views; raises XrayclsError where it can't work here."""
     return build_loader(
-        table, recipe, engine=engine, batch_size=batch_size, training=True, device=place, threads=threads
+        table,
+        recipe,
+        engine=engine,
+        batch_size=batch_size,
+        training=True,
+        device=place,
+        threads=threads,
+        objects=objects,
     )
 
 
@@ -52,3 +70,30 @@ def one_epoch(loader: Engine, place: torch.device) -> int:
         batch.to(place)
         count += int(batch.weights.sum())
     return count
+
+
+def decoding_alone(table: SampleTable, view_of: Callable[[int, Image], View], threads: int) -> Callable[[], int]:
+    """Reading and decoding of the files at the scales that our engines pick for views of them: a loader's floor.
+
+    Args:
+        table: the files.
+        view_of: the view of the image at an index.
+        threads: that decode.
+    """
+
+    def scale(index: int) -> int:
+        image = open_image(table[index])
+        return decoding_of(image, view_of(index, image))[0]
+
+    scales = [scale(index) for index in range(len(table))]
+
+    def decode(index: int) -> None:
+        open_image(table[index]).decode(scales[index])
+
+    def run() -> int:
+        cv2.setNumThreads(1)
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(decode, range(len(table))))
+        return len(table)
+
+    return run

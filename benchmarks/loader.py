@@ -15,12 +15,10 @@ import argparse
 import statistics
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cv2
 import torch
 
 from benchmarks.ancestor import SIZE, ancestor_transform, dali_epoch, torchvision_epoch, v2_transform
@@ -33,17 +31,15 @@ from benchmarks.common import (
     show_not_measured,
     write_json,
 )
-from benchmarks.engines import combinations, devices, one_epoch, training_engine
+from benchmarks.engines import combinations, decoding_alone, devices, one_epoch, training_engine
 from benchmarks.exact import difference, exact_pictures
 from benchmarks.sources import dicom_table, original_files, prepared_table, repeated, small_jpegs
-from xraycls.data.image import open_image
 from xraycls.data.table import SampleTable
 from xraycls.errors import MissingExtra, XrayclsError
 from xraycls.loaders.dali_engine import DaliLoader
 from xraycls.loaders.dali_graph import is_installed
 from xraycls.loaders.engine import Engine
 from xraycls.loaders.recipe import find_recipe
-from xraycls.loaders.render import decoding_of
 from xraycls.loaders.sampler import Sampler
 
 RECIPE = find_recipe("classic2021", SIZE)
@@ -176,24 +172,10 @@ def our_engines(
 
 
 def floor(table: SampleTable, threads: int) -> Callable[[], int]:
-    """Reading and decoding of the files at the scales that our engines pick for views of the same recipe."""
-
-    def scale(index: int) -> int:
-        image = open_image(table[index])
-        return decoding_of(image, RECIPE.training_view(0, 0, index, image.width, image.height))[0]
-
-    scales = [scale(index) for index in range(len(table))]
-
-    def decode(index: int) -> None:
-        open_image(table[index]).decode(scales[index])
-
-    def run() -> int:
-        cv2.setNumThreads(1)
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(decode, range(len(table))))
-        return len(table)
-
-    return run
+    """Reading and decoding of the files for views of the recipe."""
+    return decoding_alone(
+        table, lambda index, image: RECIPE.training_view(0, 0, index, image.width, image.height), threads
+    )
 
 
 def figures(row: Row, rates: Mapping[Row, list[float]]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from importlib.util import find_spec
 from itertools import chain, cycle, islice
 from pathlib import Path
@@ -50,6 +51,16 @@ def prepared_table(data: Path, work: Path, size: int = PREPARED_SIZE) -> SampleT
     folder = work / f"prepared-{size}"
     prepare(data, folder, size=size)
     return read_store(folder)
+
+
+def png_copies(table: SampleTable, folder: Path) -> SampleTable:
+    """The same pictures in grey PNGs of 8 bits and full size, as data sets for TAO have them; with their boxes."""
+    folder.mkdir()
+    samples = []
+    for number, sample in enumerate(table):
+        samples.append(replace(sample, path=folder / f"{number:05d}.png"))
+        cv2.imwrite(str(samples[-1].path), open_image(sample).decode(1))
+    return table.with_samples(samples)
 
 
 def small_jpegs(prepared: SampleTable, work: Path) -> list[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import nn
@@ -10,12 +11,14 @@ from torch.nn import functional as F
 from torchvision import models
 
 from xraycls.models.classifier import build_classifier
+from xraycls.models.detection.detector import Detector
 from xraycls.models.zoo import Architecture
 from xraycls.training.config import TrainConfig
+from xraycls.training.detection import Detection, DetectionLoss
 from xraycls.training.optimizers import build_optimizer
-from xraycls.training.precision import autocast, choose_precision
+from xraycls.training.precision import Precision, autocast, choose_precision
 from xraycls.training.task import Classification
-from xraycls.types import Batch
+from xraycls.types import Batch, Objects
 
 CLASSES = ("NORMAL", "PNEUMONIA")
 _WARM_UP = 2
@@ -75,6 +78,39 @@ def eager_step(architecture: Architecture, batch_size: int, device: torch.device
         return batch_size
 
     return _warmed_up(step)
+
+
+def detector_step(detector: Detector, batch: Batch, precision: Precision, device: torch.device) -> Step:
+    """A step of ``xraycls ssd train`` without its loop: hard-negative loss, L1 regulariser, SGD with momentum."""
+    detector.to(device).train()
+    loss = DetectionLoss(regularizer="L1", regularizer_weight=3e-5)
+    task = Detection(loss, lambda _: {}, lambda *_: None)
+    optimizer = torch.optim.SGD(detector.parameters(), lr=1e-4, momentum=0.9)
+    batch = batch.to(device)
+
+    def step() -> int:
+        with autocast(device, precision):
+            loss = task.loss(detector, batch) / len(batch.images)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        return len(batch.images)
+
+    return step
+
+
+def synthetic_objects(batch_size: int, size: int, each: int = 2) -> Batch:
+    """Noise in which ``each`` boxes a picture, 0.1–0.4 of its side, are to be found."""
+    count = batch_size * each
+    sides = size * (0.1 + 0.3 * torch.rand(count, 2))
+    corners = torch.rand(count, 2) * (size - sides)
+    objects = Objects(
+        boxes=torch.cat([corners, corners + sides], dim=1),
+        labels=torch.zeros(count, dtype=torch.int64),
+        owners=torch.arange(batch_size).repeat_interleave(each),
+        difficult=torch.zeros(count, dtype=torch.bool),
+    )
+    return replace(_synthetic(batch_size, size), objects=objects)
 
 
 def _warmed_up(step: Step) -> Step:

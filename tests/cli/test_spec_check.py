@@ -27,8 +27,8 @@ def test_a_spec_is_told_field_by_field(seed, capsys):
 
 
 def test_json_has_the_same(seed, capsys):
-    arguments = ("--experiment_spec_file", seed, "--mount", "/workspace/tlt-experiments=/nowhere", "--json")
-    assert run("ssd", "spec-check", *arguments) == 0
+    arguments = ("--exp", seed, "--mount", "/workspace/tlt-experiments=/nowhere", "--json")
+    assert run("ssd", "spec_check", *arguments) == 0
     told = json.loads(capsys.readouterr().out)
     assert (told["network"], told["dialects"]) == ("ssd", ["TLT 2"])
     fields = {each["field"]: each for each in told["fields"]}

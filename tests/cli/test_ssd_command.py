@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import create_autospec
@@ -45,6 +46,7 @@ def project(tmp_path, monkeypatch, model):
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / "ssd_resnet10_epoch_080.tlt").symlink_to(model)
     (tmp_path / "images").mkdir()
+    (tmp_path / "empty.txt").touch()
     for name in ("a.png", "b.jpg"):
         cv2.imwrite(f"images/{name}", np.random.default_rng(0).integers(0, 255, (70, 90), dtype=np.uint8))
     return tmp_path
@@ -64,8 +66,9 @@ def called(monkeypatch):
     return replace
 
 
-def trained(folder: str = "results") -> SimpleNamespace:
-    return SimpleNamespace(results=Path(folder), outcome=SimpleNamespace(rows=[{}] * 3))
+def trained(folder: str = "results", *, early: bool = False) -> SimpleNamespace:
+    outcome = SimpleNamespace(rows=[{"epoch": 2.0}, {"epoch": 3.0}], stopped_early=early)
+    return SimpleNamespace(results=Path(folder), model=Path(folder, "weights", "m.tlt"), outcome=outcome)
 
 
 @pytest.mark.parametrize(
@@ -74,6 +77,7 @@ def trained(folder: str = "results") -> SimpleNamespace:
         "-e s.txt -r out -k {k} -m m.tlt --initial_epoch 41",
         "--experiment_spec_file s.txt --results_dir=out --key {k} --resume_model_weights m.tlt --initial-epoch=41",
         "--experiment_spec s.txt --result out --enc_key {k} --resume m.tlt --init 41",
+        "--e s.txt --resul out --k {k} --resum m.tlt --i 41",  # of ours, --epochs and --enc-key begin so, too
         "-e /w/e/s.txt -r /w/e/out -k {k} -m /w/e/m.tlt --initial_epoch 41 --mount /w/e=.",
     ],
 )
@@ -86,7 +90,12 @@ def test_train_takes_the_flags_of_tao(called, capsys, arguments):
     assert (named["key"], named["weights"], named["initial_epoch"]) == (SECRET, Path("m.tlt"), 41)
     assert (named["epochs"], named["size"], named["batch_size"]) == (None, None, None)
     captured = capsys.readouterr()
-    assert captured.out == "Finished 3 epochs. Results: out\nExecution status: PASS\n"
+    spec_name, place = arguments.split()[1], Path("out", "weights", "m.tlt")
+    assert captured.out == (
+        "Finished 3 epochs. Results: out\n"
+        f"Next: xraycls ssd evaluate -e {spec_name} -m {place} -k KEY\n"
+        "Execution status: PASS\n"
+    )
     assert "Without meaning here, and ignored: --arch, --use-multiprocessing." in captured.err.replace("\n", " ")
     assert SECRET not in captured.out + captured.err
 
@@ -99,6 +108,22 @@ def test_train_takes_less_on_the_command_line(called):
     wanted = {"epochs": 2, "size": (320, 256), "batch_size": 4, "device": "cpu", "precision": "bf16"}
     assert {name: named[name] for name in wanted} == wanted
     assert (named["loader"], named["threads"], named["key"], named["weights"]) == ("torch", 1, "", None)
+    assert (named["resume"], named["initial_epoch"]) == (False, 1)
+
+
+def test_train_goes_on_and_tells_of_an_early_end(called, capsys):
+    train_ssd = called(train, "train_ssd", trained(early=True))
+    assert run("ssd", "train", "-e", "s.txt", "-r", "out", "--continue") == 0
+    assert train_ssd.arguments()[1]["resume"] is True
+    assert "Finished 3 epochs, since it no longer improves. Results: results\n" in capsys.readouterr().out
+
+
+def test_lines_for_scripts_get_past_a_progress_bar(capsys, monkeypatch):
+    """A bar on a terminal takes sys.stdout over; what was piped to a file must still go there."""
+    printer = TaoPrinter(Silent())
+    monkeypatch.setattr("sys.stdout", sys.stderr)
+    printer.message("Epoch 00001: saving model to m.tlt")
+    assert capsys.readouterr().out == "Epoch 00001: saving model to m.tlt\n"
 
 
 @pytest.mark.parametrize(("code", "status"), [(0, "PASS"), (1, "FAIL"), (130, "FAIL")])
@@ -115,7 +140,7 @@ def evaluated(folder: Path) -> evaluate.Evaluation:
     truths = [ImageBoxes.of([(0, 0, 10, 10)], [0]), ImageBoxes.of()]
     found = [Detections.of([(0, 0, 10, 10)], [0], [0.9]), Detections.of()]
     report = detection_report(truths, found, ("opacity",), resamples=0)
-    return evaluate.Evaluation(AveragePrecision({"opacity": 0.49216}, 0.49216), report, folder)
+    return evaluate.Evaluation(AveragePrecision({"opacity": 0.49216}, 0.49216), report, (folder / "evaluation.json",))
 
 
 @pytest.mark.parametrize(
@@ -140,7 +165,7 @@ def test_evaluate_prints_the_block_of_tao(called, capsys, arguments):
         "*******************************\n"
     )
     assert "RSNA, IoU 0.40–0.75" in captured.out
-    assert captured.out.endswith("All figures are in out.\nExecution status: PASS\n")
+    assert captured.out.endswith("Wrote out/evaluation.json.\nExecution status: PASS\n")
     assert "ignored: --image-dir, --label-dir." in captured.err.replace("\n", " ")
 
 
@@ -176,6 +201,7 @@ def test_training_prints_blocks_and_messages(capsys):
     [
         ("-i", "images", "-r", "out", "-t", 0.3),
         ("--image_dir", "images", "--results_dir=out", "--threshold", 0.3, "-b", 1),
+        ("--im", "images", "--r", "out", "--t", 0.3, "--b", 1),
         ("-i", "images", "-o", "out/images_annotated", "-l", "out/labels", "--draw_conf_thres", 0.3),
         ("--in_image_path", "images", "--out_image_path", "out/images_annotated", "--out_label_path", "out/labels"),
     ],
@@ -186,7 +212,8 @@ def test_inference_in_the_spelling_of_every_era(project, capsys, arguments):
     assert {p.name for p in (project / "out" / "labels").iterdir()} == {"a.txt", "b.txt"}
     assert {p.name for p in (project / "out" / "images_annotated").iterdir()} == {"a.png", "b.jpg"}
     captured = capsys.readouterr()
-    assert "objects in 2 images.\nExecution status: PASS\n" in captured.out
+    labels, annotated = Path("out", "labels"), Path("out", "images_annotated")
+    assert f"objects in 2 images. Wrote {labels} and {annotated}.\nExecution status: PASS\n" in captured.out
     assert SECRET not in captured.out + captured.err
 
 
@@ -266,6 +293,15 @@ def test_prune_names_layers_and_keeps_what_it_was_told(called, capsys):
         ("prune -m {m} -o p -k $UNSET_KEY", 2, "-k names a variable that is not set."),
         ("train -e none.txt -r out", 1, "none.txt: the spec could not be read"),
         ("train -e none.txt -r out --size 3by4", 2, "--size 3by4 is no size."),
+        ("train -e images -r out", 1, "images: the spec could not be read: Is a directory."),
+        ("train -e images/a.png -r out", 1, "images/a.png: the spec is not UTF-8 text."),
+        ("train -e empty.txt -r out", 1, "empty.txt: ssd_config is missing."),
+        ("train -e empty.txt -r images/a.png", 1, "empty.txt: ssd_config is missing."),
+        ("evaluate -e empty.txt -m images", 1, "images is a folder and no model."),
+        ("inference -m empty.txt -i images -r out", 1, "empty.txt is not a model of xraycls, or it is damaged."),
+        ("evaluate -e empty.txt -m {m} -k {k} -r out", 1, "empty.txt: eval_config is missing."),
+        ("inference -e empty.txt -m {m} -k {k} -i images -r out", 1, "empty.txt: nms_config is missing."),
+        ("inference -m {m} -k {k} -i images -r images/a.png", 1, "images/a.png/status.json could not be written"),
         ("evaluate -e none.txt -m {m} -k {k}", 1, "none.txt: the spec could not be read"),
     ],
 )
@@ -288,7 +324,9 @@ def test_a_spec_of_another_network_is_named(project, capsys):
     assert "yolo_v4" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("verb", ["train", "evaluate", "inference", "prune", "spec-check", "dataset_convert"])
+@pytest.mark.parametrize(
+    "verb", ["train", "evaluate", "inference", "prune", "spec-check", "spec_check", "dataset_convert"]
+)
 def test_every_verb_helps(verb, capsys):
     assert run("ssd", verb, "--help") == 0
     assert f"ssd {verb} [OPTIONS]" in capsys.readouterr().out
@@ -305,4 +343,10 @@ def test_sizes(text, size):
 @pytest.mark.parametrize("text", ["", "0", "x256", "256x", "1x2x3", "-5", "2.5"])
 def test_sizes_that_are_none(text):
     with pytest.raises(UsageError, match="is no size"):
+        size_of(text)
+
+
+@pytest.mark.parametrize("text", ["32", "320x32", "1x320"])
+def test_sizes_that_tao_refuses(text):
+    with pytest.raises(UsageError, match="is too small: width and height must be above 32"):
         size_of(text)

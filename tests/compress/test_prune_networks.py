@@ -40,6 +40,10 @@ def detector(name):
     return SSD(build_backbone(arch, layers), 1, [6] * 6)
 
 
+def dssd(name):
+    return SSD(build_backbone("resnet", 10), 1, [6] * 6, prediction_channels=256, deconvolved=(96, 128))
+
+
 def classifier_net(name):
     architecture = find(name)
     return build_net(architecture, 3, size=max(architecture.min_size, architecture.auxiliary_size, 64))
@@ -65,24 +69,30 @@ def outputs(net, images):
     return found if isinstance(found, tuple) else (found,)
 
 
-CASES = [(detector, name) for name in backbone_names()] + [(classifier_net, name) for name in CLASSIFIERS]
+CASES = [
+    *((detector, name) for name in backbone_names()),
+    (dssd, "dssd"),
+    *((classifier_net, name) for name in CLASSIFIERS),
+]
+SIZES = {detector: (128, 128), dssd: (96, 128)}
+WHOLE = {detector: {*HEADS}, dssd: {*HEADS, *(f"deconvolutions.blocks.{n}.coarse.0.corners" for n in range(5))}}
 
 
 @pytest.mark.parametrize(("build", "name"), CASES, ids=[name for _, name in CASES])
 def test_pruned_stored_built_anew_and_loaded_it_gives_the_same_outputs(build, name):
     net = trained(build, name)
-    size = 128 if build is detector else max(find(name).min_size, find(name).auxiliary_size, 64)
-    report = prune(net, torch.zeros(1, 3, size, size), threshold=0.5)
+    size = SIZES.get(build) or (max(find(name).min_size, find(name).auxiliary_size, 64),) * 2
+    report = prune(net, torch.zeros(1, 3, *size), threshold=0.5)
     assert report.ratio < 0.62
     assert report.after == count_parameters(report.model)
     whole = {layer.name for layer in report.layers if layer.note}
-    assert whole == (set(HEADS) if build is detector else {head_name(net, find(name)), *auxiliary_heads(name)})
+    assert whole == (WHOLE.get(build) or {head_name(net, find(name)), *auxiliary_heads(name)})
     assert all(n.after == n.before or n.after % 8 == 0 for n in report.layers)
 
     anew = build(name)
     apply_plan(anew, PrunePlan.parse(json.loads(json.dumps(report.plan.layers))))
     anew.load_state_dict(report.model.state_dict(), strict=True)
-    images = torch.rand(2, 3, size, size)
+    images = torch.rand(2, 3, *size)
     for found, expected in zip(outputs(anew, images), outputs(report.model, images), strict=True):
         assert torch.equal(found, expected)
     for one, other in zip(anew.modules(), report.model.modules(), strict=True):
@@ -108,6 +118,15 @@ def test_the_residual_groups_of_ssd_are_those_of_upstream():
     tied = {frozenset(group.producers) for group in groups if len(group.producers) > 1 and not group.fixed}
     blocks = [f"backbone.layer{stage}.{block}" for stage in (1, 2, 3, 4) for block in (0, 1)]
     assert tied == {frozenset({f"{block}.conv2", f"{block}.downsample.0"}) for block in blocks}
+
+
+def test_products_and_sums_of_dssd_are_groups():
+    groups = channel_groups(dssd("resnet10"), torch.zeros(1, 3, 96, 128))
+    tied = {frozenset(group.producers) for group in groups if len(group.producers) > 1 and not group.fixed}
+    products = [{f"deconvolutions.blocks.{n}.{side}.1" for side in ("fine", "coarse")} for n in range(5)]
+    sums = [{f"predictions.blocks.{n}.{side}" for side in ("residual.2", "skip.0")} for n in range(6)]
+    residual = [{f"backbone.layer{n}.0.conv2", f"backbone.layer{n}.0.downsample.0"} for n in range(1, 5)]
+    assert tied == {frozenset(group) for group in (*products, *sums, *residual)}
 
 
 def test_a_classifiers_stage_is_one_group():

@@ -89,7 +89,7 @@ def test_anyone_can_read_the_tensors_and_the_description(saved):
 PLANS = [
     {"mean": (117.0,)},
     {"classes": ("ä b",), "width": 96},
-    {"sigmoid": True, "network": "dssd"},
+    {"sigmoid": True, "network": "dssd", "prediction_channels": 256, "width": 96},
 ]
 
 
@@ -161,16 +161,18 @@ def test_a_key_that_is_not_needed_is_said(saved, caplog):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"\x89HDF\r\n\x1a\n" + bytes(200), "is an HDF5 file, as Keras models of TAO are"),
-        (bytes(range(7, 71)), "is not a model of xraycls, or it is damaged"),
-        (b"", "is not a model of xraycls, or it is damaged"),
-        (b"PK\x03\x04" + bytes(100), "is not a model of xraycls"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(200), "is an HDF5 file of Keras, as NVIDIA's TAO has them"),
+        (bytes(range(7, 71)), "is encrypted by NVIDIA's TLT or TAO, or damaged"),
+        (b"", "is encrypted by NVIDIA's TLT or TAO, or damaged"),
+        (b"PK\x03\x04" + bytes(100), "is encrypted by NVIDIA's TLT or TAO, or damaged"),
     ],
     ids=["HDF5", "anything", "empty", "zip"],
 )
 @pytest.mark.parametrize("suffix", [".tlt", ".hdf5", ".etlt", ".pth"])
 def test_models_of_others_are_refused(tmp_path, content, words, suffix):
     path = tmp_path / f"model{suffix}"
+    if suffix == ".pth" and "encrypted" in words:
+        words = "is not a model of xraycls, or it is damaged"
     path.write_bytes(content)
     for key in ("", "tlt_encode"):
         with pytest.raises(RunError) as error:

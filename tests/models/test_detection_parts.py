@@ -5,7 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torchvision.models.detection._utils import Matcher
+from torchvision.models.detection._utils import Matcher, SSDMatcher
 from torchvision.ops import box_iou, sigmoid_focal_loss
 
 from xraycls.models.detection.matching import BACKGROUND, NEUTRAL, match
@@ -48,6 +48,30 @@ def test_hard_negatives_are_chosen_over_the_whole_batch(seed, neg_pos):
     assert float(found) == pytest.approx((positive + kept + 0.8 * boxes) / count, rel=1e-5)
 
 
+def test_the_loss_of_a_batch_by_hand():
+    """Three classes that seem equally likely: one positive and, of five background anchors, three count."""
+    matches = torch.tensor([[0, BACKGROUND, NEUTRAL, BACKGROUND], [BACKGROUND, BACKGROUND, BACKGROUND, NEUTRAL]])
+    offsets = torch.zeros(2, 4, 4)
+    offsets[0, 0] = torch.tensor([0.5, -2.0, 0.0, 1.0])  # 0.125, 1.5, 0 and 0.5
+    truth = matches, torch.full((2, 4), 2), torch.zeros(2, 4, 4)
+    logits = torch.zeros(2, 4, 3)
+    found = hard_negative_loss(logits, offsets, *truth, neg_pos=3.0, alpha=0.5)
+    assert float(found) == pytest.approx(4 * np.log(3) + 0.5 * 2.125)
+    # Of object classes alone, with p = 1/2: one is right, and eleven of six anchors are not.
+    found = focal_loss(logits, offsets, *truth, alpha=0.25, gamma=2.0, loc_weight=0.5)
+    assert float(found) == pytest.approx((0.25 + 11 * 0.75) * 0.25 * np.log(2) + 0.5 * 2.125)
+
+
+def test_no_probability_counts_for_less_than_a_millionth_of_a_billionth():
+    logits = torch.tensor([[[0.0, 99.0], [99.0, 0.0], [99.0, 0.0]]], requires_grad=True)
+    matches, labels = torch.tensor([[BACKGROUND, 0, BACKGROUND]]), torch.ones(1, 3, dtype=torch.int64)
+    nothing = torch.zeros(1, 3, 4)
+    found = hard_negative_loss(logits, nothing, matches, labels, nothing, neg_pos=3.0, alpha=1.0)
+    assert found.item() == pytest.approx(2 * -np.log(1e-15))  # the third anchor is surely background: no loss
+    found.backward()
+    assert logits.grad.abs().max() == 0
+
+
 def test_a_batch_without_objects_has_no_loss_from_hard_negatives():
     logits, offsets, _, labels, targets = scene(0)
     nothing = torch.full(logits.shape[:2], BACKGROUND)
@@ -85,23 +109,65 @@ def test_gradients_reach_only_what_is_to_blame():
     assert (offsets.grad.abs().sum(-1) > 0).eq(matches >= 0).all()
 
 
-boxes = st.lists(st.tuples(*[st.integers(0, 30)] * 4), max_size=5)
+def places(limit: int, largest: int, rng: np.random.Generator, count: int) -> torch.Tensor:
+    """Boxes on a grid so coarse that many overlap equally."""
+    corners = rng.integers(0, limit, (count, 2))
+    return torch.from_numpy(np.concatenate([corners, corners + rng.integers(1, largest, (count, 2))], axis=1)).double()
+
+
+def overlap(a: list[float], b: list[float]) -> float:
+    across, down = (max(0.0, min(a[i + 2], b[i + 2]) - max(a[i], b[i])) for i in (0, 1))
+    shared = across * down
+    return shared / (sum((c[2] - c[0]) * (c[3] - c[1]) for c in (a, b)) - shared)
+
+
+def matched_by_hand(objects, anchors, positive, negative):
+    """What each anchor answers for, and the anchor that each object took first."""
+    iou = [[overlap(a, b) for b in anchors] for a in objects]
+    own: dict[int, int] = {}
+    while len(own) < len(objects):
+        free = [
+            (i, j) for i in range(len(objects)) if i not in own for j in range(len(anchors)) if j not in own.values()
+        ]
+        i, j = max(free, key=lambda pair: (iou[pair[0]][pair[1]], -pair[0], -pair[1]))
+        own[i] = j
+    found = []
+    for j in range(len(anchors)):
+        best = max(range(len(objects)), key=lambda i: (iou[i][j], -i), default=None)
+        most = -1.0 if best is None else iou[best][j]
+        found.append(best if most >= positive else NEUTRAL if most >= negative else BACKGROUND)
+    for i, j in own.items():
+        found[j] = i
+    return found, own
+
+
+@pytest.mark.parametrize(("positive", "negative"), [(0.5, 0.5), (0.5, 0.3), (0.25, 0.2)])
+def test_matching_is_the_rule_read_literally(positive, negative):
+    rng = np.random.default_rng(int(100 * positive + negative))
+    for _ in range(60):
+        objects, anchors = places(6, 5, rng, int(rng.integers(0, 5))), places(6, 5, rng, 18)
+        expected, _ = matched_by_hand(objects.tolist(), anchors.tolist(), positive, negative)
+        assert match(objects, anchors, positive, negative).tolist() == expected
+
+
+boxes = st.lists(st.tuples(*[st.integers(0, 30)] * 4), min_size=1, max_size=5)
 
 
 @given(boxes, st.integers(0, 10**6))
 @settings(max_examples=60, deadline=None)
-def test_anchors_beyond_the_greedy_ones_are_matched_as_torchvision_matches(drawn, seed):
-    objects = torch.tensor([(x, y, x + w + 1, y + h + 1) for x, y, w, h in drawn], dtype=torch.float64).reshape(-1, 4)
+def test_matching_is_torchvisions_but_for_the_anchors_that_objects_take_first(drawn, seed):
+    objects = torch.tensor([(x, y, x + w + 1, y + h + 1) for x, y, w, h in drawn], dtype=torch.float64)
     corners = torch.rand(60, 2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * 40
     anchors = torch.cat([corners, corners + 3 + corners.flip(0) / 2], dim=1)
-    found = match(objects, anchors, 0.5, 0.3)
-    if not len(objects):
-        assert (found == BACKGROUND).all()
-        return
-    expected = Matcher(0.5, 0.3)(box_iou(objects, anchors))  # -1 below both thresholds, -2 between them
-    differs = found != expected
-    assert differs.sum() <= len(objects)  # at most one anchor an object was given to it
-    assert set(found[found >= 0].tolist()) == set(range(len(objects)))  # and every object has one
+    iou = box_iou(objects, anchors)
+    _, own = matched_by_hand(objects.tolist(), anchors.tolist(), 0.5, 0.3)
+    first = torch.tensor(list(own))
+    expected = Matcher(0.5, 0.3)(iou)  # -1 below both thresholds, -2 between them
+    expected[[own[i] for i in own]] = first
+    assert torch.equal(match(objects, anchors, 0.5, 0.3), expected)
+    best = iou.argmax(dim=1)
+    if len(best.unique()) == len(best):  # no two objects want the same: torchvision's SSD agrees
+        assert torch.equal(match(objects, anchors, 0.5, 0.5), SSDMatcher(0.5)(iou))
 
 
 def test_each_object_takes_its_best_free_anchor_first():
@@ -145,3 +211,32 @@ def test_a_score_must_be_above_the_threshold_and_an_overlap_above_its_own():
     assert scores.tolist() == pytest.approx([0.9])
     found, _, _ = suppress(torch.tensor([[0.9], [0.6]]), touching, confidence=0.5, iou=0.5, top_k=9)
     assert len(found) == 2
+
+
+def test_an_overlap_of_the_threshold_stays_whatever_float32_makes_of_it():
+    for height in range(1, 10):
+        touching = torch.tensor([[0.0, 0, 10, 10], [0.0, 0, 10, height]])
+        for confidence, count in ((0.5, 2), (0.8, 1)):
+            found = suppress(torch.tensor([[0.9], [0.8]]), touching, confidence=confidence, iou=height / 10, top_k=9)
+            assert len(found[0]) == count
+        assert (
+            len(suppress(torch.tensor([[0.9], [0.8]]), touching, confidence=0.5, iou=height / 10 - 0.01, top_k=9)[0])
+            == 1
+        )
+
+
+def test_classes_never_suppress_each_other_not_even_beyond_the_picture():
+    candidates = torch.tensor([[90.0, 90, 100, 100], [-11.0, -11, -1, -1], [-11.0, -11, -1, -1]])
+    probabilities = torch.tensor([[0.9, 0.0], [0.0, 0.8], [0.7, 0.0]])
+    _, labels, scores = suppress(probabilities, candidates, confidence=0.1, iou=0.5, top_k=9)
+    assert labels.tolist() == [0, 1, 0]
+    assert scores.tolist() == pytest.approx([0.9, 0.8, 0.7])
+
+
+def test_of_equal_scores_the_first_class_and_anchor_go_first():
+    candidates = torch.arange(40.0)[:, None] * 20 + torch.tensor([0.0, 0, 10, 10])
+    found, labels, _ = suppress(torch.full((40, 2), 0.5), candidates, confidence=0.1, iou=0.5, top_k=60)
+    assert labels.tolist() == [0] * 40 + [1] * 20
+    assert found[:, 0].tolist() == [*range(0, 800, 20), *range(0, 400, 20)]
+    nothing = suppress(torch.full((40, 2), 0.5), candidates, confidence=0.5, iou=0.5, top_k=60)
+    assert [tuple(part.shape) for part in nothing] == [(0, 4), (0,), (0,)]

@@ -13,9 +13,11 @@ from torch.nn import functional as F
 from torchvision import models
 from torchvision.transforms.v2.functional import normalize, to_dtype
 
+from tests.models.detectors import small_detector
 from xraycls.errors import RunError, UsageError, XrayclsError
 from xraycls.models.build import build_net
 from xraycls.models.classifier import Classifier, build_classifier, load_classifier, save_classifier
+from xraycls.models.detection.files import save_detector
 from xraycls.models.zoo import find
 
 SMALL = "torchvision:shufflenet_v2_x0_5"
@@ -231,6 +233,22 @@ def test_damaged_foreign_and_missing_files_are_one_sentence(small, tmp_path):
     save_file({"weight": torch.zeros(1)}, path)
     with pytest.raises(RunError, match=r"is not a classifier of xraycls.*--weights"):
         load_classifier(path)
+
+
+def test_detectors_and_models_of_tao_are_told_apart(tmp_path):
+    detector = small_detector("squeezenet", 0)
+    save_detector(detector, tmp_path / "ssd.safetensors")
+    save_detector(detector, tmp_path / "ssd.tlt", key="k")
+    (tmp_path / "resnet18.hdf5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(99))
+    (tmp_path / "resnet18.tlt").write_bytes(bytes(range(99)))
+    for name, said in {
+        "ssd.safetensors": r"ssd\.safetensors is a detector and no classifier\. .*xraycls ssd evaluate",
+        "ssd.tlt": r"ssd\.tlt is a detector under a key and no classifier\. .*xraycls ssd evaluate",
+        "resnet18.hdf5": "is an HDF5 file of Keras, as NVIDIA's TAO has them, and can't be read. Train",
+        "resnet18.tlt": "is encrypted by NVIDIA's TLT or TAO, or damaged, and can't be read. Train",
+    }.items():
+        with pytest.raises(RunError, match=said):
+            load_classifier(tmp_path / name)
 
 
 def test_a_failed_save_leaves_the_old_file(small, tmp_path, monkeypatch):

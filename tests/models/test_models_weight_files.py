@@ -122,6 +122,18 @@ def test_a_web_page_saved_as_weights_is_told(tmp_path):
         read_weights(tmp_path / "net.pth")
 
 
+def test_weights_that_only_others_read_are_told(tmp_path):
+    path = tmp_path / "resnet18.tlt"
+    for content, said in {
+        b"\x89HDF\r\n\x1a\n": "is an HDF5 file of Keras",
+        b"anything": "is encrypted by NVIDIA's TLT or TAO, or damaged",
+        b"xraycls\x01": "is a detector of xraycls under a key",
+    }.items():
+        path.write_bytes(content + bytes(99))
+        with pytest.raises(WeightsError, match=rf"resnet18\.tlt {said}.*torchvision's or timm's"):
+            read_weights(path)
+
+
 def test_a_file_without_tensors_is_told(tmp_path):
     torch.save({"epoch": 3}, tmp_path / "net.pth")
     with pytest.raises(WeightsError, match="holds no tensors by name"):

@@ -2,6 +2,8 @@
 
 import json
 import math
+from datetime import datetime
+from types import SimpleNamespace
 
 import pytest
 
@@ -138,3 +140,12 @@ def test_a_program_tells_how_it_ended(tmp_path):
     ]
     with reported(None, "SSD inference"):
         pass
+
+
+def test_dates_and_times_have_no_zeros_before_them(tmp_path, monkeypatch):
+    monkeypatch.setattr("xraycls.tao.status.datetime", SimpleNamespace(now=lambda: datetime(2023, 4, 5, 6, 7, 8)))
+    StatusLog(tmp_path).write("x", figures={"kpi": {"mAP": 0.5}})
+    assert (tmp_path / "status.json").read_text() == (
+        '{"date": "4/5/2023", "time": "6:7:8", "status": "RUNNING", "verbosity": "INFO", "message": "x", '
+        '"kpi": {"mAP": 0.5}}\n'
+    )

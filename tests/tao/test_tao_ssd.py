@@ -181,7 +181,7 @@ def test_the_objects_of_other_stages(opened):
     plan = setup.plan()
     assert (plan.name, plan.classes, plan.sigmoid, plan.network) == ("resnet18", ("mass", "opacity"), True, "ssd")
     assert (plan.height, plan.width, plan.mean) == (384, 512, setup.network.means)
-    assert setup.suppression().top_k == 200
+    assert setup.evaluation.suppression().top_k == 200
     loss = setup.loss()
     assert (loss.focal, loss.alpha, loss.regularizer) == ((0.25, 2.0), f32(0.8), "L1")
 

@@ -143,6 +143,14 @@ def test_pictures_that_share_a_name_keep_their_results_apart(model, told, tmp_pa
     assert "shares its name with another picture: its label file is a.png.txt" in caplog.text
 
 
+def test_results_among_the_pictures_are_not_looked_at_again(model, told, tmp_path):
+    told(((0, 0, 32, 32), 0, 0.9))
+    draw(tmp_path / "a.png")
+    for _ in range(2):
+        done = infer(model, tmp_path, tmp_path, key="k")
+        assert (done.images, done.folders) == (1, (tmp_path / "labels", tmp_path / "images_annotated"))
+
+
 def test_files_that_can_not_be_read_are_counted_and_named(model, told, tmp_path, caplog):
     told(((0, 0, 32, 32), 0, 0.9))
     draw(tmp_path / "in" / "a.png")

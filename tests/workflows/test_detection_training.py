@@ -2,7 +2,7 @@
 
 import csv
 import json
-import logging
+import shutil
 
 import pytest
 import torch
@@ -85,8 +85,12 @@ def test_a_training_leaves_what_tao_leaves(root, trained):
     assert float(rows[-1]["loss"]) < float(rows[0]["loss"])
     assert float(rows[-1]["lr"]) == pytest.approx(1e-5, rel=1e-3)
     lines = [json.loads(line) for line in (results / "status.json").read_text().splitlines()]
-    assert [line["status"] for line in lines] == ["STARTED", "RUNNING", "RUNNING", "RUNNING", "SUCCESS"]
-    assert [line["epoch"] for line in lines[1:-1]] == [1, 2, 3]
+    assert [line["status"] for line in lines] == ["STARTED", *["RUNNING"] * 4, "SUCCESS"]
+    assert [line["epoch"] for line in lines[2:-1]] == [1, 2, 3]
+    assert lines[1]["message"].endswith("spec.txt, a spec of ssd for TLT 2: 32 honoured, 2 approximated.")
+    zoom = "augmentation_config.spatial_augmentation.zoom_min"
+    assert lines[1]["categorical"][zoom] == "approximated: about the middle of the image"
+    assert trained.model == results / "weights/ssd_resnet10_epoch_003.safetensors"
 
 
 def test_evaluation_repeats_what_training_saw(root, trained):
@@ -96,6 +100,29 @@ def test_evaluation_repeats_what_training_saw(root, trained):
     assert found.average.mean == pytest.approx(trained.outcome.rows[-1]["val_mAP"], abs=1e-6)
     assert found.report.images == 6
     assert json.loads((root / "results/weights/evaluation.json").read_text())["images"] == 6
+
+
+def test_evaluation_needs_nothing_of_training(root, trained, tmp_path):
+    """Neither its part of the spec nor its data, which may be gone by then."""
+    whole = spec(root).read_text()
+    records = tmp_path / "records"
+    shutil.copytree(root / "tf", records)
+    for path in records.glob("*fold-001*"):
+        path.unlink()
+    parts = ["eval_config { batch_size: 5 matching_iou_threshold: 0.5 visualize_pr_curve: true }"]
+    parts += [whole[whole.index(name) :].split("\n}\n")[0] + "\n}\n" for name in ("dataset_config",)]
+    parts += ["nms_config { confidence_threshold: 0.01 clustering_iou_threshold: 0.6 top_k: 50 }\nssd_config { }\n"]
+    path = tmp_path / "spec.txt"
+    path.write_text("\n".join(parts).replace(f"{root}/tf", str(records)))
+    found = evaluate_ssd(trained.model, path, results=tmp_path / "out", device="cpu", precision="fp32")
+    assert found.average.mean == pytest.approx(trained.outcome.rows[-1]["val_mAP"], abs=1e-6)
+    assert {file.name for file in found.files} == {"evaluation.json", "PR_curve.png", "FROC_curve.png"}
+    path.write_text(path.read_text().replace("validation_fold: 0", ""))
+    with pytest.raises(DataError, match=r"names no validation images\. Give validation_data_sources or"):
+        evaluate_ssd(trained.model, path, results=tmp_path / "out", device="cpu")
+    path.write_text(path.read_text().replace('value: "opacity"', 'value: "mass"'))
+    with pytest.raises(UsageError, match="The model finds opacity, and the spec names mass"):
+        evaluate_ssd(trained.model, path, results=tmp_path / "out", device="cpu")
 
 
 def test_an_interrupted_training_goes_on_as_if_nothing_had_been(root, trained, tmp_path):
@@ -112,11 +139,13 @@ def test_an_interrupted_training_goes_on_as_if_nothing_had_been(root, trained, t
         train_ssd(spec(root), tmp_path / "run", key="other", initial_epoch=3, device="cpu", precision="fp32")
     with pytest.raises(RunError, match="goes on with epoch 3, not 2"):
         train_ssd(spec(root), tmp_path / "run", key="k", initial_epoch=2, device="cpu", precision="fp32")
-    train_ssd(spec(root), tmp_path / "run", key="k", initial_epoch=3, device="cpu", precision="fp32")
+    train_ssd(spec(root), tmp_path / "run", key="k", resume=True, device="cpu", precision="fp32")
     one, _ = load_detector(root / "results/weights/ssd_resnet10_epoch_003.safetensors")
     other, _ = load_detector(tmp_path / "run/weights/ssd_resnet10_epoch_003.tlt", key="k")
     for name, tensor in one.net.state_dict().items():
         assert torch.equal(tensor, other.net.state_dict()[name]), name
+    with pytest.raises(UsageError, match="has finished all of its 3 epochs"):
+        train_ssd(spec(root), tmp_path / "run", key="k", resume=True, device="cpu", precision="fp32")
 
 
 def test_pruned_and_trained_again_it_stays_narrow(root, trained, tmp_path):
@@ -155,8 +184,14 @@ def test_a_classifier_gives_its_weights_to_the_backbone(root, tmp_path, caplog):
     wide.write_text(wide.read_text().replace("nlayers: 10", "nlayers: 18"))
     weights = tmp_path / "imagenet.pth"
     train_ssd(wide, tmp_path / "run", weights=weights, epochs=1, device="cpu", precision="fp32", reporter=Listen())
-    assert told[0] == f"120 of 150 tensors of the backbone come from {weights}."
-    assert told[1] == "4 projections that imagenet.pth doesn't have start as the identity."
+    start = told.index(f"120 of 150 tensors of the backbone come from {weights}.")
+    assert told[start + 1] == "4 projections that imagenet.pth doesn't have start as the identity."
+    assert told[0].endswith("for TLT 2: 32 honoured, 2 approximated.")
+    assert told[1] == (
+        "  approximated: augmentation_config.spatial_augmentation.zoom_min, zoom_max (about the middle of the image)"
+    )
+    assert told[2] == "The command line overrides the spec: num_epochs 1."
+    assert told[3] == "18 training and 6 validation images, 21 objects to learn: opacity."
 
 
 @pytest.mark.parametrize(
@@ -171,16 +206,22 @@ def test_data_that_can_not_be_learnt_from(root, tmp_path, settings, message):
         train_ssd(spec(root, "wrong.txt", **settings), tmp_path / "run", device="cpu", precision="fp32")
 
 
-def test_labels_that_the_mapping_lacks_are_counted(root, tmp_path, caplog):
-    from xraycls.tao.spec import open_spec
-    from xraycls.tao.ssd import SSDSpec
-    from xraycls.tao.ssd_setup import ssd_setup
-    from xraycls.workflows.detection.data import read_data
+def test_one_image_at_a_time_is_too_few_for_a_small_input(root, tmp_path):
+    with pytest.raises(UsageError, match=r"One image at a time can't be trained at 64 × 64 pixels.* --batch-size 2"):
+        train_ssd(spec(root), tmp_path / "run", batch_size=1, device="cpu", precision="fp32")
 
-    for path in (root / "kitti/formatted/labels").iterdir():
-        assert path.suffix == ".txt"
-    path = spec(root, "two.txt")
-    path.write_text(path.read_text().replace('key: "opacity"', 'key: "nodule"'))
-    with caplog.at_level(logging.WARNING), pytest.raises(DataError):
-        read_data(ssd_setup(open_spec(path, SSDSpec)))
-    assert "Labels that target_class_mapping lacks are left out: opacity (" in caplog.text
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        ("config.yaml", r"run holds a run of xraycls train\. Choose another folder with -r"),
+        ("weights/ssd_resnet10_epoch_080.tlt", r"run already holds a training\. Go on with it with --continue, or"),
+    ],
+)
+def test_another_run_is_left_alone(root, tmp_path, file, message):
+    path = tmp_path / "run" / file
+    path.parent.mkdir(parents=True)
+    path.touch()
+    with pytest.raises(UsageError, match=message):
+        train_ssd(spec(root), tmp_path / "run", device="cpu", precision="fp32")
+    assert [each for each in (tmp_path / "run").rglob("*") if each.is_file()] == [path]

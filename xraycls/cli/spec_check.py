@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from xraycls.cli.abbreviations import AbbreviatedCommand
 from xraycls.cli.options import JsonOption
 from xraycls.cli.tao_options import MountOption, SpecOption
 
@@ -31,7 +32,7 @@ def spec_check(program: str) -> Callable[..., None]:
     def command(spec: SpecOption, mount: MountOption = None, as_json: JsonOption = False) -> None:
         from xraycls.tao.check import open_checked
         from xraycls.tao.mounts import read_mounts
-        from xraycls.tao.report import counted, mapping_report
+        from xraycls.tao.report import headline, mapping_report
 
         mounts = read_mounts(mount or ())
         opened = open_checked(mounts.path(spec), program)
@@ -41,10 +42,16 @@ def spec_check(program: str) -> Callable[..., None]:
             print(json.dumps({"network": program, "dialects": opened.dialects, "fields": fields}, indent=2))
             return
         _show(reports)
-        print(f"{opened.path}, a spec of {program} for {' and '.join(opened.dialects)}: {counted(reports)}.")
+        print(headline(opened, reports))
 
     command.__doc__ = "Tell what becomes of each field of a spec: honoured, approximated (how) or ignored (why)."
     return command
+
+
+def add_spec_check(app: typer.Typer, program: str) -> None:
+    """Give the group of a network its verb ``spec-check``, which may also be written ``spec_check``."""
+    app.command("spec-check", cls=AbbreviatedCommand)(spec_check(program))
+    app.command("spec_check", cls=AbbreviatedCommand, hidden=True)(spec_check(program))
 
 
 def _show(reports: tuple[FieldReport, ...]) -> None:
@@ -69,7 +76,7 @@ def _short(value: object) -> str:
 def group(program: str) -> typer.Typer:
     """The verbs of a network that is only read so far."""
     app = typer.Typer(help=f"Specs of {program}: read and checked; training follows.", no_args_is_help=True)
-    app.command("spec-check")(spec_check(program))
+    add_spec_check(app, program)
 
     @app.callback()
     def _verbs() -> None:

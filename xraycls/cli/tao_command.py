@@ -16,8 +16,9 @@ import typer
 from typer.core import TyperCommand
 from typer.main import get_command
 
-from xraycls.cli.abbreviations import AbbreviatedCommand
+from xraycls.cli.abbreviations import AbbreviatedCommand, spelt_out
 from xraycls.cli.invocation import invocation_of, tell_error
+from xraycls.cli.tao_options import EXTRA, MACHINE
 from xraycls.errors import UsageError, XrayclsError
 
 logger = logging.getLogger(__name__)
@@ -72,6 +73,12 @@ class TaoCommand(AbbreviatedCommand, _Lists):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.params = [*self.params, *_LAUNCHER_OPTIONS]
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Spell out what is short for a flag of TAO, even where it could be short for one of ours; then as usual."""
+        taos = [p for p in self.get_params(ctx) if getattr(p, "rich_help_panel", None) not in (EXTRA, MACHINE)]
+        names = [next((name for name in p.opts if name.startswith("--")), "") for p in taos]
+        return super().parse_args(ctx, spelt_out(args, [[name] for name in names if name]))
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command as the launcher's flags say, and tell how it ended."""

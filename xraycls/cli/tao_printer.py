@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 
 from xraycls.evaluation.detection.average_precision import AveragePrecision
 from xraycls.evaluation.detection.printed import CALCULATING, validation_block
-from xraycls.training.reporter import PassOn
+from xraycls.training.reporter import PassOn, Reporter
 
 _AP = "val_AP_"
 
@@ -15,14 +16,21 @@ _AP = "val_AP_"
 class TaoPrinter(PassOn):
     """Passes everything on to another reporter, but prints messages, and average precisions where there are any."""
 
+    def __init__(self, listener: Reporter) -> None:
+        super().__init__(listener)
+        # A progress bar would catch what goes to a file and print it on standard error.
+        self._out = None if sys.stdout.isatty() else sys.stdout
+
     def epoch(self, row: Mapping[str, float], improved: bool) -> None:
         """Pass it on, and print what validation gave."""
         super().epoch(row, improved)
         if not math.isnan(row.get("val_mAP", math.nan)):
             areas = {name.removeprefix(_AP): value for name, value in row.items() if name.startswith(_AP)}
-            print(CALCULATING)
-            print(validation_block(AveragePrecision(areas, row["val_mAP"]), row["val_loss"]), flush=True)
+            print(CALCULATING, file=self._out)
+            print(
+                validation_block(AveragePrecision(areas, row["val_mAP"]), row["val_loss"]), file=self._out, flush=True
+            )
 
     def message(self, text: str) -> None:
         """Print it."""
-        print(text, flush=True)
+        print(text, file=self._out, flush=True)

@@ -42,8 +42,8 @@ class DaliLoader(Engine):
         device: a CUDA device, or a CPU for DALI's CPU operators.
         threads: for reading; DALI has as many of its own, and one more.
         prefetch: batches in work at a time; lowered to 1 once when memory runs out.
-        reduced: decode large JPEGs here, by OpenCV at a reduced scale. None does so on a CPU only, where DALI's
-            decoders, which know nothing but full size, take half as long again.
+        reduced: decode and shrink large pictures here, by OpenCV. None does so on a CPU only, where DALI, whose
+            decoders know nothing but full size, takes a third to a half as long again.
         objects: what is to be found in the pictures.
         strict: raise DataError for a picture that can't be read.
 

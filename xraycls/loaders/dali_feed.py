@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xraycls.data.image import Image, Levels
-from xraycls.loaders.render import decoding_of, resampled_size
+from xraycls.loaders.render import decoding_of, resampled, resampled_size
 from xraycls.loaders.views import Canvas, View
 
 _MARGIN = 2  # pixels around a region for interpolation, beside those for the filter of the resampling
@@ -70,13 +70,14 @@ def feed_of(image: Image, view: View, canvas: Canvas, *, reduced: bool) -> Feed:
         image: opened.
         view: of the upright source.
         canvas: of the output.
-        reduced: decode here what can be decoded at a reduced scale, which DALI's decoders can't.
+        reduced: decode and resample here what is larger than the view needs.
 
     Raises:
         DataError: the image has to be decoded here, and can't be.
     """
     reduce, on_decoded = decoding_of(image, view)
-    if image.encoded is not None and not (reduced and reduce > 1):
+    too_large = reduce > 1 or resampled_size(image.width, image.height, view) is not None
+    if image.encoded is not None and not (reduced and too_large):
         left, top, width, height = _region(image, view, canvas)
         offset = np.array([[0.0, 0.0, left], [0.0, 0.0, top]])
         return _feed(
@@ -87,6 +88,8 @@ def feed_of(image: Image, view: View, canvas: Canvas, *, reduced: bool) -> Feed:
             replace(view, matrix=view.matrix - offset),
         )
     pixels = image.decode(reduce)
+    if reduced:
+        pixels, on_decoded = resampled(pixels, on_decoded)
     return _feed(pixels.reshape(-1), None, (0, 0), pixels.shape, on_decoded)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from xraycls.data.image import GreyImage, Image
 from xraycls.loaders.views import Canvas, View
@@ -24,7 +23,8 @@ def render(image: Image, view: View, canvas: Canvas) -> GreyImage:
         DataError: the image can't be decoded; names the file.
     """
     reduce, on_decoded = decoding_of(image, view)
-    pixels, matrix = _resampled(image.decode(reduce), on_decoded)
+    pixels, on_pixels = resampled(image.decode(reduce), on_decoded)
+    matrix = on_pixels.matrix.copy()
     # From corner-based coordinates to OpenCV's, where the centre of the first pixel is 0.
     matrix[:, 2] += matrix[:, :2].sum(axis=1) * 0.5 - 0.5
     picture = cv2.warpAffine(
@@ -60,13 +60,13 @@ def resampled_size(width: int, height: int, view: View) -> tuple[int, int] | Non
     return max(round(width / max(across / _DENSITY, 1.0)), 1), max(round(height / max(down / _DENSITY, 1.0)), 1)
 
 
-def _resampled(pixels: GreyImage, view: View) -> tuple[GreyImage, npt.NDArray[np.float64]]:
-    """Pixels that a bilinear warp takes well, and the matrix that fits them."""
+def resampled(pixels: GreyImage, view: View) -> tuple[GreyImage, View]:
+    """Pixels that a bilinear warp takes well, and the view of them."""
     height, width = pixels.shape
     size = resampled_size(width, height, view)
     if size is None:
-        return pixels, view.matrix.copy()
+        return pixels, view
     # Up to a factor of 2 bilinear sampling is as good as averaging, and three times as fast.
     averaged = max(width / size[0], height / size[1]) > ALIAS_FREE
     resized = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if averaged else cv2.INTER_LINEAR)
-    return np.asarray(resized, dtype=np.uint8), view.on_grid(size[0] / width, size[1] / height).matrix
+    return np.asarray(resized, dtype=np.uint8), view.on_grid(size[0] / width, size[1] / height)

@@ -18,9 +18,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from xraycls.data.files import atomic_write
 from xraycls.errors import RunError, UsageError
 from xraycls.models.build import build_net, head_name
+from xraycls.models.encryption import is_encrypted
 from xraycls.models.freeze import freeze as freeze_part
 from xraycls.models.pruning_plan import PrunePlan, apply_plan, plan_between
-from xraycls.models.weight_files import METADATA_KEY
+from xraycls.models.weight_files import METADATA_KEY, foreign_format
 from xraycls.models.weights import WeightsReport, load_weights
 from xraycls.models.zoo import RGB, Architecture, find
 
@@ -28,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 FORMAT = 2
 _UNPRUNED = 1  # the format of a file without a plan, which earlier versions read as well
+_FOR_DETECTORS = "Detectors are for xraycls ssd evaluate, ssd inference and ssd prune"
 
 
 class Classifier(nn.Module):
@@ -203,7 +205,7 @@ def load_classifier(path: Path) -> tuple[Classifier, dict[str, Any]]:
             metadata = dict(file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
     except SafetensorError as error:
-        raise RunError(f"{path} is damaged or isn't a safetensors file ({error})") from error
+        raise _unreadable(path, error) from error
     if METADATA_KEY not in metadata:
         raise RunError(
             f"{path} is not a classifier of xraycls",
@@ -213,10 +215,22 @@ def load_classifier(path: Path) -> tuple[Classifier, dict[str, Any]]:
         description = json.loads(metadata.pop(METADATA_KEY))
         if description["format"] > FORMAT:
             raise RunError(f"{path} was written by a newer xraycls", "Update with: pip install -U xraycls")
+        if description.get("kind") == "detector":
+            raise RunError(f"{path} is a detector and no classifier", _FOR_DETECTORS)
         classifier = _rebuild(description, tensors)
     except (KeyError, TypeError, ValueError, RuntimeError, UsageError) as error:
         raise RunError(f"{path} is damaged: its description and its tensors don't fit together ({error})") from error
     return classifier, {**metadata, **description}
+
+
+def _unreadable(path: Path, error: SafetensorError) -> RunError:
+    with path.open("rb") as file:
+        start = file.read(8)
+    if is_encrypted(start):
+        return RunError(f"{path} is a detector under a key and no classifier", _FOR_DETECTORS)
+    if foreign := foreign_format(path, start):
+        return RunError(f"{path} is {foreign}, and can't be read", "Train a classifier anew with xraycls train")
+    return RunError(f"{path} is damaged or isn't a safetensors file ({error})")
 
 
 def _rebuild(description: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> Classifier:

@@ -14,6 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from xraycls.errors import WeightsError
+from xraycls.models.encryption import is_encrypted
 from xraycls.models.pruning_plan import PrunePlan
 
 METADATA_KEY = "xraycls"
@@ -22,6 +23,8 @@ BEST = Path("checkpoints", "best.safetensors")
 _CONTAINERS = ("state_dict_ema", "model_ema", "state_dict", "model_state_dict", "model")
 _WRAPPERS = ("module.", "_orig_mod.", "model.", "net.")
 _MAGIC = (b"PK", b"\x80")  # a zip archive, as torch has saved since 1.6, or a plain pickle before
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+_TAO_SUFFIXES = (".tlt", ".etlt", ".hdf5", ".h5")
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,23 @@ def read_weights(path: Path) -> WeightFile:
     return WeightFile(path, _unwrap(_read_torch(path), path), {})
 
 
+def foreign_format(path: Path, start: bytes) -> str:
+    """What a file is that can't be read as weights, in words: of Keras, of NVIDIA's TLT or TAO, or under a key of ours.
+
+    Args:
+        path: the file.
+        start: its first 8 bytes or more.
+
+    Returns:
+        Empty for files that are neither.
+    """
+    if is_encrypted(start):
+        return "a detector of xraycls under a key"
+    if start.startswith(_HDF5):
+        return "an HDF5 file of Keras, as NVIDIA's TAO has them"
+    return "encrypted by NVIDIA's TLT or TAO, or damaged" if path.suffix.lower() in _TAO_SUFFIXES else ""
+
+
 def _read_safetensors(path: Path) -> WeightFile:
     try:
         with safe_open(path, framework="pt") as file:
@@ -91,6 +111,11 @@ def _read_torch(path: Path) -> Any:
     with path.open("rb") as file:
         start = file.read(16)
     if not start.startswith(_MAGIC):
+        if foreign := foreign_format(path, start):
+            raise WeightsError(
+                f"{path} is {foreign}, and can't be read as weights",
+                "Give a file of torchvision's or timm's weights of the same network (.pth or .safetensors)",
+            )
         raise WeightsError(f"{path} isn't a file of weights: it begins with {start!r}", "Was it downloaded whole?")
     try:
         # The training scripts of torchvision and timm leave their arguments beside the weights.

@@ -16,7 +16,7 @@ from xraycls.tao.faster_rcnn_modern import modern
 from xraycls.tao.fates import Fates, Outcome
 from xraycls.tao.mounts import Mounts
 from xraycls.tao.rules import value_at
-from xraycls.tao.spec import Spec
+from xraycls.tao.spec import KINDS, Spec
 from xraycls.tao.ssd import SSDSpec
 from xraycls.tao.ssd_fates import SSD_FATES
 from xraycls.tao.ssd_rules import plain_network
@@ -71,7 +71,25 @@ def mapping_report(spec: Spec[Any], mounts: Mounts | None = None) -> tuple[Field
 def counted(reports: tuple[FieldReport, ...]) -> str:
     """How many fields have which outcome, in words."""
     counts = Counter(each.outcome for each in reports)
-    return ", ".join(f"{counts[outcome]} {outcome}" for outcome in get_args(Outcome))
+    return ", ".join(f"{counts[outcome]} {outcome}" for outcome in get_args(Outcome) if counts[outcome])
+
+
+def headline(spec: Spec[Any], reports: tuple[FieldReport, ...]) -> str:
+    """What a spec is, and how many of its fields have which outcome: a sentence."""
+    return f"{spec.path}, a spec of {KINDS[type(spec.config)]} for {' and '.join(spec.dialects)}: {counted(reports)}."
+
+
+def exceptions(reports: tuple[FieldReport, ...]) -> list[str]:
+    """The fields that aren't honoured: a line for all of a message that share their outcome and its reason."""
+    lines: dict[tuple[Outcome, str, str], list[str]] = {}
+    for each in reports:
+        if each.outcome != "honoured":
+            holder, _, name = each.field.rpartition(".")
+            lines.setdefault((each.outcome, holder, each.note), []).append(name)
+    return [
+        f"{outcome}: {f'{holder}.' if holder else ''}{', '.join(names)} ({note})"
+        for (outcome, holder, note), names in sorted(lines.items(), key=lambda line: line[0][0])
+    ]
 
 
 def _reports(spec: Spec[Any], fates: Fates, renamed: Spec[Any]) -> Iterator[FieldReport]:

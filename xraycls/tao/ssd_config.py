@@ -140,6 +140,12 @@ class SSDEvaluation:
     nms_iou: float
     top_k: int
 
+    def suppression(self) -> Suppression:
+        """What becomes of boxes that overlap."""
+        from xraycls.models.detection.detector import Suppression
+
+        return Suppression(confidence=self.confidence, iou=self.nms_iou, top_k=self.top_k)
+
 
 @dataclass(frozen=True, slots=True)
 class SSDSetup:
@@ -195,13 +201,6 @@ class SSDSetup:
             prediction_channels=network.prediction_channels,
             network=network.kind,
         )
-
-    def suppression(self) -> Suppression:
-        """What becomes of boxes that overlap."""
-        from xraycls.models.detection.detector import Suppression
-
-        evaluation = self.evaluation
-        return Suppression(confidence=evaluation.confidence, iou=evaluation.nms_iou, top_k=evaluation.top_k)
 
     def loss(self) -> DetectionLoss:
         """What a detector learns by."""

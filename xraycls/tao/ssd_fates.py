@@ -22,7 +22,6 @@ SSD_FATES: Fates = {
     **DETECTNET_AUGMENTATION,
     **table(
         ("", "random_seed", HONOURED),
-        ("", "dssd_config", approximated("built as an SSD, without deconvolutions")),
         ("dataset_config", "target_class_mapping", honoured("labels and classes are compared in small letters")),
         ("dataset_config", "image_extension validation_fold", HONOURED),
         (
@@ -74,8 +73,7 @@ SSD_FATES: Fates = {
         ("ssd_config", "aspect_ratios aspect_ratios_global scales min_scale max_scale", HONOURED),
         ("ssd_config", "two_boxes_for_ar1 steps offsets clip_boxes variances", HONOURED),
         ("ssd_config", "mean_color", ignored("TAO doesn't read it: see image_mean")),
-        ("ssd_config", "arch nlayers freeze_blocks freeze_bn", HONOURED),
-        ("ssd_config", "pred_num_channels", ignored("the heads stand on the feature maps themselves")),
+        ("ssd_config", "arch nlayers freeze_blocks freeze_bn pred_num_channels", HONOURED),
         ("ssd_config", "alpha neg_pos_ratio pos_iou_thresh neg_iou_thresh", HONOURED),
         (
             "ssd_config",

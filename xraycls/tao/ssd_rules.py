@@ -43,6 +43,9 @@ RANGES: dict[str, tuple[float, float]] = {
 }
 """What 0 means in pairs of fields of the augmentation, ``min`` and ``max``."""
 
+SOURCES = ("data_sources", "validation_data_sources")
+"""The fields of ``dataset_config`` that name images and their labels: to train on, and to validate with."""
+
 _SCHEDULE = "training_config.learning_rate.soft_start_annealing_schedule"
 _GIVEN = (
     "ssd_config",
@@ -77,8 +80,12 @@ _LIMITS: Limits = (
     ("training_config.early_stopping.min_delta", at_least(0)),
     ("training_config.early_stopping.patience", at_least(1)),
     ("eval_config.validation_period_during_training", at_least(1)),
+)
+_EVALUATION: Limits = (
     ("eval_config.batch_size", at_least(1)),
     ("eval_config.matching_iou_threshold", between(0, 1)),
+)
+_SUPPRESSION: Limits = (
     ("nms_config.confidence_threshold", between(0, 1)),
     ("nms_config.clustering_iou_threshold", between(0, 1)),
     ("nms_config.top_k", at_least(1)),
@@ -139,14 +146,36 @@ def check_ssd(spec: Spec[SSDSpec]) -> None:
         field = "training_config.learning_rate.soft_start_cosine_annealing_schedule"
         raise spec.mistake(field, "is not for SSD", f"Give {_SCHEDULE.rpartition('.')[2]}")
     check_given(spec, _GIVEN)
-    check_limits(spec, _LIMITS)
+    check_limits(spec, (*_LIMITS, *_EVALUATION, *_SUPPRESSION))
     _check_network(spec, network)
     read_anchors(spec, network)
     _check_training(spec)
     _check_augmentation(spec)
     lower_case_mapping(spec, "dataset_config.target_class_mapping")
-    for name in ("data_sources", "validation_data_sources"):
+    for name in SOURCES:
         _check_sources(spec, name)
+
+
+def check_evaluation(spec: Spec[SSDSpec]) -> None:
+    """Raise SpecError for the first thing that keeps a trained SSD from being evaluated."""
+    check_given(spec, ("eval_config", "dataset_config", "dataset_config.target_class_mapping"))
+    check_limits(spec, _EVALUATION)
+    check_suppression(spec)
+    lower_case_mapping(spec, "dataset_config.target_class_mapping")
+    _check_sources(spec, validation_sources(spec))
+
+
+def check_suppression(spec: Spec[SSDSpec]) -> None:
+    """Raise SpecError for the first thing that keeps ``nms_config`` from being used."""
+    check_given(spec, ("nms_config",))
+    check_limits(spec, _SUPPRESSION)
+
+
+def validation_sources(spec: Spec[SSDSpec]) -> str:
+    """The field of ``dataset_config`` that leads to the validation images: without one of its own, a fold of TLT 2."""
+    dataset = spec.config.dataset_config
+    has_fold = not dataset.validation_data_sources and dataset.validation_fold is not None
+    return "data_sources" if has_fold else "validation_data_sources"
 
 
 def _check_network(spec: Spec[SSDSpec], network: SSDConfig) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from xraycls.errors import UsageError
 from xraycls.loaders.detection_recipes import SSDRecipe, TLT2Recipe
@@ -17,8 +18,20 @@ from xraycls.tao.spec import Spec
 from xraycls.tao.ssd import AugmentationConfig, SSDConfig, SSDSpec
 from xraycls.tao.ssd_anchors import read_anchors
 from xraycls.tao.ssd_config import Source, SSDData, SSDEvaluation, SSDNetwork, SSDSetup, SSDTraining
-from xraycls.tao.ssd_rules import LAYERS, check_ssd, plain_network, range_of
+from xraycls.tao.ssd_rules import (
+    LAYERS,
+    SOURCES,
+    check_evaluation,
+    check_ssd,
+    check_suppression,
+    plain_network,
+    range_of,
+    validation_sources,
+)
 from xraycls.training.annealing import SoftStartAnnealing
+
+if TYPE_CHECKING:
+    from xraycls.models.detection.detector import Suppression
 
 _MEANS = {"b": 103.939, "g": 116.779, "r": 123.68, "l": 117.3786}
 
@@ -54,11 +67,34 @@ def ssd_setup(spec: Spec[SSDSpec], mounts: Mounts | None = None) -> SSDSetup:
             freeze_blocks=network.freeze_blocks,
             freeze_bn=network.freeze_bn,
         ),
-        data=_data(spec, mounts or Mounts()),
+        data=_data(spec, {name: _sources(spec, name, mounts or Mounts()) for name in SOURCES}),
         recipe=_recipe(spec, Canvas(height, width, round(sum(means) / len(means)))),
         training=_training(spec, network),
         evaluation=_evaluation(spec.config),
     )
+
+
+def evaluation_setup(spec: Spec[SSDSpec], mounts: Mounts | None = None) -> tuple[SSDData, SSDEvaluation]:
+    """What a spec says of evaluating a trained model: its validation data, and how it is evaluated.
+
+    Nothing else in the spec need be right or there.
+
+    Args:
+        spec: of :func:`xraycls.tao.spec.open_spec`.
+        mounts: where folders of TAO's container lie here; None for none.
+
+    Raises:
+        SpecError: as :func:`ssd_setup`, of those fields.
+    """
+    check_evaluation(spec)
+    sources = {validation_sources(spec): _sources(spec, validation_sources(spec), mounts or Mounts())}
+    return _data(spec, sources), _evaluation(spec.config)
+
+
+def suppression_setup(spec: Spec[SSDSpec]) -> Suppression:
+    """What the ``nms_config`` of a spec says; raises SpecError as :func:`ssd_setup`, of that alone."""
+    check_suppression(spec)
+    return _evaluation(spec.config).suppression()
 
 
 def _input(augmentation: AugmentationConfig) -> tuple[int, int, int]:
@@ -68,14 +104,14 @@ def _input(augmentation: AugmentationConfig) -> tuple[int, int, int]:
     return augmentation.output_height, augmentation.output_width, augmentation.output_channel
 
 
-def _data(spec: Spec[SSDSpec], mounts: Mounts) -> SSDData:
+def _data(spec: Spec[SSDSpec], sources: Mapping[str, tuple[Source, ...]]) -> SSDData:
     dataset = spec.config.dataset_config
     mapping = lower_case_mapping(spec, "dataset_config.target_class_mapping")
     return SSDData(
         classes=tuple(sorted(set(mapping.values()))),
         mapping=mapping,
-        training=_sources(spec, "data_sources", mounts),
-        validation=_sources(spec, "validation_data_sources", mounts),
+        training=sources.get("data_sources", ()),
+        validation=sources.get("validation_data_sources", ()),
         validation_fold=dataset.validation_fold,
         image_extension=dataset.image_extension.removeprefix("."),
     )

@@ -59,7 +59,7 @@ def load_model(name: str | Path, device: torch.device | str = "cpu", runs: Path 
 def weights_of(name: str, runs: Path = RUNS) -> tuple[Path, RunFolder | None]:
     """The weights file that :func:`load_model` loads, and its run folder; raises RunError when there is none."""
     path = Path(name)
-    if path.suffix == ".safetensors" and path.is_file():
+    if path.is_file():
         folder = RunFolder(path.resolve().parent.parent)
         return path, folder if folder.exists() else None
     for candidate in (RunFolder(path), RunFolder(runs / name)):

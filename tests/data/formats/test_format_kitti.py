@@ -53,12 +53,62 @@ def test_the_converter_takes_15_tokens_only(count):
         (line(15).replace(" 4 ", " nan "), True, "nan", 8),
         (line(15).replace(" 4 ", " nan "), False, "nan", 8),
         (line(15).replace(" 1 ", " inf "), False, "inf", 5),
-        (f"{PEDESTRIAN} high", False, "high", 16),
+        (line(14).replace("opacity", "lung opacity"), False, "0.00", 3),
     ],
 )
 def test_what_is_no_number(text, exact, word, token):
-    with pytest.raises(DataError, match=rf"Line 1 of {HERE} has '{word}' where KITTI has a number \(token {token}\)"):
+    with pytest.raises(DataError, match=rf"Line 1 of {HERE} has '{word}' where KITTI has a.* number \(token {token}\)"):
         parse_kitti(text, HERE, exact=exact)
+
+
+@pytest.mark.parametrize(
+    ("occlusion", "training", "converter"),
+    [
+        ("0", False, False),
+        ("2", True, True),
+        ("-1", True, True),
+        ("0.0", None, False),
+        ("1e0", None, True),
+        ("x", None, None),
+    ],
+)
+def test_training_takes_a_whole_occlusion_and_the_converter_any_number(occlusion, training, converter):
+    for exact, difficult in ((False, training), (True, converter)):
+        text = f"a 0 {occlusion} 0 1 2 3 4 0 0 0 0 0 0 0"
+        if difficult is None:
+            with pytest.raises(DataError, match=rf"has '{occlusion}' where KITTI has a.* number \(token 3\)"):
+                parse_kitti(text, HERE, exact=exact)
+        else:
+            assert parse_kitti(text, HERE, exact=exact)[0].box.difficult is difficult
+
+
+@pytest.mark.parametrize(
+    "more", ["", " 0 0 0 0 0 0 0", " 0 0 0 0 0 0 0 high", " # of nine words and more", " 0 0 0 0 0 0 0 1 2"]
+)
+def test_training_reads_nine_tokens_and_is_not_stopped_by_what_follows(more):
+    (found,) = parse_kitti(f"Opacity 0 1 ? -1.5 2 1e2 4{more or ' 0'}", HERE)
+    assert found.box == Box("Opacity", -1.5, 2, 100, 4, score=1.0 if more.endswith("1 2") else None, difficult=True)
+
+
+def test_of_other_classes_what_cannot_be_read_is_no_object(tmp_path, draw, caplog):
+    lines = (
+        "# a comment of nine words is no object",
+        "lung mass 0.0 0 0 1 2 3 4",
+        "Mass 0 0 0 1 2 3 4 0",
+        "rib 0 0 0 1 2 3 4 0",
+    )
+    text = "\n".join(lines)
+    assert [each.name for each in parse_kitti(text, HERE, classes={"mass"})] == ["Mass", "rib"]
+    for classes in (None, {"#"}, {"lung"}):
+        with pytest.raises(DataError, match="where KITTI has a"):
+            parse_kitti(text, HERE, classes=classes)
+    draw(tmp_path / "images/a.png")
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels/a.txt").write_text(f"{text}\nDontCare -1 -1 -10 1 2 3 4 -1")
+    for classes, found in (({"mass"}, ["Mass", "rib"]), ({"mass", "dontcare"}, ["Mass", "rib", "DontCare"])):
+        (sample,) = read_kitti(tmp_path, classes=classes)
+        assert [box.label for box in sample.boxes] == found
+    assert "2 lines in the labels of" in caplog.text
 
 
 corners = st.floats(-1e6, 1e6).map(lambda value: value + 0.0)  # no minus zero
@@ -91,7 +141,7 @@ def test_any_text_gives_objects_or_one_sentence(text, exact):
     except DataError as error:
         objects, message = [], str(error)
     assert str(HERE) in message
-    assert parse_kitti(format_kitti(objects), HERE) == objects
+    assert parse_kitti(format_kitti(objects), HERE, exact=exact) == objects
 
 
 def test_numbers_of_numpy_are_written_as_numbers():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from xraycls.errors import UsageError, XrayclsError
-from xraycls.evaluation.detection.cases import Detections, ImageBoxes, pool, rounded
+from xraycls.evaluation.detection.cases import Detections, ImageBoxes, pool, rounded, rounded_truth
 from xraycls.types import Box
 
 CLASSES = ("effusion", "opacity")
@@ -58,3 +58,11 @@ def test_images_must_correspond():
 def test_rounding_is_half_to_even_and_stays_within_the_image():
     assert rounded(np.array([[-3.2, 0.5, 101.7, 51.5]]), 100, 50).tolist() == [[0, 0, 100, 50]]
     assert rounded(np.array([[1.5, 2.5, 3.49, 4.51]]), 100, 50).tolist() == [[2, 2, 3, 5]]
+
+
+def test_ground_truth_ends_at_the_last_pixel_and_has_an_area():
+    boxes = [[-3.2, 0.5, 101.7, 51.5], [10.5, 2.5, 10.9, 9], [99.2, 1, 130, 9], [20, 4.4, 30, 4.6], [1, 2, 3, 4]]
+    found = rounded_truth(ImageBoxes.of(boxes, range(5), [True, False, False, False, False]), 100, 50)
+    assert found.boxes.tolist() == [[0, 0, 99, 49], [10, 2, 11, 9], [20, 4, 30, 5], [1, 2, 3, 4]]
+    assert (found.classes.tolist(), found.difficult.tolist()) == ([0, 1, 3, 4], [True, False, False, False])
+    assert len(rounded_truth(ImageBoxes.of(), 100, 50).boxes) == 0

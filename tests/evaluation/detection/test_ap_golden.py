@@ -98,3 +98,5 @@ def test_a_class_with_difficult_boxes_only_does_not_occur():
     assert strict.mean == pytest.approx(1)
     [nothing] = strict_average_precision(truths, found, ["hard", "plain"], confidence_threshold=0.95)
     assert nothing.per_class["plain"].missed == 1  # it is still there to be found
+    with pytest.raises(ValueError, match="must be above 0, not 0"):
+        strict_average_precision(truths, found, ["hard", "plain"], confidence_threshold=0)

@@ -3,7 +3,7 @@
 import typer
 
 from xraycls.cli.dataset_convert import dataset_convert
-from xraycls.cli.spec_check import spec_check
+from xraycls.cli.spec_check import add_spec_check
 from xraycls.cli.ssd import evaluate, inference, prune, train
 from xraycls.cli.tao_command import TaoCommand
 
@@ -12,6 +12,6 @@ app.command("train", cls=TaoCommand)(train.train)
 app.command("evaluate", cls=TaoCommand)(evaluate.evaluate)
 app.command("inference", cls=TaoCommand)(inference.inference)
 app.command("prune", cls=TaoCommand)(prune.prune)
-app.command("spec-check")(spec_check("ssd"))
+add_spec_check(app, "ssd")
 app.command("dataset_convert", cls=TaoCommand, hidden=True)(dataset_convert)
 app.command("dataset-convert", cls=TaoCommand, hidden=True)(dataset_convert)

@@ -20,7 +20,7 @@ def evaluate(
     model: ModelOption,
     key: KeyOption = None,
     results_dir: Annotated[
-        str | None, typer.Option("--results-dir", "-r", help="Folder for status.json; that of the model by default.")
+        str | None, typer.Option("--results-dir", "-r", help="Folder for all files; that of the model by default.")
     ] = None,
     batch_size: Annotated[
         int | None, typer.Option("--batch-size", "-b", min=1, help="Images at a time, instead of the spec's.")
@@ -58,7 +58,7 @@ def evaluate(
     print(CALCULATING)
     print(average_precision_block(done.average))
     _print_figures(done.report)
-    print(f"All figures are in {done.folder}.")
+    print(f"Wrote {', '.join(map(str, done.files))}.")
 
 
 def _print_figures(report: DetectionReport) -> None:

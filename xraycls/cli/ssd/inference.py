@@ -24,7 +24,7 @@ def inference(
             "--experiment-spec",
             "-e",
             "--experiment-spec-file",
-            help="Text spec, whose nms_config counts then.",
+            help="Text spec, whose nms_config then replaces that of the training.",
         ),
     ] = None,
     key: KeyOption = None,
@@ -71,10 +71,9 @@ def inference(
             device=device,
             precision=precision,
             threads=threads,
-            mounts=mounts,
             progress=progress,
         )
-    print(f"Found {done.objects:,} objects in {done.images:,} images.")
+    print(f"Found {done.objects:,} objects in {done.images:,} images. Wrote {' and '.join(map(str, done.folders))}.")
     if done.failures:
         typer.echo(
             f"{len(done.failures):,} of {done.images + len(done.failures):,} images could not be read.", err=True

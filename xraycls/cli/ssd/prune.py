@@ -30,7 +30,12 @@ def prune(
     threshold: ThresholdOption = 0.1,
     min_filters: FewestOption = 16,
     excluded: Annotated[
-        list[str] | None, typer.Option("--excluded-layers", "-el", help="Layers to keep whole, by name.")
+        list[str] | None,
+        typer.Option(
+            "--excluded-layers",
+            "-el",
+            help="Layers to keep whole, by TAO's names (block_1a_conv_1) or by ours (backbone.layer1.0.conv1, see -v).",
+        ),
     ] = None,
     results_dir: Annotated[
         str | None, typer.Option("--results-dir", "-r", help="Folder for status.json; that of the output by default.")

@@ -23,12 +23,19 @@ def train(
     model: Annotated[
         str | None,
         typer.Option(
-            "--resume-model-weights", "-m", help="A model to start from, to retrain after pruning, or to go on with."
+            "--resume-model-weights",
+            "-m",
+            help="A model to start from, pruned or not, a classifier's weights, or the model to go on with.",
         ),
     ] = None,
     initial_epoch: Annotated[
-        int, typer.Option("--initial-epoch", min=1, help="Above 1, -m goes on where its training was then.")
+        int,
+        typer.Option("--initial-epoch", min=1, help="Above 1, go on with this epoch, where -r or the model of -m was."),
     ] = 1,
+    resume: Annotated[
+        bool,
+        typer.Option("--continue", help="Go on with the training in -r, wherever it stopped.", rich_help_panel=EXTRA),
+    ] = False,
     arch: Annotated[str, typer.Option("--arch", hidden=True)] = "",
     use_multiprocessing: Annotated[bool, typer.Option("--use-multiprocessing", hidden=True)] = False,
     epochs: Annotated[
@@ -36,7 +43,8 @@ def train(
     ] = None,
     size: SizeOption = None,
     batch_size: Annotated[
-        int | None, typer.Option("--batch-size", min=1, help="Images a GPU, instead.", rich_help_panel=EXTRA)
+        int | None,
+        typer.Option("--batch-size", min=1, help="Images a GPU, instead of the spec's.", rich_help_panel=EXTRA),
     ] = None,
     mount: MountOption = None,
     device: DeviceOption = "auto",
@@ -44,7 +52,11 @@ def train(
     loader: LoaderOption = "auto",
     threads: ThreadsOption = None,
 ) -> None:
-    """Train an SSD or DSSD from a spec; with -m, go on with a model or train a pruned one anew."""
+    """Train an SSD or DSSD from a spec, as TAO does; with -m from a model, such as a pruned one.
+
+    Weights, a table of the epochs and status.json land in the results folder.
+    Ctrl-C saves the training, and --continue goes on with it.
+    """
     say_ignored(context, "arch", "use_multiprocessing")
     launcher = launcher_of(context)
     if launcher.gpus > 1 and "WORLD_SIZE" not in os.environ:
@@ -64,6 +76,7 @@ def train(
             key=key_of(key, mounts.variables),
             weights=None if model is None else mounts.path(model),
             initial_epoch=initial_epoch,
+            resume=resume,
             epochs=epochs,
             size=size_of(size),
             batch_size=batch_size,
@@ -75,7 +88,10 @@ def train(
             reporter=TaoPrinter(reporter),
         )
     if os.environ.get("RANK", "0") == "0":
-        print(f"Finished {len(done.outcome.rows)} epochs. Results: {done.results}")
+        early = ", since it no longer improves" if done.outcome.stopped_early else ""
+        print(f"Finished {done.outcome.rows[-1]['epoch']:.0f} epochs{early}. Results: {done.results}")
+        more = " -k KEY" if key else ""
+        print(f"Next: xraycls ssd evaluate -e {spec} -m {done.model}{more}")
 
 
 def _halved(precision: str, device: str) -> str:

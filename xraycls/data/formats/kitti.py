@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from xraycls.data.formats.format import boxed_sample, boxed_table, finite, first_few
@@ -18,8 +18,10 @@ logger = logging.getLogger(__name__)
 
 _TOKENS = 15
 _LEAST = 9  # that TAO's SSD and YOLO take from a folder of labels
+_IGNORED = "dontcare"
 _CORNERS = slice(4, 8)
-_READ = (1, 3, 4, 5, 6, 14)  # of the numbers after the class, in a folder of labels: occlusion, box and score
+_OCCLUSION = 1  # of the numbers after the class
+_READ = (_OCCLUSION, 3, 4, 5, 6)  # those that a folder of labels must have: occlusion and box
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ class KittiObject:
     @property
     def is_ignored(self) -> bool:
         """Whether this is a DontCare region, where nobody looked for objects."""
-        return self.name.lower() == "dontcare"
+        return self.name.lower() == _IGNORED
 
     @property
     def box(self) -> Box:
@@ -73,15 +75,20 @@ class KittiObject:
         return cls(name, *corners, occlusion=float(box.difficult), score=box.score)
 
 
-def parse_kitti(text: str, path: Path, *, exact: bool = False) -> list[KittiObject]:
+def parse_kitti(
+    text: str, path: Path, *, exact: bool = False, classes: Container[str] | None = None
+) -> list[KittiObject]:
     """The objects of a label file.
 
     Args:
         text: of the file.
         path: names it in messages.
         exact: as TAO's ``dataset_convert`` reads: every line has 15 tokens, 14 of them numbers. Otherwise as its
-            training reads a folder of labels: lines of fewer than 9 tokens are no objects, a 16th token is the
-            score, and of the numbers only occlusion, box and score count: others that are missing or none are 0.
+            training reads a folder of labels: lines of fewer than 9 tokens are no objects, occlusion must be a whole
+            number without a point and the box numbers; a 16th token is the score. Others that are missing or no
+            numbers are 0, a score None.
+        classes: that are wanted, in small letters; what can't be read is no object when it is of another, as comments
+            are. None wants all.
 
     Raises:
         DataError: a line that isn't such an object; names it.
@@ -92,23 +99,40 @@ def parse_kitti(text: str, path: Path, *, exact: bool = False) -> list[KittiObje
         if exact and words and len(words) != _TOKENS:
             raise _wrong_count(len(words), number, path)
         if len(words) >= _LEAST:
-            objects.append(_object(words, number, path, exact))
+            try:
+                objects.append(_object(words, number, path, exact))
+            except DataError:
+                if classes is None or words[0].lower() in classes:
+                    raise
     return objects
 
 
 def _object(words: list[str], number: int, path: Path, exact: bool) -> KittiObject:
     values = [finite(word) for word in words[1 : _TOKENS + 1]]
-    required = range(len(values)) if exact else [at for at in _READ if at < len(values)]
+    if not exact:
+        values[_OCCLUSION] = _whole(words[1 + _OCCLUSION])
+    required = range(_TOKENS - 1) if exact else _READ
     wrong = next((at for at in required if values[at] is None), None)
     if wrong is not None:
-        raise DataError(
-            f"Line {number} of {path} has {words[wrong + 1]!r} where KITTI has a number (token {wrong + 2})",
-            path,
-            "The class is one word, so blanks in it must be underscores",
-        )
-    numbers = [value or 0.0 for value in values] + [0.0] * (_TOKENS - 1 - len(values))
+        word = words[1 + wrong]
+        kind, hint = "a number", "The class is one word, so blanks in it must be underscores"
+        if finite(word) is not None:
+            kind, hint = "a whole number", "Occlusion is 0, 1, 2 or 3"
+        message = f"Line {number} of {path} has {word!r} where KITTI has {kind} (token {wrong + 2})"
+        raise DataError(message, path, hint)
+    score = values[_TOKENS - 1] if len(values) == _TOKENS else None
+    numbers = [value or 0.0 for value in values[: _TOKENS - 1]] + [0.0] * (_TOKENS - 1 - len(values))
     before, corners, after = numbers[:3], numbers[3:7], numbers[7:]
-    return KittiObject(words[0], *[*corners, *before, *after])
+    return replace(KittiObject(words[0], *[*corners, *before, *after]), score=score)
+
+
+def _whole(word: str) -> float | None:
+    """The number of a word that has neither point nor exponent; None for others."""
+    try:
+        int(word)
+    except ValueError:
+        return None
+    return finite(word)
 
 
 def _wrong_count(count: int, number: int, path: Path) -> DataError:
@@ -148,12 +172,15 @@ def detect_kitti(path: Path) -> bool:
     return path.is_dir() and any(any(text_files(folders.labels)) for folders in find_folders(path))
 
 
-def read_kitti(path: Path, *, images: Path | None = None, strict: bool = False) -> SampleTable:
+def read_kitti(
+    path: Path, *, images: Path | None = None, strict: bool = False, classes: Container[str] | None = None
+) -> SampleTable:
     """Read a folder with ``images`` and ``labels``, or with those in split folders or with split folders in those.
 
-    Lines are read as TAO's SSD and YOLO read a folder of labels (see :func:`parse_kitti`). An empty file is a
-    negative picture; a picture without a file is left out, with a warning. DontCare regions are no findings: they
-    are counted in a warning and dropped. Boxes stay as written, even outside the picture.
+    Lines are read as TAO's SSD and YOLO read a folder of labels (see :func:`parse_kitti`, which takes ``classes``). An
+    empty file is a negative picture; a picture without a file is left out, with a warning. DontCare regions are no
+    findings unless they are among ``classes``: they are counted in a warning and dropped. Boxes stay as written, even
+    outside the picture.
 
     Raises:
         DataError: no such folders, a line that is no object, no picture with labels, or, when strict, labels without a
@@ -165,22 +192,24 @@ def read_kitti(path: Path, *, images: Path | None = None, strict: bool = False) 
     samples: list[Sample] = []
     unlabelled: list[Path] = []
     ignored = short = 0
+    keeps_regions = classes is not None and _IGNORED in classes
     for pair in (pair for each in folders for pair in pairs_in(each, strict)):
         if not pair.labels.is_file():
             unlabelled.append(pair.picture)
             continue
         text = label_text(pair.labels)
-        objects = parse_kitti(text, pair.labels)
+        objects = parse_kitti(text, pair.labels, classes=classes)
         short += sum(1 for line in text.splitlines() if line.split()) - len(objects)
-        ignored += sum(each.is_ignored for each in objects)
-        boxes = (each.box for each in objects if not each.is_ignored)
-        samples.append(boxed_sample(pair.picture, boxes, pair.split))
+        findings = [each for each in objects if keeps_regions or not each.is_ignored]
+        ignored += len(objects) - len(findings)
+        samples.append(boxed_sample(pair.picture, (each.box for each in findings), pair.split))
     root = common_folder([each.pictures for each in folders])
     if unlabelled:
         named = first_few(picture.relative_to(root) for picture in unlabelled)
         logger.warning("%d pictures of %s have no label file and are left out: %s", len(unlabelled), root, named)
     if short:
-        logger.warning("%d lines in the labels of %s have fewer than %d tokens and are skipped.", short, path, _LEAST)
+        reason = f"such as those of fewer than {_LEAST} tokens"
+        logger.warning("%d lines in the labels of %s are no objects, %s, and are skipped.", short, path, reason)
     if ignored:
         logger.warning("%d DontCare regions of %s are no findings and are left out.", ignored, path)
     return boxed_table(samples, root, "kitti", path)

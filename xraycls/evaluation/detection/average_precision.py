@@ -122,14 +122,17 @@ def strict_average_precision(
         classes: C names, without background.
         mode: ``sample`` is TAO's ``use_voc07_11point_metric: true``, ``integrate`` false.
         iou_thresholds: 0–1 each; TAO's ``gt_matching_iou_threshold`` or its range.
-        confidence_threshold: 0–1; detections that score less don't count.
+        confidence_threshold: above 0, at most 1; detections that score less don't count.
 
     Returns:
         One a threshold.
 
     Raises:
+        ValueError: a confidence threshold that isn't above 0, as the original has it.
         XrayclsError: a score or a corner isn't a number.
     """
+    if not confidence_threshold > 0:
+        raise ValueError(f"confidence_threshold must be above 0, not {confidence_threshold}")
     cases = whole_pixels(pool(truths, detections, confidence_threshold=confidence_threshold, last_first=True))
     _tell_of_difficult(cases)
     ranked = rank_strict(cases, iou_thresholds, len(classes))

@@ -144,7 +144,7 @@ def pool(
 
 
 def rounded(boxes: FloatArray, width: float, height: float) -> FloatArray:
-    """Corners on whole pixels, halves to even, within the image: what TAO's SSD evaluates.
+    """Corners on whole pixels, halves to even, within the image: what TAO's SSD evaluates of what was found.
 
     Args:
         boxes: float64 [n, 4] in pixels of the network's input.
@@ -155,6 +155,16 @@ def rounded(boxes: FloatArray, width: float, height: float) -> FloatArray:
         float64 [n, 4], 0 to width or height.
     """
     return np.clip(np.rint(boxes), 0, [width, height, width, height])
+
+
+def rounded_truth(truth: ImageBoxes, width: float, height: float) -> ImageBoxes:
+    """The ground truth that TAO's SSD evaluates: corners as :func:`rounded`, but no further than the last pixel.
+
+    A box that has no area then is left out: nobody has to find it.
+    """
+    boxes = rounded(truth.boxes, width - 1, height - 1)
+    kept = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+    return ImageBoxes(boxes[kept], truth.classes[kept], truth.difficult[kept])
 
 
 def _corners(boxes: npt.ArrayLike, n: int) -> FloatArray:

@@ -1,12 +1,12 @@
 """Precision–recall curves and the area under them, under one weighting of the images or thousands at once.
 
 A bootstrap resample is a weighting: how often each image was drawn. What was matched with what doesn't depend on it,
-so a resample costs two cumulative sums over the judged detections.
+so a resample costs a cumulative sum over the hits, and a sparse product with the false positives between them.
 """
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -34,13 +34,24 @@ def precision_recall(ranking: Ranking, weights: FloatArray) -> tuple[FloatArray,
         Recall and precision, float64 [R, h] each. Recall is NaN where there is nothing to find, precision 0 where
         nothing has been found.
     """
-    hits = np.flatnonzero(ranking.hits)
-    true = np.cumsum(weights[:, ranking.images[hits]], axis=1)
-    false = np.cumsum(weights[:, ranking.images[~ranking.hits]], axis=1)
-    false = np.concatenate([np.zeros((len(weights), 1)), false], axis=1)[:, hits - np.arange(len(hits))]
-    found = true + false
+    true = np.cumsum(weights[:, ranking.images[ranking.hits]], axis=1)
+    found = true + np.cumsum((_false_before_hits(ranking) @ weights.T).T, axis=1)
     precision = np.divide(true, found, out=np.zeros_like(true), where=found > 0)
     return ratio(true, np.broadcast_to((weights @ ranking.positives)[:, None], true.shape)), precision
+
+
+def _false_before_hits(ranking: Ranking) -> Any:
+    """Of each image, the false positives between a hit and the one before: sparse, float64 [h, I].
+
+    There are far more false positives than hits, and the curve looks at them at the hits alone.
+    """
+    from scipy.sparse import csr_array
+
+    hits, false = np.flatnonzero(ranking.hits), np.flatnonzero(~ranking.hits)
+    row = np.searchsorted(hits, false)
+    counted = row < len(hits)
+    places = row[counted], ranking.images[false[counted]]
+    return csr_array((np.ones(len(places[0])), places), shape=(len(hits), len(ranking.positives)))
 
 
 def envelope(precision: FloatArray) -> FloatArray:
@@ -62,7 +73,7 @@ def average_precisions(ranking: Ranking, weights: FloatArray) -> dict[Mode, Floa
     Returns:
         float64 [R] a mode, 0–1; NaN where there is nothing to find.
     """
-    parts = [_average_precisions(ranking, rows) for rows in chunks(weights, len(ranking.hits))]
+    parts = [_average_precisions(ranking, rows) for rows in chunks(weights, int(ranking.hits.sum()))]
     return {mode: np.concatenate([part[mode] for part in parts]) for mode in MODES}
 
 

@@ -76,8 +76,8 @@ def sensitivities(response: FreeResponse, weights: FloatArray, rates: tuple[floa
     Returns:
         float64 [R, rates], 0–1; NaN where there is no lesion.
     """
-    parts = [_sensitivities(response, rows, np.array(rates)) for rows in chunks(weights, len(response.false_scores))]
-    return np.concatenate(parts)
+    width = min(len(response.false_scores), 2 * int(max(rates) * response.n_images))
+    return np.concatenate([_sensitivities(response, rows, np.array(rates)) for rows in chunks(weights, width)])
 
 
 def froc_curve(response: FreeResponse) -> tuple[FloatArray, FloatArray]:
@@ -95,11 +95,24 @@ def froc_curve(response: FreeResponse) -> tuple[FloatArray, FloatArray]:
 
 
 def _sensitivities(response: FreeResponse, weights: FloatArray, rates: FloatArray) -> FloatArray:
-    false = np.cumsum(weights[:, response.false_images], axis=1)
     allowed = rates * weights.sum(axis=1, keepdims=True)
+    false = _false_marks(response, weights, allowed.max(axis=1))
     # The score of the first mark that is one too many: everything above it, and nothing with it, can be called.
     limits = np.append(response.false_scores, -np.inf)
     first_over = np.array([np.searchsorted(row, most, side="right") for row, most in zip(false, allowed, strict=True)])
     called = np.searchsorted(-response.lesion_scores, -limits[first_over], side="left")
     lesions = np.cumsum(np.pad(weights[:, response.lesion_images], ((0, 0), (1, 0))), axis=1)
     return ratio(np.take_along_axis(lesions, called, axis=1), np.broadcast_to(lesions[:, -1:], called.shape))
+
+
+def _false_marks(response: FreeResponse, weights: FloatArray, most: FloatArray) -> FloatArray:
+    """How many there are up to each mark, [R, k]: of all marks, or as many as it takes to pass ``most`` [R].
+
+    A detector leaves hundreds of marks an image, of which no rate allows more than the first few.
+    """
+    k = 2 * int(most.max()) + 1
+    while True:
+        false = np.cumsum(weights[:, response.false_images[:k]], axis=1)
+        if k >= len(response.false_images) or (false[:, -1] > most).all():
+            return false
+        k *= 2

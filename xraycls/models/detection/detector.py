@@ -18,7 +18,7 @@ from xraycls.models.detection.suppression import suppress
 
 BGR_MEAN = (103.939, 116.779, 123.68)
 GREY_MEAN = (117.3786,)
-_PRIOR = 0.01
+_PRIOR, _SPREAD = 0.01, 0.01  # of the classes' probabilities, and of the kernels that give them
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class DetectorPlan:
         anchors: the default boxes.
         mean: grey level that is subtracted from each input channel, blue, green, red or grey alone; 0–255.
         sigmoid: whether each class has a probability of its own (focal loss), not shared with the background.
-        prediction_channels: of the convolution before each pair of heads; 0 for none.
+        prediction_channels: of the prediction module before each pair of heads; 0 for none.
         network: "ssd" or "dssd".
     """
 
@@ -102,15 +102,15 @@ class Detector(nn.Module):
         if len(plan.mean) == 1:
             take_one_channel(backbone)
         self.stages = backbone.stages
-        boxes_a_cell = plan.anchors.boxes_a_cell()
-        self.net = SSD(backbone, len(plan.classes), boxes_a_cell, plan.prediction_channels)
-        maps = map_sizes(self.net, plan)
-        anchors = plan.anchors.boxes((plan.height, plan.width), maps)
+        boxes_a_cell, size = plan.anchors.boxes_a_cell(), (plan.height, plan.width)
+        deconvolved = size if plan.network == "dssd" else None
+        self.net = SSD(backbone, len(plan.classes), boxes_a_cell, plan.prediction_channels, deconvolved)
+        anchors = plan.anchors.boxes(size, self.net.map_sizes(*size))
         self.register_buffer("anchors", torch.from_numpy(anchors).float(), persistent=False)
         self.register_buffer("variances", torch.tensor(plan.anchors.variances), persistent=False)
         self.register_buffer("mean", torch.tensor(plan.mean).view(1, -1, 1, 1), persistent=False)
-        size = [plan.width, plan.height] * 2
-        self.register_buffer("size", torch.tensor(size, dtype=torch.float32), persistent=False)
+        corners = [plan.width, plan.height] * 2
+        self.register_buffer("size", torch.tensor(corners, dtype=torch.float32), persistent=False)
         self.frozen_statistics = False
         if plan.sigmoid:
             self._expect_little()
@@ -141,10 +141,11 @@ class Detector(nn.Module):
         return [suppress(p, b, **rules) for p, b in zip(self.probabilities(logits), boxes, strict=True)]
 
     def _expect_little(self) -> None:
-        """Let every class begin with a probability of 0.01: else the many anchors of the background drown the few of
-        objects in a focal loss (Lin et al. 2017, section 3.3)."""
+        """Let every class begin with a probability of about 0.01: else the many anchors of the background drown the few
+        of objects in a focal loss (Lin et al. 2017, sections 3.3 and 4.1)."""
         for name, head in self.net.heads.items():
             if name.startswith("ssd_conf") and isinstance(head, nn.Conv2d) and head.bias is not None:
+                nn.init.normal_(head.weight, std=_SPREAD)
                 nn.init.constant_(head.bias, -math.log((1 - _PRIOR) / _PRIOR))
 
     def train(self, mode: bool = True) -> Detector:
@@ -160,15 +161,6 @@ class Detector(nn.Module):
 def _frozen(value: Any) -> Any:
     """Lists of JSON as the tuples that they were."""
     return tuple(map(_frozen, value)) if isinstance(value, list) else value
-
-
-def map_sizes(net: SSD, plan: DetectorPlan) -> list[tuple[int, int]]:
-    """Height and width of each feature map, by looking at one empty picture."""
-    with torch.inference_mode():
-        was_training = net.training
-        maps = net.eval().maps(torch.zeros(1, len(plan.mean), plan.height, plan.width))
-        net.train(was_training)
-    return [(int(m.shape[2]), int(m.shape[3])) for m in maps]
 
 
 def take_one_channel(backbone: Backbone) -> None:

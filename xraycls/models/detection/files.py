@@ -19,7 +19,7 @@ from xraycls.errors import RunError, UsageError
 from xraycls.models.detection.detector import Detector, DetectorPlan, Suppression
 from xraycls.models.encryption import WrongKey, decrypt, encrypt, is_encrypted
 from xraycls.models.pruning_plan import PrunePlan, apply_plan, plan_between
-from xraycls.models.weight_files import METADATA_KEY
+from xraycls.models.weight_files import METADATA_KEY, foreign_format
 
 logger = logging.getLogger(__name__)
 
@@ -30,8 +30,10 @@ PLAIN, ENCRYPTED = ".safetensors", ".tlt"
 SUFFIXES = (PLAIN, ENCRYPTED, ".hdf5", ".h5")
 """What the name of a model may end with: ours and those of TAO."""
 
-_HDF5 = b"\x89HDF\r\n\x1a\n"
-_ANEW = "Models of TLT and TAO can't be taken over: train anew from the same spec with xraycls ssd train"
+_ANEW = (
+    "Models of TLT and TAO can't be taken over: train anew from the same spec with xraycls ssd train, "
+    "where -m takes torchvision's weights of the backbone (.pth)"
+)
 
 
 def model_suffix(key: str) -> str:
@@ -160,10 +162,9 @@ def _opened(path: Path, key: str) -> bytes:
         raise RunError(f"{path} could not be read: {error.strerror}") from error
     if is_encrypted(content):
         return _decrypted(content, path, key)
-    if content.startswith(_HDF5):
-        raise RunError(f"{path} is an HDF5 file, as Keras models of TAO are, and not a model of xraycls", _ANEW)
     if not content.startswith(b"{", 8):  # safetensors: the length of a JSON text, and the text
-        raise RunError(f"{path} is not a model of xraycls, or it is damaged", _ANEW)
+        what = foreign_format(path, content) or "not a model of xraycls, or it is damaged"
+        raise RunError(f"{path} is {what}", _ANEW)
     if key:
         logger.warning("%s is not encrypted, so the key was not needed to read it.", path)
     return content

@@ -7,9 +7,12 @@ from torch import Tensor
 from torchvision.ops import box_iou
 
 BACKGROUND, NEUTRAL = -1, -2
+_UNAVAILABLE = -1.0  # in place of an overlap
 
 
-def match(objects: Tensor, anchors: Tensor, positive: float = 0.5, negative: float = 0.5) -> Tensor:
+def match(
+    objects: Tensor, anchors: Tensor, positive: float = 0.5, negative: float = 0.5, present: Tensor | None = None
+) -> Tensor:
     """Give every anchor an object, the background or nothing (Liu et al. 2016, section 2.2; order as TAO's SSD).
 
     First each object gets an anchor of its own: the pair of the highest IoU in turn, ties to the lowest index. Then
@@ -17,30 +20,37 @@ def match(objects: Tensor, anchors: Tensor, positive: float = 0.5, negative: flo
     background if it overlaps every object by less than ``negative``, else neutral: neither right nor wrong.
 
     Args:
-        objects: [n, 4], left, top, right, bottom.
+        objects: [..., n, 4], left, top, right, bottom; of one picture or of several.
         anchors: [a, 4], likewise.
         positive: IoU, 0–1.
         negative: IoU, 0–1, not above ``positive``.
+        present: bool [..., n], which of the objects are there, the others filling pictures up to n; None for all.
 
     Returns:
-        int64 [a]: the object's index, ``BACKGROUND`` or ``NEUTRAL``.
+        int64 [..., a]: the object's index in its picture, ``BACKGROUND`` or ``NEUTRAL``.
     """
-    matches = torch.full((len(anchors),), BACKGROUND, dtype=torch.int64, device=anchors.device)
-    if not len(objects):
+    *pictures, count, _ = objects.shape
+    matches = torch.full((*pictures, len(anchors)), BACKGROUND, dtype=torch.int64, device=anchors.device)
+    if not count:
         return matches
-    iou = box_iou(objects, anchors)
-    overlap, nearest = iou.max(dim=0)
-    matches[overlap >= negative] = NEUTRAL
+    iou = box_iou(objects.reshape(-1, 4), anchors).view(*pictures, count, len(anchors))
+    if present is not None:
+        iou = iou.where(present[..., None], _UNAVAILABLE)
+    overlap, nearest = iou.max(dim=-2)
+    matches = torch.where(overlap >= negative, NEUTRAL, matches)
     matches = torch.where(overlap >= positive, nearest, matches)
     return _with_own_anchors(matches, iou.clone())
 
 
 def _with_own_anchors(matches: Tensor, iou: Tensor) -> Tensor:
-    """The greedy bipartite part; ``iou`` is used up."""
-    for _ in range(len(iou)):
-        best, anchor = iou.max(dim=1)
-        index = best.argmax()
-        matches[anchor[index]] = index
-        iou[:, anchor[index]] = -1  # taken
-        iou[index] = -2  # served
+    """The greedy bipartite part, of all pictures at once; ``iou`` is used up."""
+    *pictures, count, anchors = iou.shape
+    for _ in range(count):
+        best, anchor = iou.max(dim=-1)
+        overlap, index = best.max(dim=-1, keepdim=True)
+        own = anchor.gather(-1, index)
+        kept = torch.where(overlap == _UNAVAILABLE, matches.gather(-1, own), index)
+        matches.scatter_(-1, own, kept)
+        iou.scatter_(-1, own[..., None, :].expand(*pictures, count, 1), _UNAVAILABLE)  # taken
+        iou.scatter_(-2, index[..., None].expand(*pictures, 1, anchors), _UNAVAILABLE)  # served
     return matches

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from xraycls.models.detection.backbones import Backbone
 from xraycls.models.detection.backbones.base import Width
+from xraycls.models.detection.dssd import Deconvolutions, Predictions, Size
 
 # Channels of the 1x1 and of the 3x3 convolution of each extra block; the first keeps the size, the others halve it.
 _EXTRAS: dict[Width, tuple[tuple[int, int] | None, ...]] = {
@@ -21,17 +23,23 @@ _EPSILON, _MOMENTUM = 1e-3, 0.01  # of batch normalisation in Keras, whose 0.99 
 
 
 class SSD(nn.Module):
-    """A single-shot detector (Liu et al. 2016).
+    """A single-shot detector (Liu et al. 2016), or a deconvolutional one (DSSD, Fu et al. 2017).
 
     Args:
         backbone: gives maps of strides 8 and 16, or 8, 16 and 32.
         classes: without the background.
         boxes_a_cell: default boxes in a cell of each of the six maps.
-        prediction_channels: of a 3x3 convolution before each pair of heads; 0 for none (DSSD's samples have 512).
+        prediction_channels: of a prediction module before each pair of heads; 0 for none.
+        deconvolved: height and width of the pictures for a DSSD, whose layers depend on them; None for a plain SSD.
     """
 
     def __init__(
-        self, backbone: Backbone, classes: int, boxes_a_cell: Sequence[int], prediction_channels: int = 0
+        self,
+        backbone: Backbone,
+        classes: int,
+        boxes_a_cell: Sequence[int],
+        prediction_channels: int = 0,
+        deconvolved: Size | None = None,
     ) -> None:
         super().__init__()
         self.classes = classes
@@ -44,6 +52,16 @@ class SSD(nn.Module):
                 self.extras[f"ssd_expand_block_{number}"] = _extra(inputs, *block, stride=1 if number == 0 else 2)
                 inputs = block[1]
             channels.append(inputs)
+        self.deconvolutions: nn.Module = nn.Identity()
+        if deconvolved:
+            self.deconvolutions = Deconvolutions(
+                channels, self.map_sizes(*deconvolved), shrink=backbone.width == "small"
+            )
+            channels = [*self.deconvolutions.channels]
+        self.predictions: nn.Module = nn.Identity()
+        if prediction_channels:
+            self.predictions = Predictions(channels, prediction_channels)
+            channels = [*self.predictions.channels]
         self.heads = nn.ModuleDict()
         for number, (width, boxes) in enumerate(zip(channels, boxes_a_cell, strict=True)):
             self.heads[f"ssd_conf_{number}"] = nn.Conv2d(width, boxes * (classes + 1), 3, padding=1)
@@ -51,11 +69,12 @@ class SSD(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.eps, module.momentum = _EPSILON, _MOMENTUM
-        for module in (*self.extras.modules(), *self.heads.modules()):
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        for part in (self.extras, self.deconvolutions, self.predictions, self.heads):
+            for module in part.modules():
+                if isinstance(module, nn.Conv2d):
+                    nn.init.kaiming_normal_(module.weight)
+                    if module.bias is not None:
+                        nn.init.zeros_(module.bias)
 
     def maps(self, images: Tensor) -> list[Tensor]:
         """The six feature maps of images [b, 3, h, w]."""
@@ -68,10 +87,19 @@ class SSD(nn.Module):
             maps.append(last)
         return maps
 
+    def map_sizes(self, height: int, width: int) -> list[Size]:
+        """Height and width of the six maps, by looking at one empty picture."""
+        first = next(module for module in self.backbone.modules() if isinstance(module, nn.Conv2d))
+        was_training = self.training
+        with torch.inference_mode():
+            maps = self.eval().maps(torch.zeros(1, first.in_channels, height, width))
+        self.train(was_training)
+        return [(int(m.shape[2]), int(m.shape[3])) for m in maps]
+
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Logits [b, a, classes + 1], the background first, and offsets [b, a, 4], in the order of the anchors."""
         logits, offsets = [], []
-        for number, features in enumerate(self.maps(images)):
+        for number, features in enumerate(self.predictions(self.deconvolutions(self.maps(images)))):
             logits.append(_a_row_a_box(self.heads[f"ssd_conf_{number}"](features), self.classes + 1))
             offsets.append(_a_row_a_box(self.heads[f"ssd_loc_{number}"](features), 4))
         return torch.cat(logits, dim=1), torch.cat(offsets, dim=1)
@@ -91,10 +119,22 @@ def _extra(inputs: int, narrow: int, outputs: int, stride: int) -> nn.Sequential
     return nn.Sequential(
         nn.Conv2d(inputs, narrow, 1),
         nn.ReLU(inplace=True),
-        nn.Conv2d(narrow, outputs, 3, stride, padding=1, bias=False),
+        _Convolution(narrow, outputs, 3, stride, padding=1, bias=False),
         nn.BatchNorm2d(outputs),
         nn.ReLU(inplace=True),
     )
+
+
+class _Convolution(nn.Conv2d):
+    """A 3x3 convolution that doesn't stride across a map of one column, where strides make no difference.
+
+    With bf16 and a stride of 2 there, torch 2.15 on a CPU leaves gradients of the kernel unset.
+    """
+
+    def forward(self, features: Tensor) -> Tensor:
+        down, across = self.stride
+        stride = (down, across if features.shape[-1] > 1 else 1)
+        return F.conv2d(features, self.weight, self.bias, stride, (1, 1))
 
 
 def _a_row_a_box(predicted: Tensor, values: int) -> Tensor:

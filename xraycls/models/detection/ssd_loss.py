@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torchvision.ops import sigmoid_focal_loss
 
 from xraycls.models.detection.matching import BACKGROUND
 
@@ -72,8 +73,6 @@ def focal_loss(
     scores = logits[..., 1:].float()
     truth = torch.zeros_like(scores)
     truth[positive] = F.one_hot(labels[positive] - 1, scores.shape[-1]).to(truth.dtype)
-    from torchvision.ops import sigmoid_focal_loss
-
     wrong: Tensor = sigmoid_focal_loss(scores, truth, alpha=alpha, gamma=gamma, reduction="none")
     classes = (wrong * (positive | background)[..., None]).sum()
     return (classes + loc_weight * _box_loss(offsets, targets, positive)) / positive.sum().clamp_min(1)

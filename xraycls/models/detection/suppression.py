@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torchvision.ops import batched_nms
+from torchvision.ops import nms
 
 
 def suppress(
@@ -13,7 +13,8 @@ def suppress(
     """Non-maximum suppression of one image, class by class.
 
     A box goes when a better one of its class overlaps it by more than ``iou``; at most ``top_k`` stay of a class, and
-    in all.
+    in all. Both thresholds are compared as float32, as the numbers are. Of equal scores the lower class goes first, and
+    in a class the lower anchor.
 
     Args:
         probabilities: [a, c] of the classes without background, 0–1.
@@ -25,7 +26,13 @@ def suppress(
     Returns:
         Boxes [n, 4], classes int64 [n] and scores [n], by falling score.
     """
-    anchor, label = torch.nonzero(probabilities > confidence, as_tuple=True)
-    scores = probabilities[anchor, label]
-    kept = batched_nms(boxes[anchor].float(), scores.float(), label, iou)[:top_k]
-    return boxes[anchor[kept]], label[kept], scores[kept]
+    label, anchor = torch.nonzero((probabilities > confidence).T, as_tuple=True)
+    scores, found = probabilities[anchor, label], boxes[anchor]
+    limit = torch.tensor(iou, dtype=torch.float32).item()
+    # Not batched_nms: it moves classes apart by shifting their boxes, which rounds them, and lets those of two classes
+    # meet where boxes reach beyond the picture.
+    starts = label.bincount().cumsum(0)[:-1].tolist()
+    classes = torch.arange(len(label), device=label.device).tensor_split(starts)
+    kept = torch.cat([rows[nms(found[rows].float(), scores[rows].float(), limit)] for rows in classes])
+    best = kept[scores[kept].argsort(descending=True, stable=True)[:top_k]]
+    return found[best], label[best], scores[best]

@@ -42,10 +42,11 @@ def planned_shards(dataset: Dataset, output: Path) -> list[Shard]:
     planned = []
     for fold, (frames, count) in enumerate(zip(dataset.folds, dataset.shards, strict=True)):
         if not frames:
-            message = (
-                "Fold %d has no images, so no file is written for it; the others keep their numbers (TAO's converter"
+            logger.warning(
+                "Fold %d has no images, so no file is written for it; the others keep their numbers "
+                "(TAO's converter would move them up).",
+                fold,
             )
-            logger.warning(f"{message} would move them up).", fold)
             continue
         for number, part in enumerate(shards(frames, count)):
             name = shard_name(output.name, fold, dataset.count, number, count)

@@ -28,12 +28,19 @@ class Checkpoints(PassOn):
         self.name = name
         self.interval = interval
         self.epochs = epochs
+        self._left: int | None = None
 
     def epoch(self, row: Mapping[str, float], improved: bool) -> None:
         """Keep the weights, and pass the epoch on."""
-        epoch = int(row["epoch"])
-        if epoch % self.interval == 0 or epoch == self.epochs:
-            path = self.name(epoch)
-            share_file(self.latest, path)
-            self.listener.message(f"Epoch {epoch:05d}: saving model to {path}")
+        self._left = int(row["epoch"])
+        if self._left % self.interval == 0 or self._left == self.epochs:
+            self.finish()
         self.listener.epoch(row, improved)
+
+    def finish(self) -> None:
+        """Keep the weights of the last epoch if they aren't kept yet: training may have stopped early."""
+        if self._left is not None:
+            path = self.name(self._left)
+            share_file(self.latest, path)
+            self.listener.message(f"Epoch {self._left:05d}: saving model to {path}")
+            self._left = None

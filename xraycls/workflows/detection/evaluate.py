@@ -3,32 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from xraycls.data.files import atomic_write
-from xraycls.data.table import SampleTable
-from xraycls.errors import DataError, UsageError
-from xraycls.evaluation.detection.average_precision import AveragePrecision, average_precision
-from xraycls.evaluation.detection.cases import Detections, ImageBoxes, rounded
+from xraycls.errors import UsageError
+from xraycls.evaluation.detection.average_precision import AveragePrecision
 from xraycls.evaluation.detection.plots import write_pictures
-from xraycls.evaluation.detection.table import DetectionReport, detection_report
+from xraycls.evaluation.detection.table import DetectionReport
 from xraycls.loaders.choose import build_loader
-from xraycls.models.detection.detector import Detector
+from xraycls.loaders.detection_recipes import SSDRecipe
+from xraycls.loaders.views import Canvas
 from xraycls.models.detection.files import find_model, load_detector
 from xraycls.tao.mounts import Mounts
 from xraycls.tao.results import reported
 from xraycls.tao.spec import open_spec
 from xraycls.tao.ssd import SSDSpec
-from xraycls.tao.ssd_config import SSDSetup
-from xraycls.tao.ssd_setup import ssd_setup
+from xraycls.tao.ssd_setup import evaluation_setup
 from xraycls.training.detection import Found
+from xraycls.training.memory import explained_out_of_memory
 from xraycls.training.precision import autocast, choose_device, choose_precision
-from xraycls.workflows.detection.data import read_data, truths_of
+from xraycls.workflows.detection.data import read_validation
+from xraycls.workflows.detection.exam import Exam
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +37,12 @@ class Evaluation:
     Attributes:
         average: TAO's average precision, in the spec's mode.
         report: all figures, with intervals.
-        folder: where they were written; None when nowhere.
+        files: what was written.
     """
 
     average: AveragePrecision
     report: DetectionReport
-    folder: Path | None
+    files: tuple[Path, ...]
 
 
 def evaluate_ssd(
@@ -64,7 +63,8 @@ def evaluate_ssd(
 
     Args:
         model: the detector's file, as :func:`xraycls.models.detection.files.find_model` takes it.
-        spec: its data and evaluation count; the network is the model's own.
+        spec: its validation data, ``eval_config`` and ``nms_config`` count; the network and its input are the model's
+            own, and what is for training need not be right or there.
         key: of an encrypted model.
         results: folder for ``status.json``, ``evaluation.json`` and the curves; None for that of the model.
         batch_size: instead of the spec's.
@@ -80,21 +80,24 @@ def evaluate_ssd(
     """
     folder = results or find_model(model, key).parent
     with reported(folder, "SSD evaluation") as status:
-        setup = ssd_setup(open_spec(spec, SSDSpec), mounts)
+        data, settings = evaluation_setup(open_spec(spec, SSDSpec), mounts)
         detector, _ = load_detector(model, key=key)
-        setup = fitted_to(setup, detector)
-        table = read_data(setup).validation
-        if not len(table):
-            raise DataError(
-                f"{spec} names no validation images", spec, "Give validation_data_sources or a validation_fold"
+        plan = detector.plan
+        if plan.classes != data.classes:
+            raise UsageError(
+                f"The model finds {', '.join(plan.classes)}, and the spec names {', '.join(data.classes)}",
+                "Give the spec that the model was trained with",
             )
-        detector.suppression = setup.suppression()
+        detector.suppression = settings.suppression()
+        table = read_validation(data)
+        canvas = Canvas(plan.height, plan.width)
         place = choose_device(device, 0)
         number = choose_precision(precision, place)
+        size = batch_size or settings.batch_size
         batches = build_loader(
             table,
-            setup.recipe,
-            batch_size=batch_size or setup.evaluation.batch_size,
+            SSDRecipe(canvas),
+            batch_size=size,
             training=False,
             device=place,
             engine=loader,
@@ -102,62 +105,22 @@ def evaluate_ssd(
         )
         detector.to(place).eval()
         found: list[Found] = []
-        for batch in batches:
-            with torch.inference_mode(), autocast(place, number):
-                found += [(b.cpu(), c.cpu(), s.cpu()) for b, c, s in detector.detect(batch.images.to(place))]
-            if progress:
-                progress(len(found), len(table))
-        evaluation = _evaluation(setup, table, found[: len(table)], folder)
-        figures = {f"AP_{name}": value for name, value in evaluation.average.per_class.items()}
-        status.write("Evaluation results", figures={"kpi": figures | {"mAP": evaluation.average.mean}})
-    return evaluation
+        with explained_out_of_memory(f"Try --batch-size {max(size // 2, 1)}", size):
+            for batch in batches:
+                with torch.inference_mode(), autocast(place, number):
+                    found += [(b.cpu(), c.cpu(), s.cpu()) for b, c, s in detector.detect(batch.images.to(place))]
+                if progress:
+                    progress(min(len(found), len(table)), len(table))
+        exam = Exam.of(table, data.classes, canvas, settings)
+        average, report = exam.average(found[: len(table)]), exam.report(found[: len(table)])
+        files = _written(report, folder, curves=settings.curve)
+        figures = {f"AP_{name}": value for name, value in average.per_class.items()}
+        status.write("Evaluation results", figures={"kpi": figures | {"mAP": average.mean}})
+    return Evaluation(average, report, files)
 
 
-def fitted_to(setup: SSDSetup, detector: Detector) -> SSDSetup:
-    """The setup of a spec for a model whose size may be another, such as one trained with ``--size``.
-
-    Raises:
-        UsageError: the model finds other classes than the spec names.
-    """
-    plan = detector.plan
-    if plan.classes != setup.data.classes:
-        raise UsageError(
-            f"The model finds {', '.join(plan.classes)}, and the spec names {', '.join(setup.data.classes)}",
-            "Give the spec that the model was trained with",
-        )
-    return setup.resized(plan.width, plan.height)
-
-
-def scored(setup: SSDSetup, truths: Sequence[ImageBoxes], found: Sequence[Found]) -> AveragePrecision:
-    """TAO's average precision of what was found, in pixels of the network's input."""
-    return average_precision(
-        truths,
-        [_detections(setup, each) for each in found],
-        setup.data.classes,
-        mode=setup.evaluation.mode,
-        iou_threshold=setup.evaluation.iou,
-        confidence_threshold=setup.evaluation.confidence,
-    )
-
-
-def _evaluation(setup: SSDSetup, table: SampleTable, found: Sequence[Found], folder: Path) -> Evaluation:
-    truths = truths_of(setup, table)
-    report = detection_report(
-        truths,
-        [_detections(setup, each) for each in found],
-        setup.data.classes,
-        iou_threshold=setup.evaluation.iou,
-        confidence_threshold=setup.evaluation.confidence,
-        groups=None if all(s.patient is None for s in table) else [s.patient for s in table],
-    )
-    with atomic_write(folder / "evaluation.json") as temporary:
+def _written(report: DetectionReport, folder: Path, *, curves: bool) -> tuple[Path, ...]:
+    figures = folder / "evaluation.json"
+    with atomic_write(figures) as temporary:
         temporary.write_text(json.dumps(report.to_dict(), indent=2) + "\n", encoding="utf-8")
-    if setup.evaluation.curve:
-        write_pictures(report, folder)
-    return Evaluation(scored(setup, truths, found), report, folder)
-
-
-def _detections(setup: SSDSetup, found: Found) -> Detections:
-    boxes, labels, scores = (np.asarray(part.float()) for part in found)
-    canvas = setup.recipe.canvas
-    return Detections.of(rounded(boxes.astype(np.float64), canvas.width, canvas.height), labels, scores)
+    return (figures, *(write_pictures(report, folder) if curves else ()))

@@ -26,11 +26,10 @@ from xraycls.loaders.views import Canvas
 from xraycls.models.detection.detector import Detector, DetectorPlan
 from xraycls.models.detection.files import load_detector
 from xraycls.tao.detection_labels import detection_labels
-from xraycls.tao.mounts import Mounts
 from xraycls.tao.results import reported
 from xraycls.tao.spec import open_spec
 from xraycls.tao.ssd import SSDSpec
-from xraycls.tao.ssd_setup import ssd_setup
+from xraycls.tao.ssd_setup import suppression_setup
 from xraycls.training.memory import explained_out_of_memory
 from xraycls.training.precision import Precision, autocast, choose_device, choose_precision
 from xraycls.types import Box
@@ -52,11 +51,13 @@ class Inference:
         images: pictures that were looked at.
         objects: found in them.
         failures: why a picture could not be read, by its :attr:`~xraycls.types.Sample.name`.
+        folders: that were written to.
     """
 
     images: int
     objects: int
     failures: Mapping[str, str]
+    folders: tuple[Path, ...] = ()
 
 
 class _Seen(NamedTuple):
@@ -92,7 +93,6 @@ def infer(
     device: str = "auto",
     precision: str = "auto",
     threads: int | None = None,
-    mounts: Mounts | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Inference:
     """Look for objects in pictures and write what was found, as TAO's ``ssd inference`` does.
@@ -115,7 +115,6 @@ def infer(
         device: as in training.
         precision: likewise.
         threads: that read and write pictures; None for one a processor.
-        mounts: where folders that the spec names lie here.
         progress: told how many pictures are done, of how many.
 
     Raises:
@@ -135,10 +134,10 @@ def infer(
         on = choose_device(device)
         detector, _ = load_detector(model, key=key)
         if spec:
-            detector.suppression = ssd_setup(open_spec(spec, SSDSpec), mounts).suppression()
+            detector.suppression = suppression_setup(open_spec(spec, SSDSpec))
         look = _Looker(detector.to(on), choose_precision(precision, on), threshold)
         writer = _Writer(detector.plan.classes, annotated, labels)
-        places = result_places(images)
+        places = result_places(images, annotated)
         objects, done, failures = 0, 0, dict[str, str]()
         hint = f"Try --batch-size {max(batch_size // 2, 1)}"
         with ThreadPoolExecutor(threads or available_processors()) as pool, explained_out_of_memory(hint, batch_size):
@@ -152,7 +151,8 @@ def infer(
                 objects += sum(len(each.classes) for each in found)
                 done += len(batch)
                 progress(done, len(places))
-    return Inference(len(places) - len(failures), objects, failures)
+    folders = tuple(folder for folder in (labels, annotated) if folder)
+    return Inference(len(places) - len(failures), objects, failures, folders)
 
 
 def _check_folders(images: Path, annotated: Path | None, labels: Path | None) -> None:
@@ -182,16 +182,15 @@ class _Looker:
         return [self._told(each, *(t.cpu() for t in what)) for each, what in zip(seen, found, strict=True)]
 
     def _told(self, seen: _Seen, boxes: torch.Tensor, classes: torch.Tensor, scores: torch.Tensor) -> _Found:
-        kept = scores.float() >= self.threshold
+        kept = scores.double() >= self.threshold
         inside: Floats = boxes[kept].float().numpy()
         if not np.isfinite(inside).all():
             raise RunError(
                 f"The model gives boxes that aren't numbers for {seen.place.sample.name}",
                 "Its weights are broken or the precision too low; try --precision fp32",
             )
-        scale, shift = np.diagonal(seen.matrix).astype(np.float32), seen.matrix[:, 2].astype(np.float32)
-        own = inside * np.tile(scale, 2) + np.tile(shift, 2)
-        return _Found(own, classes[kept].tolist(), scores[kept].float().numpy())
+        own = inside * np.tile(np.diagonal(seen.matrix), 2) + np.tile(seen.matrix[:, 2], 2)
+        return _Found(own.astype(np.float32), classes[kept].tolist(), scores[kept].float().numpy())
 
 
 def _seen(place: ResultPlace, plan: DetectorPlan, whole: bool) -> _Seen | str:

@@ -31,10 +31,14 @@ class ResultPlace:
     picture: Path
 
 
-def result_places(images: Path) -> list[ResultPlace]:
+def result_places(images: Path, written: Path | None = None) -> list[ResultPlace]:
     """All pictures of a folder, or the one picture, with names for their results that no two of them share.
 
     Pictures in folders below the given one keep their folder.
+
+    Args:
+        images: the folder or the picture.
+        written: a folder of results, whose pictures of earlier runs don't count where it lies in ``images``.
 
     Raises:
         DataError: there is no such folder or file, or no picture in it.
@@ -44,6 +48,8 @@ def result_places(images: Path) -> list[ResultPlace]:
     taken: set[Path] = set()
     places = []
     for sample in list_images([images]):
+        if written and written.resolve() in sample.path.resolve().parents:
+            continue
         name = _name(sample, images)
         # DICOM files from a hospital have names such as 1.2.840.113619.2, without a suffix.
         stem = name.with_suffix("") if name.suffix.lower() in IMAGE_SUFFIXES else name

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import difflib
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from xraycls.compress.prune import PruneReport, prune
 from xraycls.errors import unknown
 from xraycls.models.detection.files import load_detector, named_model, save_detector
 from xraycls.tao.results import reported
+from xraycls.tao.ssd_layers import convolution_names
 
 
 def prune_detector(
@@ -38,7 +40,7 @@ def prune_detector(
         threshold: likewise.
         granularity: likewise.
         min_filters: likewise.
-        excluded: layers to keep whole: their paths in the network, or the last parts of them.
+        excluded: layers to keep whole: their paths in the network, TAO's names, or the last parts of paths.
         results: folder of TAO's ``status.json``; None for that of the output.
 
     Returns:
@@ -62,7 +64,7 @@ def prune_detector(
             threshold=threshold,
             granularity=granularity,
             min_filters=min_filters,
-            excluded=[path for name in excluded for path in _paths(detector.net, name)],
+            excluded=_paths(detector.net, plan.arch, excluded),
         )
         detector.net = report.model  # type: ignore[assignment]  # a copy of it
         save_detector(detector, path, key=key, extra=extra)
@@ -72,10 +74,13 @@ def prune_detector(
     return path, report
 
 
-def _paths(net: nn.Module, name: str) -> Iterator[str]:
-    """The layers that a user means: TAO's names are ours without the modules that hold them."""
-    names = [path for path, _ in net.named_modules()]
-    found = [path for path in names if path == name or path.endswith(f".{name}")]
-    if not found:
-        raise unknown("layer", name, (path.rpartition(".")[2] for path in names if path), "-el")
-    yield from found
+def _paths(net: nn.Module, arch: str, excluded: Sequence[str]) -> list[str]:
+    """The layers that a user means. A name that TAO gives one layer and we another means TAO's."""
+    paths = [path for path, _ in net.named_modules() if path]
+    tao = convolution_names((path for path, module in net.named_modules() if isinstance(module, nn.Conv2d)), arch)
+    named = {path: [path] for path in paths} | {name: [path] for name, path in tao.items()}
+    found = {name: named.get(name) or [p for p in paths if p.endswith(f".{name}")] for name in excluded}
+    for name in (name for name in excluded if not found[name]):
+        near = [n for names in (tao, paths) for n in difflib.get_close_matches(name, names, n=2, cutoff=0.5)]
+        raise unknown("layer", name, near or [child for child, _ in net.named_children()], "-el")
+    return [path for name in excluded for path in found[name]]

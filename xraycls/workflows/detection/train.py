@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,23 +14,23 @@ from torch import nn
 
 from xraycls.data.files import remove_leftovers
 from xraycls.data.table import SampleTable
-from xraycls.errors import RunError, UsageError
+from xraycls.errors import UsageError
 from xraycls.loaders.choose import build_loader, choose_engine, notice
 from xraycls.loaders.objects import ObjectTable
 from xraycls.models.detection.detector import Detector, freeze
 from xraycls.models.detection.files import find_model, load_detector, model_suffix, pruning_of, save_detector
 from xraycls.models.detection.ssd import set_momentum
 from xraycls.models.detection.transfer import is_classifier, transfer_classifier, transfer_detector
-from xraycls.models.encryption import WrongKey, decrypt, encrypt
+from xraycls.models.encryption import encrypt
 from xraycls.tao.mounts import Mounts
+from xraycls.tao.report import FieldReport, exceptions, headline, mapping_report
 from xraycls.tao.results import Results, TaoReporter, reported
-from xraycls.tao.spec import open_spec
+from xraycls.tao.spec import Spec, open_spec
 from xraycls.tao.ssd import SSDSpec
 from xraycls.tao.ssd_config import SSDSetup
 from xraycls.tao.ssd_setup import ssd_setup
 from xraycls.tao.status import StatusLog
 from xraycls.training.annealing import SoftStartAnnealing
-from xraycls.training.checkpoint import load_state
 from xraycls.training.config import parse_config
 from xraycls.training.detection import Detection, Found
 from xraycls.training.distributed import current_world, joined
@@ -42,8 +42,9 @@ from xraycls.training.reporter import Reporter, Silent
 from xraycls.training.run_folder import RunFolder
 from xraycls.training.tensorboard import TensorBoardReporter
 from xraycls.workflows.detection.checkpoints import Checkpoints
-from xraycls.workflows.detection.data import DetectionData, read_data, tell_small_boxes, truths_of
-from xraycls.workflows.detection.evaluate import scored
+from xraycls.workflows.detection.data import DetectionData, count_learnable, read_data
+from xraycls.workflows.detection.exam import Exam
+from xraycls.workflows.detection.resume import check_folder, go_on, in_terms_of_specs
 
 _MOMENTUM = 0.9  # TAO's SSD always trains by SGD with this
 _WITHOUT_END = 10**6  # epochs of patience where the spec names no early stopping
@@ -55,11 +56,13 @@ class DetectionTraining:
 
     Attributes:
         results: its folder.
+        model: of the last epoch.
         outcome: epochs, best epoch and whether it stopped early.
         setup: what the spec said, with what the command line changed.
     """
 
     results: Path
+    model: Path
     outcome: Outcome
     setup: SSDSetup
 
@@ -71,6 +74,7 @@ def train_ssd(
     key: str = "",
     weights: Path | None = None,
     initial_epoch: int = 1,
+    resume: bool = False,
     epochs: int | None = None,
     size: tuple[int, int] | None = None,
     batch_size: int | None = None,
@@ -88,7 +92,8 @@ def train_ssd(
         results: the results folder.
         key: encrypts the weights; "" for none.
         weights: what to start from: a detector, pruned or not, or a classifier's weights for the backbone.
-        initial_epoch: above 1, the training in ``results`` goes on with this epoch.
+        initial_epoch: above 1, the training in ``results`` or else that of ``weights`` goes on with this epoch.
+        resume: the training in ``results`` goes on wherever it was stopped.
         epochs: instead of the spec's.
         size: width and height of the input, instead of the spec's.
         batch_size: images a process, instead of the spec's.
@@ -103,23 +108,55 @@ def train_ssd(
         XrayclsError: one sentence for whatever the user can mend.
         Interrupted: Ctrl-C; the state is saved.
     """
-    setup = ssd_setup(open_spec(spec, SSDSpec), mounts).with_training(epochs, batch_size)
+    opened = open_spec(spec, SSDSpec)
+    setup = ssd_setup(opened, mounts).with_training(epochs, batch_size)
     if size:
         setup = setup.resized(*size)
-    run = RunFolder(results)
-    if run.state.is_file() and initial_epoch == 1:
-        raise UsageError(
-            f"{results} already holds a training", "Go on with --initial-epoch, or choose another --results-dir"
-        )
-    world = current_world()
-    place = _place(device, precision)
+    folder = Results(results, setup.network.kind, setup.plan().name)
+    goes_on = resume or initial_epoch > 1
+    check_folder(folder, resume=goes_on)
+    world, run = current_world(), RunFolder(results)
+    job = _Job(setup, folder, run, _place(device, precision), key, loader, threads)
     if not world.is_main:  # one process talks to the user
         logging.getLogger("xraycls").setLevel(logging.ERROR)
         reporter = None
-    with joined(world, place.device), reported(results if world.is_main else None, "SSD training") as status:
-        start = _start(setup, weights, key)
-        outcome = _train(setup, run, place, start, key, initial_epoch, loader, threads, reporter or Silent(), status)
-    return DetectionTraining(results, outcome, setup)
+    told = reporter or Silent()
+    with (
+        joined(world, job.place.device),
+        reported(results if world.is_main else None, "SSD training") as status,
+        in_terms_of_specs(),
+    ):
+        _tell(opened, mapping_report(opened, mounts), told, status)
+        if changed := _changed(epochs, batch_size, size):
+            told.message(f"The command line overrides the spec: {changed}.")
+        data = read_data(setup.data)
+        told.message(
+            f"{len(data.training):,} training and {len(data.validation):,} validation images, "
+            f"{count_learnable(setup, data.training):,} objects to learn: {', '.join(data.classes)}."
+        )
+        given = find_model(weights, key) if weights else None
+        last = run.last if goes_on and run.last.is_file() else None
+        detector = _start(setup, last or given, key, Silent() if goes_on else told)
+        with explained_out_of_memory("Lower batch_size_per_gpu in the spec, or use --size", setup.training.batch_size):
+            training = _training(job, data, detector, told)
+            if goes_on:
+                told.message(go_on(training, run, key, None if resume else initial_epoch, given))
+            outcome = _train(job, training, data, told, status) if world.is_main else training.fit()
+    model = folder.weights(int(outcome.rows[-1]["epoch"]), model_suffix(key))
+    return DetectionTraining(results, model, outcome, setup)
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What there is to do, and how: all that the spec and the command line say."""
+
+    setup: SSDSetup
+    folder: Results
+    run: RunFolder
+    place: Place
+    key: str
+    engine: str
+    threads: int | None
 
 
 def _place(device: str, precision: str) -> Place:
@@ -128,104 +165,94 @@ def _place(device: str, precision: str) -> Place:
     return Place(chosen, choose_precision(precision, chosen), world)
 
 
-@dataclass(frozen=True, slots=True)
-class _Start:
-    """A detector to train, and what it started from."""
+def _tell(spec: Spec[SSDSpec], report: tuple[FieldReport, ...], reporter: Reporter, status: StatusLog) -> None:
+    """What becomes of the fields of the spec, in short."""
+    for line in (headline(spec, report), *(f"  {line}" for line in exceptions(report))):
+        reporter.message(line)
+    others = {each.field: f"{each.outcome}: {each.note}" for each in report if each.outcome != "honoured"}
+    status.write(headline(spec, report), figures={"categorical": others})
 
-    detector: Detector
-    lines: Sequence[str]
+
+def _changed(epochs: int | None, batch_size: int | None, size: tuple[int, int] | None) -> str:
+    changed = {
+        "num_epochs": epochs,
+        "batch_size_per_gpu": batch_size,
+        "width and height": size and f"{size[0]} × {size[1]}",
+    }
+    return ", ".join(f"{name} {value}" for name, value in changed.items() if value)
 
 
-def _start(setup: SSDSetup, weights: Path | None, key: str) -> _Start:
+def _start(setup: SSDSetup, weights: Path | None, key: str, reporter: Reporter) -> Detector:
     """A new detector, or a given one: a pruned model keeps its narrow layers."""
     torch.manual_seed(setup.seed)
-    detector = Detector(setup.plan(), setup.suppression())
-    if weights is None:
-        return _Start(detector, ["All weights are random."])
-    path = find_model(weights, key)
-    if is_classifier(path):
-        return _Start(detector, transfer_classifier(detector, path))
-    given, _ = load_detector(path, key=key)
-    if given.plan == detector.plan:
-        given.suppression = setup.suppression()
-        return _Start(given, [f"The network and its weights come from {path}."])
-    if pruning_of(given).layers:
-        raise UsageError(
-            f"{path} is a pruned model, and the spec describes another network than it was pruned from",
-            "Give the spec, the --size and the classes that it was trained with",
-        )
-    return _Start(detector, transfer_detector(detector, given))
-
-
-def _train(
-    setup: SSDSetup,
-    run: RunFolder,
-    place: Place,
-    start: _Start,
-    key: str,
-    initial_epoch: int,
-    engine: str,
-    threads: int | None,
-    reporter: Reporter,
-    status: StatusLog,
-) -> Outcome:
-    detector = start.detector
-    for line in start.lines:
-        reporter.message(line)
-    freeze(detector, setup.network.freeze_blocks, setup.network.freeze_bn)
-    data = read_data(setup)
-    tell_small_boxes(setup, data.training)
-    reporter.message(
-        f"{len(data.training):,} training and {len(data.validation):,} validation images, "
-        f"{sum(len(s.boxes) for s in data.training):,} objects to learn: {', '.join(data.classes)}."
-    )
-    detector.to(device=place.device)
-    with explained_out_of_memory("Lower batch_size_per_gpu in the spec, or use --size", setup.training.batch_size):
-        training = _training(setup, data, detector, run, place, key, engine, threads, reporter)
-        if initial_epoch > 1:
-            _go_on(training, run, key, initial_epoch)
-        results = Results(run.path, setup.network.kind, detector.plan.name)
-        if place.world.is_main:
-            remove_leftovers(run.path)
-            classes = data.classes if len(data.validation) else ()
-            reporter = TaoReporter(results, status, setup.training.epochs, classes, reporter)
-            weights = partial(results.weights, suffix=model_suffix(key))
-            reporter = Checkpoints(
-                reporter, run.last, weights, setup.training.checkpoint_interval, setup.training.epochs
+    detector = Detector(setup.plan(), setup.evaluation.suppression())
+    lines: Sequence[str] = ["All weights are random."]
+    if weights and is_classifier(weights):
+        lines = transfer_classifier(detector, weights)
+    elif weights:
+        given, _ = load_detector(weights, key=key)
+        if given.plan == detector.plan:
+            given.suppression = detector.suppression
+            detector, lines = given, [f"The network and its weights come from {weights}."]
+        elif pruning_of(given).layers:
+            raise UsageError(
+                f"{weights} is a pruned model, and the spec describes another network than it was pruned from",
+                "Give the spec, the --size and the classes that it was trained with",
             )
-        if not setup.training.visualize:
-            training.reporter = reporter
-            return training.fit()
-        with closing(TensorBoardReporter(results.events, reporter, training.epoch)) as board:
-            training.reporter = board
-            return training.fit()
+        else:
+            lines = transfer_detector(detector, given)
+    for line in lines:
+        reporter.message(line)
+    network = setup.network
+    freeze(detector, network.freeze_blocks, network.freeze_bn)
+    if setup.training.batch_size == 1 and (1, 1) in detector.net.map_sizes(network.height, network.width):
+        raise UsageError(
+            f"One image at a time can't be trained at {network.width} × {network.height} pixels: the last map is a "
+            "single number, and batch normalisation needs two",
+            "Use --batch-size 2 or more, or a --size above 256",
+        )
+    return detector
 
 
-def _training(
-    setup: SSDSetup,
-    data: DetectionData,
-    detector: Detector,
-    run: RunFolder,
-    place: Place,
-    key: str,
-    engine: str,
-    threads: int | None,
-    reporter: Reporter,
-) -> Training:
+def _train(job: _Job, training: Training, data: DetectionData, reporter: Reporter, status: StatusLog) -> Outcome:
+    """Train, and write what TAO writes; for the process that writes."""
+    remove_leftovers(job.run.path)
+    settings = job.setup.training
+    classes = data.classes if len(data.validation) else ()
+    checkpoints = Checkpoints(
+        TaoReporter(job.folder, status, settings.epochs, classes, reporter),
+        job.run.last,
+        partial(job.folder.weights, suffix=model_suffix(job.key)),
+        settings.checkpoint_interval,
+        settings.epochs,
+    )
+    training.reporter = checkpoints
+    with ExitStack() as stack:
+        if settings.visualize:
+            board = TensorBoardReporter(job.folder.events, checkpoints, training.epoch)
+            training.reporter = stack.enter_context(closing(board))
+        outcome = training.fit()
+    checkpoints.finish()
+    return outcome
+
+
+def _training(job: _Job, data: DetectionData, detector: Detector, reporter: Reporter) -> Training:
     """Wire loaders, task and schedule to the loop."""
-    said = notice(choose_engine(engine, data.table, place.device), place.device)
+    setup, place = job.setup, job.place
+    said = notice(choose_engine(job.engine, data.table, place.device), place.device)
     if said:
         reporter.message(said)
+    detector.to(device=place.device)
     size = place.world.size
     loader = partial(
         build_loader,
         recipe=setup.recipe,
         device=place.device,
-        engine=engine,
+        engine=job.engine,
         seed=setup.seed,
         rank=place.world.rank,
         world=size,
-        threads=threads,
+        threads=job.threads,
         progress=reporter.preparing,
     )
 
@@ -249,7 +276,7 @@ def _training(
         }
     )
     rate = setup.training.learning_rate
-    task = Detection(setup.loss(), _scorer(setup, data), partial(_save, key=key))
+    task = Detection(setup.loss(), _scorer(setup, data.validation), partial(_save, key=job.key))
     patience = stopping.patience if stopping else _WITHOUT_END
     return Training(
         detector,
@@ -261,12 +288,12 @@ def _training(
         if validated
         else None,
         config,
-        run,
+        job.run,
         place,
         reporter,
         EarlyStopping(patience, stopping.min_delta if stopping else 0.0, higher_is_better=config.monitor == "mAP"),
         rate=SoftStartAnnealing(rate.lowest * size, rate.highest * size, rate.soft_start, rate.annealing),
-        seal=partial(encrypt, key=key) if key else None,
+        seal=partial(encrypt, key=job.key) if job.key else None,
         optimizer=torch.optim.SGD(_trainable(detector), lr=rate.lowest, momentum=_MOMENTUM),
     )
 
@@ -275,11 +302,11 @@ def _trainable(detector: nn.Module) -> list[nn.Parameter]:
     return [parameter for parameter in detector.parameters() if parameter.requires_grad]
 
 
-def _scorer(setup: SSDSetup, data: DetectionData) -> Callable[[Sequence[Found]], Mapping[str, float]]:
-    truths = truths_of(setup, data.validation) if len(data.validation) else []
+def _scorer(setup: SSDSetup, validation: SampleTable) -> Callable[[Sequence[Found]], Mapping[str, float]]:
+    exam = Exam.of(validation, setup.data.classes, setup.recipe.canvas, setup.evaluation)
 
     def score(found: Sequence[Found]) -> Mapping[str, float]:
-        average = scored(setup, truths, found)
+        average = exam.average(found)
         return {"mAP": average.mean, **{f"AP_{name}": value for name, value in average.per_class.items()}}
 
     return score
@@ -287,20 +314,3 @@ def _scorer(setup: SSDSetup, data: DetectionData) -> Callable[[Sequence[Found]],
 
 def _save(detector: Detector, path: Path, settings: Mapping[str, str], *, key: str) -> None:
     save_detector(detector, path, key=key, extra=settings)
-
-
-def _go_on(training: Training, run: RunFolder, key: str, initial_epoch: int) -> None:
-    """Take up the training of the results folder."""
-    try:
-        state = load_state(run.state, partial(decrypt, key=key) if key else None)
-    except WrongKey as error:
-        raise UsageError(f"The key doesn't open {run.state}", "Give the one that the training began with") from error
-    except ValueError as error:
-        raise RunError(f"{run.state} is cut short or not encrypted ({error})", "Start a new training") from error
-    if state["epoch"] != initial_epoch - 1:
-        raise RunError(
-            f"The training in {run.path} has finished {state['epoch']} epochs, so it goes on with epoch "
-            f"{state['epoch'] + 1}, not {initial_epoch}",
-            f"Give --initial-epoch {state['epoch'] + 1}",
-        )
-    training.load_state_dict(state)

@@ -1,0 +1,124 @@
+"""The images that a spec names: read, mapped and counted, with a sentence for whatever is left out."""
+
+import cv2
+import numpy as np
+import pytest
+
+from xraycls.errors import DataError
+from xraycls.loaders.detection_recipes import SSDRecipe, TLT2Recipe
+from xraycls.loaders.views import Canvas
+from xraycls.tao.ssd_config import Source, SSDData
+from xraycls.workflows.detection.data import count_learnable, read_data, read_validation, truths_of
+
+LABELS = {
+    "a": ["Opacity 0 0 0 10 10 40 40 0 0 0 0 0 0 0", "mass 0 0 0 0 0 9 9 0 0 0 0 0 0 0"],
+    "b": ["opacity 0 0 0 60 10 20 40 0 0 0 0 0 0 0", "mass 0 0 0 0 0 9 9 0 0 0 0 0 0 0"],  # left after right
+    "c": ["opacity 0 0 0 5 5 6 45 0 0 0 0 0 0 0", "nodule 0 0 0 0 0 9 9 0 0 0 0 0 0 0"],
+    "d": [],
+}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name, lines in LABELS.items():
+        for kind in ("images", "labels"):
+            (tmp_path / kind).mkdir(exist_ok=True)
+        (tmp_path / "labels" / f"{name}.txt").write_text("\n".join(lines))
+        cv2.imwrite(str(tmp_path / "images" / f"{name}.png"), np.zeros((50, 100), np.uint8))
+    return tmp_path
+
+
+def data_of(folder, *, validation=None, records=None):
+    source = Source(folder / "images", None if records else folder / "labels", records)
+    return SSDData(("opacity",), {"opacity": "opacity"}, (source,), validation or (), None, "png")
+
+
+def test_labels_are_mapped_and_what_is_left_out_is_counted(folder, caplog):
+    read = read_data(data_of(folder))
+    assert [[box.label for box in sample.boxes] for sample in read.training] == [["opacity"], [], ["opacity"], []]
+    assert [sample.label for sample in read.training] == [1, 0, 1, 0]
+    assert "Labels that target_class_mapping lacks are left out: mass (2), nodule (1)." in caplog.text
+    assert "1 boxes whose right or lower edge comes first are left out." in caplog.text
+    assert "no validation images, so there will be no average precision" in caplog.text
+
+
+def test_images_of_both_splits_are_counted(folder, caplog):
+    data = data_of(folder)
+    read = read_data(data_of(folder, validation=data.training))
+    assert (len(read.training), len(read.validation)) == (4, 4)
+    assert "4 images are for training and for validation" in caplog.text
+
+
+def test_no_object_to_learn_is_an_error(folder):
+    for path in (folder / "labels").iterdir():
+        path.write_text("")
+    with pytest.raises(DataError, match="None of the 4 training images has an object of the classes opacity"):
+        read_data(data_of(folder))
+
+
+def test_validation_alone_is_read(folder, caplog):
+    gone = Source(folder / "images", folder / "gone", None)
+    validation = data_of(folder).training
+    data = SSDData(("opacity",), {"opacity": "opacity"}, (), validation, None, "")
+    assert {sample.split for sample in read_validation(data)} == {"val"}
+    for path in (folder / "labels").iterdir():
+        path.write_text("")
+    assert not any(sample.boxes for sample in read_validation(data))
+    assert "None of the 4 validation images has an object" in caplog.text
+    with pytest.raises(DataError, match=r"There is no folder .*gone, which the spec names\. .*--mount"):
+        read_validation(SSDData(("opacity",), {}, (gone,), (), None, ""))
+
+
+@pytest.mark.parametrize(
+    ("lacking", "message"),
+    [
+        ("images", r"There is no folder .*images, which the spec names\. Mend the spec, or say .* --mount"),
+        ("labels", r"There is no folder .*labels, which the spec names\. Mend the spec, or say .* --mount"),
+        ("*.png", r"None of the pictures of .* is there\. Check image_directory_path, label_directory_path and"),
+    ],
+)
+def test_what_is_not_there_is_told_in_terms_of_the_spec(folder, lacking, message):
+    if "*" in lacking:
+        for path in (folder / "images").iterdir():
+            path.unlink()
+    else:
+        (folder / lacking).rename(folder / "elsewhere")
+    with pytest.raises(DataError, match=message):
+        read_data(data_of(folder))
+
+
+def test_records_in_a_folder_of_the_container(folder):
+    with pytest.raises(DataError, match=r"There is no folder /workspace/nowhere, which the spec names\. .*--mount"):
+        read_data(data_of(folder, records=folder.__class__("/workspace/nowhere/kitti*")))
+
+
+class Setup:
+    """As much of a spec as counting takes."""
+
+    def __init__(self, data, recipe):
+        self.data, self.recipe = data, recipe
+
+
+@pytest.mark.parametrize(
+    ("recipe", "kept"),
+    [
+        (SSDRecipe(Canvas(64, 64), rounded=True), 2),
+        (TLT2Recipe(Canvas(64, 64), smallest=(1.0, 1.0)), 1),  # the other is 0.64 pixels wide there
+        (TLT2Recipe(Canvas(64, 64), smallest=(0.5, 60.0)), 0),
+    ],
+)
+def test_boxes_below_the_least_size_are_counted(folder, caplog, recipe, kept):
+    (folder / "images" / "d.png").write_bytes(b"")  # unreadable: said by the loader
+    data = data_of(folder)
+    table = read_data(data).training
+    if not kept:
+        with pytest.raises(DataError, match=r"2 of 2 objects are below .* 64 × 64 pixels.*min_bbox_height in the spec"):
+            count_learnable(Setup(data, recipe), table)
+        return
+    assert count_learnable(Setup(data, recipe), table) == kept
+    assert ("1 of 2 objects are below the spec's least size" in caplog.text) == (kept == 1)
+
+
+def test_truths_are_in_whole_pixels_of_the_input(folder):
+    truths = truths_of(read_data(data_of(folder)).training, ("opacity",), Canvas(100, 100))
+    assert [truth.boxes.tolist() for truth in truths] == [[[10, 20, 40, 80]], [], [[5, 10, 6, 90]], []]

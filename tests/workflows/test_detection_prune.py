@@ -1,0 +1,42 @@
+"""Layers that pruning is told to keep, by TAO's names and by ours."""
+
+import pytest
+
+from tests.models.detectors import small_detector
+from xraycls.errors import UsageError
+from xraycls.models.detection.files import save_detector
+from xraycls.workflows.detection.prune import prune_detector
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "model.safetensors"
+    save_detector(small_detector("googlenet", 0), path)
+    return path
+
+
+def test_layers_are_kept_by_either_name(model, tmp_path):
+    pytest.importorskip("torch_pruning")
+    excluded = ("conv2", "inception_3a_3x3", "ssd_expand_block_1", "backbone.inception3b.branch1.conv")
+    _, report = prune_detector(model, tmp_path / "slim", threshold=0.99, excluded=excluded)
+    kept = {layer.name for layer in report.layers if layer.note.startswith("excluded")}
+    assert kept == {
+        "backbone.conv3.conv",  # what we call conv2 is TAO's conv2_reduce
+        "backbone.inception3a.branch2.1.conv",
+        "backbone.inception3b.branch1.conv",
+        "extras.ssd_expand_block_1.0",
+        "extras.ssd_expand_block_1.2",
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("inception_3a_3x3_bn", r"Did you mean inception_3a_3x3, .*\?$"),
+        ("inception3a.branch1.con", r"Did you mean .*backbone\.inception3a\.branch1\.conv.*\?$"),
+        ("0000", r"Choose one of: backbone, extras, .*heads\.$"),
+    ],
+)
+def test_unknown_names_are_one_sentence(model, tmp_path, name, hint):
+    with pytest.raises(UsageError, match=rf"^Unknown layer '{name}' for -el\. {hint}"):
+        prune_detector(model, tmp_path / "slim", excluded=(name,))

@@ -1,0 +1,119 @@
+"""Where a training in a results folder goes on, with a loop that only takes its state."""
+
+from functools import partial
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from xraycls.errors import RunError, TrainingError, UsageError
+from xraycls.models.encryption import encrypt
+from xraycls.training.checkpoint import save_state
+from xraycls.training.interrupt import Interrupted
+from xraycls.training.run_folder import RunFolder
+from xraycls.workflows.detection.resume import go_on, in_terms_of_specs
+
+
+class Loop:
+    """Ten epochs of four batches."""
+
+    def __init__(self, *, stopped=False):
+        self.config = SimpleNamespace(epochs=10)
+        self.train = range(4)
+        self.stopping = SimpleNamespace(should_stop=stopped)
+        self.epoch = self.step = 0
+
+    def load_state_dict(self, state):
+        assert len(state["losses"]) == 4
+        self.epoch, self.step = state["epoch"], state["step"]
+
+
+def saved(folder, *, epoch=3, step=0, steps=4, key=""):
+    run = RunFolder(folder)
+    seal = partial(encrypt, key=key) if key else None
+    save_state({"epoch": epoch, "step": step, "losses": torch.zeros(steps)}, run.state, seal)
+    return run
+
+
+@pytest.mark.parametrize(
+    ("state", "epoch", "sentence"),
+    [
+        ({}, None, "Going on with epoch 4 of 10."),
+        ({}, 4, "Going on with epoch 4 of 10."),
+        ({"epoch": 0, "step": 2}, None, "Going on with epoch 1 of 10, batch 3."),
+        ({"steps": 7}, None, "Going on with epoch 4 of 10."),  # between epochs the number of batches may change
+    ],
+)
+def test_a_training_goes_on_where_it_stopped(tmp_path, state, epoch, sentence):
+    loop = Loop()
+    assert go_on(loop, saved(tmp_path, **state), "", epoch, None) == sentence
+    assert (loop.epoch, loop.step) == (state.get("epoch", 3), state.get("step", 0))
+
+
+@pytest.mark.parametrize(
+    ("state", "given", "kind", "sentence"),
+    [
+        ({}, {"epoch": 3}, RunError, r"has finished 3 epochs, so it goes on with epoch 4, not 3\. Give --continue or"),
+        ({}, {"epoch": 11}, UsageError, r"--initial-epoch 11 is above the 10 epochs of the training"),
+        ({"epoch": 10}, {}, UsageError, r"has finished all of its 10 epochs\. Give more: --epochs"),
+        (
+            {"step": 2, "steps": 7},
+            {},
+            UsageError,
+            r"stopped in an epoch of 7 batches, and now it has 4\. Give the same",
+        ),
+        ({"key": "k"}, {}, UsageError, r"last\.pt is encrypted, and no key is given"),
+        ({"key": "k"}, {"key": "x"}, UsageError, r"The key doesn't open .*last\.pt"),
+        (None, {}, RunError, r"There is no training in .* to go on with\. Begin one without --continue"),
+        (None, {"epoch": 4}, RunError, r"There is no training in .* to go on with"),
+    ],
+)
+def test_what_a_training_can_not_go_on_with(tmp_path, state, given, kind, sentence):
+    run = RunFolder(tmp_path) if state is None else saved(tmp_path, **state)
+    with pytest.raises(kind, match=sentence):
+        go_on(Loop(), run, given.get("key", ""), given.get("epoch"), None)
+
+
+def test_a_training_that_stopped_early_is_over(tmp_path):
+    with pytest.raises(UsageError, match="has stopped early, so nothing is left to do"):
+        go_on(Loop(stopped=True), saved(tmp_path), "", None, None)
+
+
+def test_a_training_of_another_network(tmp_path):
+    class Other(Loop):
+        def load_state_dict(self, state):
+            raise RuntimeError("size mismatch for conv1.weight")
+
+    with pytest.raises(RunError, match=r"is of another network than the spec describes"):
+        go_on(Other(), saved(tmp_path), "", None, None)
+
+
+def test_a_state_that_is_cut_short(tmp_path):
+    run = saved(tmp_path)
+    run.state.write_bytes(run.state.read_bytes()[:100])
+    with pytest.raises(RunError, match=r"last\.pt .*cut short.*Start a new training, or choose another folder with -r"):
+        go_on(Loop(), run, "", None, None)
+
+
+@pytest.mark.parametrize(("epoch", "known"), [(4, True), (3, False)])
+def test_a_model_of_another_folder_goes_on_with_its_own_training(tmp_path, epoch, known):
+    """As TAO has it: ``-r new -m old/weights/ssd_resnet18_epoch_003.tlt --initial_epoch 4``."""
+    saved(tmp_path / "old")
+    loop, model = Loop(), tmp_path / "old" / "weights" / "ssd_resnet18_epoch_003.tlt"
+    sentence = go_on(loop, RunFolder(tmp_path / "new"), "", epoch, model)
+    assert sentence.startswith(f"Going on with epoch {epoch} of 10")
+    assert ("momentum of its training isn't known" in sentence) != known
+    assert loop.epoch == epoch - 1
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (Interrupted("Stopped at epoch 1", "--resume x"), r"^Stopped at epoch 1\. All is saved; .* and --continue\.$"),
+        (TrainingError("No number", "Lower --learning-rate"), r"^No number\. Lower max_learning_rate in the spec, or"),
+        (TrainingError("Out of memory", "Use --size"), r"^Out of memory\. Use --size\.$"),
+    ],
+)
+def test_errors_of_the_loop_name_what_specs_have(error, sentence):
+    with pytest.raises(type(error), match=sentence), in_terms_of_specs():
+        raise error
