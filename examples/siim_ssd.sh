@@ -6,7 +6,7 @@ set -eu
 
 specs=$(cd "$(dirname "$0")" && pwd)/siim_ssd
 work=${1:-runs/siim-ssd-$(date +%Y%m%d-%H%M%S)}
-films=${FILMS:-800} size=${SIZE:-128} epochs=${EPOCHS:-40} again=${AGAIN:-20}
+films=${FILMS:-800} size=${SIZE:-128} epochs=${EPOCHS:-60} again=${AGAIN:-30}
 mkdir -p "$work"
 work=$(cd "$work" && pwd)
 mount="--mount=/workspace/tlt-experiments=$work"
@@ -24,9 +24,32 @@ xraycls data siim2kitti --label "$work/siim/train_image_level.csv" --train "$wor
 xraycls dataset_convert -d "$specs/convert.txt" -o "$work/data/tfrecords/kitti_trainval/kitti_trainval" "$mount"
 
 step "A classifier of other films, whose backbone the detector starts from"
+# Strong decay leaves small kernels, of which SSD's L1 regulariser can bring those that nothing needs to zero.
 xraycls train --data "$work/others" --base-model resnet18 --weights none --size "$size" --epochs 10 \
-	--learning-rate 5e-4 --output "$work/classifier"
+	--learning-rate 5e-4 --weight-decay 20 --output "$work/classifier"
 
-step "SSD"
+step "SSD: train and evaluate"
 xraycls ssd train -e "$specs/train.txt" -r "$work/trained" -m "$work/classifier/checkpoints/best.safetensors" "$mount" \
 	--epochs "$epochs" --size "$size"
+trained=$(ls "$work"/trained/weights/*.safetensors | tail -n 1)
+xraycls ssd evaluate -e "$specs/train.txt" -m "$trained" -r "$work/evaluated" "$mount"
+
+step "Prune"
+xraycls ssd prune -m "$trained" -o "$work/pruned/model.safetensors" -eq intersection -pth 0.1
+
+step "Retrain and evaluate"
+xraycls ssd train -e "$specs/retrain.txt" -r "$work/retrained" -m "$work/pruned/model.safetensors" "$mount" \
+	--epochs "$again" --size "$size"
+retrained=$(ls "$work"/retrained/weights/*.safetensors | tail -n 1)
+xraycls ssd evaluate -e "$specs/retrain.txt" -m "$retrained" -r "$work/reevaluated" "$mount"
+
+step "Inference"
+xraycls ssd inference -e "$specs/retrain.txt" -m "$retrained" -i "$work/data/SIIM-FISABIO-RSNA/formatted/images" \
+	-r "$work/found"
+
+step "Done"
+python "$specs/summary.py" "$work"
+echo
+echo "Look at:"
+echo "  $work/found/images_annotated/           what the pruned detector finds"
+echo "  $work/trained/ssd_training_log_resnet18.csv  loss and AP, epoch by epoch"

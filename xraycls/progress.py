@@ -90,7 +90,7 @@ class TrainingProgress:
         """Replace the bar by a line of figures."""
         self._close()
         shown = [f"epoch {row['epoch']:>3.0f}", f"train loss {row['train_loss']:.4f}"]
-        names = [name for name in ("loss", "auroc", "accuracy") if f"val_{name}" in row]
+        names = [name for name in ("loss", "auroc", "accuracy", "mAP") if f"val_{name}" in row]
         shown += [f"val {name} {row[f'val_{name}']:.4f}" for name in names]
         shown.append(f"{row['seconds']:.1f} s, waiting {row['waiting']:.0%}")
         self.console.print("  ".join(shown) + ("  [green]best so far" if improved else ""), soft_wrap=True)

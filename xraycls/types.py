@@ -18,6 +18,9 @@ SPLITS: tuple[Split, ...] = ("train", "val", "test")
 PIXELS = "pixels.npy"
 """The file of a prepared store that holds its pictures."""
 
+ENCODED = "frame/encoded"
+"""The feature of a record that holds a picture's file, in TFRecords of TAO's SSD."""
+
 
 @dataclass(frozen=True, slots=True)
 class Box:
@@ -47,15 +50,16 @@ class Sample:
     """One image of a data set, by reference: where its pixels lie and what is known of it.
 
     Attributes:
-        path: the image file, or the container that holds it: a MedMNIST ``.npz``, or a prepared store's ``pixels.npy``.
+        path: the image file, or the container that holds it: a MedMNIST ``.npz``, a prepared store's ``pixels.npy``, a
+            TFRecord file.
         label: index into the table's classes; None when unknown.
         patient: groups images that must not be separated by a split; None when unknown.
         split: the split it belongs to; None until one is drawn.
         boxes: findings, in pixels of the original image; of a prepared picture, in pixels of its upright source
             after the central crop.
-        member: in a ``.npz``, the array that holds the pixels; in a store, the name of the source below its root;
-            None for a plain file.
-        row: the row of the array.
+        member: in a ``.npz``, the array that holds the pixels; in a store, the name of the source below its root; in a
+            TFRecord file, ``ENCODED``; None for a plain file.
+        row: the row of the array, or where the record begins, in bytes.
         attributes: what else the source says of the image, as (column, value): ("age", "61"), ("subtype", "virus").
     """
 

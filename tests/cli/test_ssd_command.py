@@ -91,9 +91,10 @@ def test_train_takes_the_flags_of_tao(called, capsys, arguments):
     assert (named["epochs"], named["size"], named["batch_size"]) == (None, None, None)
     captured = capsys.readouterr()
     spec_name, place = arguments.split()[1], Path("out", "weights", "m.tlt")
+    mounts = " --mount /w/e=." if "--mount" in arguments else ""
     assert captured.out == (
         "Finished 3 epochs. Results: out\n"
-        f"Next: xraycls ssd evaluate -e {spec_name} -m {place} -k KEY\n"
+        f"Next: xraycls ssd evaluate -e {spec_name} -m {place}{mounts} -k KEY\n"
         "Execution status: PASS\n"
     )
     assert "Without meaning here, and ignored: --arch, --use-multiprocessing." in captured.err.replace("\n", " ")
@@ -109,6 +110,13 @@ def test_train_takes_less_on_the_command_line(called):
     assert {name: named[name] for name in wanted} == wanted
     assert (named["loader"], named["threads"], named["key"], named["weights"]) == ("torch", 1, "", None)
     assert (named["resume"], named["initial_epoch"]) == (False, 1)
+
+
+def test_the_next_command_can_be_pasted(called, capsys):
+    called(train, "train_ssd", trained("my results"))
+    assert run("ssd", "train", "-e", "my spec.txt", "-r", "my results", "--mount", "/w=my data") == 0
+    model = Path("my results", "weights", "m.tlt")
+    assert f"Next: xraycls ssd evaluate -e 'my spec.txt' -m '{model}' --mount '/w=my data'\n" in capsys.readouterr().out
 
 
 def test_train_goes_on_and_tells_of_an_early_end(called, capsys):

@@ -15,6 +15,8 @@ REST = ["-e", "spec.txt", "-k", "tlt"]
         ("tlt ssd train", "ssd train"),
         ("tao ssd train", "ssd train"),
         ("tao model ssd train", "ssd train"),
+        ("tao dssd train", "ssd train"),
+        ("tlt-train dssd", "ssd train"),
         ("/usr/local/bin/tlt yolo_v4 kmeans", "yolo_v4 kmeans"),
         ("tlt-train ssd", "ssd train"),
         ("tlt-evaluate ssd", "ssd evaluate"),

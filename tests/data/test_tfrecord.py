@@ -275,8 +275,12 @@ def test_any_example_is_an_image_or_one_error(tmp_path_factory, example, kept):
 def test_no_file_and_no_fold_are_one_sentence_each(converted):
     with pytest.raises(DataError, match="There are no TFRecord files"):
         read_tfrecords(converted / "coco")
-    with pytest.raises(DataError, match="No file of validation_fold 7 is among kitti-fold-000"):
+    with pytest.raises(DataError, match=r"fold 7 is among the 2 of .*\. Give one of the folds that are there: 0, 1\."):
         read_tfrecords(converted, images=converted, validation_fold=7)
+    for path in converted.glob("kitti-fold-*"):
+        path.rename(converted / path.name.replace("fold", "part"))
+    with pytest.raises(DataError, match="xraycls dataset_convert and num_partitions: 2"):
+        read_tfrecords(converted, images=converted, validation_fold=0)
     with pytest.raises(DataError, match="None of the pictures"):
         read_tfrecords(converted, images=converted / "images")
 

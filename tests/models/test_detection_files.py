@@ -288,6 +288,8 @@ def test_a_model_that_is_not_there_is_one_sentence(tmp_path):
     for folder in (tmp_path, Path()):
         with pytest.raises(RunError, match="is a folder and no model"):
             find_model(folder)
+    with pytest.raises(RunError, match=r"There is no model .*\.tlt"):  # -m $FOLDER/$MODEL.tlt without a $MODEL
+        find_model(tmp_path / ".tlt")
     with pytest.raises(UsageError, match="is a folder, so no model can be written to it"):
         named_model(tmp_path, "")
 

@@ -142,6 +142,16 @@ def test_a_program_tells_how_it_ended(tmp_path):
         pass
 
 
+def test_the_first_error_is_the_one_that_is_told(tmp_path):
+    def fill_the_disk():
+        (tmp_path / "status.json").unlink()
+        (tmp_path / "status.json").mkdir()
+        raise XrayclsError("the disk is full")
+
+    with pytest.raises(XrayclsError, match="the disk is full"), reported(tmp_path, "SSD training"):
+        fill_the_disk()
+
+
 def test_dates_and_times_have_no_zeros_before_them(tmp_path, monkeypatch):
     monkeypatch.setattr("xraycls.tao.status.datetime", SimpleNamespace(now=lambda: datetime(2023, 4, 5, 6, 7, 8)))
     StatusLog(tmp_path).write("x", figures={"kpi": {"mAP": 0.5}})

@@ -28,7 +28,8 @@ def mounted(tmp_path):
 def mounts_file(folder: Path, name: str = ".tao_mounts.json", variables: dict | None = None, **mounts: str) -> None:
     entries = [{"source": source, "destination": f"/workspace/{name}"} for name, source in mounts.items()]
     envs = [{"variable": name, "value": value} for name, value in (variables or {}).items()]
-    (folder / name).write_text(json.dumps({"Mounts": entries, "Envs": envs, "DockerOptions": {"user": "1000:1000"}}))
+    content = json.dumps({"Mounts": entries, "Envs": envs, "DockerOptions": {"user": "1000:1000"}})
+    (folder / name).write_text(content, encoding="utf-8-sig")  # as editors on Windows save it
 
 
 def test_a_path_that_no_mount_covers_is_left_as_it_is(mounted):

@@ -1,11 +1,12 @@
 """What anchors should say is the same for a batch as for each of its pictures alone."""
 
+import pytest
 import torch
 
 from tests.models.detectors import small_detector
 from xraycls.models.detection.coding import encode
 from xraycls.models.detection.matching import NEUTRAL, match
-from xraycls.training.detection import targets
+from xraycls.training.detection import Detection, DetectionLoss, targets
 from xraycls.types import Batch, Objects
 
 
@@ -33,3 +34,23 @@ def test_targets_of_a_batch_are_those_of_its_pictures():
         assert torch.equal(offsets[row, at], encode(own[expected[at]], detector.anchors[at], detector.variances))
         assert not labels[row, ~at].any()
         assert not offsets[row, ~at].any()
+
+
+def test_what_is_found_goes_by_the_picture():
+    """Several processes bring their pictures in turns, and those that could not be read not at all."""
+    detector = small_detector()
+    torch.manual_seed(0)
+    images = torch.randint(0, 255, (3, 1, 64, 64), dtype=torch.uint8)
+    nothing = Objects(torch.zeros(0, 4), *torch.zeros(2, 0, dtype=torch.int64), torch.zeros(0, dtype=torch.bool))
+    places = torch.tensor([4, 0, 2])
+    scored = []
+    task = Detection(DetectionLoss(), lambda found: scored.append(found) or {"mAP": 0.5}, lambda *_: None)
+    with torch.inference_mode():
+        predictions = task.predict(detector, Batch(images, places * 0, places, torch.ones(3), nothing))
+        expected = dict(zip(places.tolist(), detector.detect(images), strict=True))
+    figures = task.metrics(predictions[[2, 0]], places)
+    assert figures == {"loss": pytest.approx(float(predictions[0, 0, 0])), "mAP": 0.5}
+    assert set(scored[0]) == {4, 2}
+    for place, found in scored[0].items():
+        for part, own in zip(found, expected[place], strict=True):
+            assert torch.equal(part, own)

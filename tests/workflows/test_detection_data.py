@@ -1,14 +1,18 @@
 """The images that a spec names: read, mapped and counted, with a sentence for whatever is left out."""
 
+import shutil
+
 import cv2
 import numpy as np
 import pytest
 
+from xraycls.data.image import open_image
 from xraycls.errors import DataError
 from xraycls.loaders.detection_recipes import SSDRecipe, TLT2Recipe
 from xraycls.loaders.views import Canvas
+from xraycls.tao.dataset_convert import dataset_convert
 from xraycls.tao.ssd_config import Source, SSDData
-from xraycls.workflows.detection.data import count_learnable, read_data, read_validation, truths_of
+from xraycls.workflows.detection.data import count_learnable, picture_sizes, read_data, read_validation, truths_of
 
 LABELS = {
     "a": ["Opacity 0 0 0 10 10 40 40 0 0 0 0 0 0 0", "mass 0 0 0 0 0 9 9 0 0 0 0 0 0 0"],
@@ -122,3 +126,35 @@ def test_boxes_below_the_least_size_are_counted(folder, caplog, recipe, kept):
 def test_truths_are_in_whole_pixels_of_the_input(folder):
     truths = truths_of(read_data(data_of(folder)).training, ("opacity",), Canvas(100, 100))
     assert [truth.boxes.tolist() for truth in truths] == [[[10, 20, 40, 80]], [], [[5, 10, 6, 90]], []]
+
+
+def test_folders_named_like_splits_are_none_to_a_spec(folder):
+    for kind, name in (("images", "a.png"), ("labels", "a.txt")):
+        (folder / kind / "test").mkdir()
+        (folder / kind / name).rename(folder / kind / "test" / name)
+    assert [sample.path.name for sample in read_data(data_of(folder)).training] == ["b.png", "c.png", "d.png", "a.png"]
+
+
+def test_records_of_numbered_classes_are_mapped(folder):
+    """TAO's records for SSD hold the numbers of classes, and specs map labels to these."""
+    spec = folder / "convert.txt"
+    spec.write_text(
+        f'kitti_config {{ root_directory_path: "{folder}" image_dir_name: "images" label_dir_name: "labels"\n'
+        '  image_extension: ".png" partition_mode: "random" num_partitions: 2 val_split: 25 num_shards: 1 }\n'
+        'target_class_mapping { key: "opacity" value: "finding" }\ntarget_class_mapping { key: "mass" value: "bulge" }'
+    )
+    dataset_convert(spec, folder / "records" / "kitti")
+    records, mapping = folder / "records" / "kitti*", {"opacity": "finding", "mass": "bulge"}
+    for images in (folder, None):  # without a folder the records' own pictures are used
+        source = Source(images, None, records)
+        read = read_data(SSDData(("bulge", "finding"), mapping, (source,), (), 0, ""))
+        labels = [[box.label for box in sample.boxes] for sample in read.table]
+        assert sorted(labels) == [[], ["bulge"], ["finding"], ["finding", "bulge"]]
+        assert len(read.validation) == 1
+        assert picture_sizes(read.table).tolist() == [[100, 50]] * 4
+        assert open_image(read.table[3]).decode(1).shape == (50, 100)
+        shutil.rmtree(folder / "images", ignore_errors=True)
+    path = read.table[0].path
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(DataError, match=r"cut short in the record at byte 0"):
+        open_image(read.table[0])

@@ -151,6 +151,16 @@ def test_results_among_the_pictures_are_not_looked_at_again(model, told, tmp_pat
         assert (done.images, done.folders) == (1, (tmp_path / "labels", tmp_path / "images_annotated"))
 
 
+def test_results_above_the_pictures_hide_none(model, told, tmp_path):
+    told()
+    draw(tmp_path / "data" / "images" / "a.png")
+    folders = {"annotated": tmp_path / "data", "labels": tmp_path / "data" / "labels"}
+    assert infer(model, tmp_path / "data" / "images", **folders, key="k").images == 1
+    (tmp_path / "data" / "a.png").unlink()
+    with pytest.raises(DataError, match=r"There are no images in .*data but results in .*images\.$"):
+        infer(model, tmp_path / "data", annotated=tmp_path / "data" / "images", key="k")
+
+
 def test_files_that_can_not_be_read_are_counted_and_named(model, told, tmp_path, caplog):
     told(((0, 0, 32, 32), 0, 0.9))
     draw(tmp_path / "in" / "a.png")

@@ -6,12 +6,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from xraycls.errors import RunError, TrainingError, UsageError
+from xraycls.errors import RunError, UsageError
 from xraycls.models.encryption import encrypt
 from xraycls.training.checkpoint import save_state
-from xraycls.training.interrupt import Interrupted
 from xraycls.training.run_folder import RunFolder
-from xraycls.workflows.detection.resume import go_on, in_terms_of_specs
+from xraycls.workflows.detection.resume import go_on
 
 
 class Loop:
@@ -65,7 +64,7 @@ def test_a_training_goes_on_where_it_stopped(tmp_path, state, epoch, sentence):
         ({"key": "k"}, {}, UsageError, r"last\.pt is encrypted, and no key is given"),
         ({"key": "k"}, {"key": "x"}, UsageError, r"The key doesn't open .*last\.pt"),
         (None, {}, RunError, r"There is no training in .* to go on with\. Begin one without --continue"),
-        (None, {"epoch": 4}, RunError, r"There is no training in .* to go on with"),
+        (None, {"epoch": 4}, RunError, r"There is no training in .* to go on with\. Name the model to go on with: -m"),
     ],
 )
 def test_what_a_training_can_not_go_on_with(tmp_path, state, given, kind, sentence):
@@ -104,16 +103,3 @@ def test_a_model_of_another_folder_goes_on_with_its_own_training(tmp_path, epoch
     assert sentence.startswith(f"Going on with epoch {epoch} of 10")
     assert ("momentum of its training isn't known" in sentence) != known
     assert loop.epoch == epoch - 1
-
-
-@pytest.mark.parametrize(
-    ("error", "sentence"),
-    [
-        (Interrupted("Stopped at epoch 1", "--resume x"), r"^Stopped at epoch 1\. All is saved; .* and --continue\.$"),
-        (TrainingError("No number", "Lower --learning-rate"), r"^No number\. Lower max_learning_rate in the spec, or"),
-        (TrainingError("Out of memory", "Use --size"), r"^Out of memory\. Use --size\.$"),
-    ],
-)
-def test_errors_of_the_loop_name_what_specs_have(error, sentence):
-    with pytest.raises(type(error), match=sentence), in_terms_of_specs():
-        raise error

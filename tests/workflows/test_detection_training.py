@@ -2,7 +2,9 @@
 
 import csv
 import json
+import os
 import shutil
+import signal
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ from xraycls.data.siim2kitti import siim2kitti
 from xraycls.errors import DataError, RunError, UsageError
 from xraycls.models.detection.files import load_detector
 from xraycls.tao.dataset_convert import dataset_convert
+from xraycls.training.interrupt import Interrupted
 from xraycls.training.reporter import Silent
 from xraycls.workflows.detection.evaluate import evaluate_ssd
 from xraycls.workflows.detection.prune import prune_detector
@@ -129,9 +132,9 @@ def test_an_interrupted_training_goes_on_as_if_nothing_had_been(root, trained, t
     class Stop(Silent):
         def epoch(self, row, improved):
             if row["epoch"] == 2:
-                raise KeyboardInterrupt
+                os.kill(os.getpid(), signal.SIGINT)
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Interrupted, match=r"^Stopped at epoch 3, batch 1 of 3\. All is saved; .* and --continue\.$"):
         train_ssd(spec(root), tmp_path / "run", key="k", device="cpu", precision="fp32", reporter=Stop())
     with pytest.raises(UsageError, match="already holds a training"):
         train_ssd(spec(root), tmp_path / "run", key="k", device="cpu", precision="fp32")

@@ -208,6 +208,14 @@ def test_a_finished_run_is_not_overwritten(tiny, whole):
         xraycls.train(data=tiny, output=whole.path, **FAST)
 
 
+@pytest.mark.parametrize("resume", [None, "auto"])
+def test_results_of_a_detector_are_left_alone(tiny, tmp_path, resume):
+    (tmp_path / "status.json").touch()
+    with pytest.raises(UsageError, match=r"holds results of xraycls ssd\. Choose another folder with --output"):
+        xraycls.train(data=tiny, output=tmp_path, resume=resume, **FAST)
+    assert [path.name for path in tmp_path.iterdir()] == ["status.json"]
+
+
 def test_resuming_nothing_is_one_sentence(tiny, tmp_path, monkeypatch, caplog):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(RunError, match="Nothing to resume"):

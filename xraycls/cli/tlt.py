@@ -22,6 +22,7 @@ _VERBS = {
 }
 _WITHOUT_NETWORK = {"dataset_convert"}  # of one kind for all
 _LAUNCHERS = ("tlt", "tao", "model")
+_NETWORKS = {"dssd": "ssd"}  # of the same program here
 
 
 def translated(program: str, arguments: Sequence[str]) -> list[str]:
@@ -39,6 +40,8 @@ def translated(program: str, arguments: Sequence[str]) -> list[str]:
         has_network = len(words) > 1 and not words[1].startswith("-")
         network = words[1] if has_network else "ssd"
         words = [network, _VERBS[first], *words[1 + has_network :]]
+    if words:
+        words = [_NETWORKS.get(words[0], words[0]), *words[1:]]
     if len(words) > 1 and _VERBS.get(words[1]) in _WITHOUT_NETWORK:
         return [_VERBS[words[1]], *words[2:]]
     return words

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,8 +15,9 @@ from PIL import Image as PillowImage
 from xraycls.data.dicom import DICOM_SUFFIXES, HEAD, is_dicom, read_header
 from xraycls.data.image import open_image
 from xraycls.data.processors import available_processors
+from xraycls.data.tfrecord.pictures import encoded_picture
 from xraycls.errors import DataError
-from xraycls.types import Sample
+from xraycls.types import ENCODED, Sample
 
 T = TypeVar("T")
 
@@ -62,6 +64,9 @@ def header_of(sample: Sample) -> PictureHeader:
     Raises:
         DataError: the file is missing, empty or not an image.
     """
+    if sample.member == ENCODED:
+        data = encoded_picture(sample)
+        return _of_encoded(io.BytesIO(data), data[:HEAD], len(data)) or _of_decoded(sample, len(data))
     if sample.member is not None:
         image = open_image(sample)
         size = image.decode(1).nbytes  # a view: rows of containers are decoded already

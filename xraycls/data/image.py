@@ -20,7 +20,7 @@ import numpy.typing as npt
 from PIL import Image as PillowImage
 
 from xraycls.errors import DataError
-from xraycls.types import PIXELS, Sample
+from xraycls.types import ENCODED, PIXELS, Sample
 
 GreyImage = npt.NDArray[np.uint8]
 Reduce = Literal[1, 2, 4, 8]
@@ -116,6 +116,10 @@ def open_image(sample: Sample) -> Image:
             from xraycls.data.store import open_stored
 
             return open_stored(sample)
+        if sample.member == ENCODED:
+            from xraycls.data.tfrecord.pictures import encoded_picture
+
+            return open_encoded(encoded_picture(sample), sample.path)
         from xraycls.data.medmnist import read_pixels
 
         return _decoded(read_pixels(sample.path, sample.member, sample.row or 0))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -147,7 +147,7 @@ class TLT2Recipe:
     contrast: float = 0.0
     contrast_center: float = 0.5
     color_shift: float = 0.0
-    smallest: tuple[float, float] = field(default=(0.0, 0.0))
+    smallest: tuple[float, float] = (0.0, 0.0)
 
     @property
     def changes_greys(self) -> bool:

@@ -106,7 +106,7 @@ def _here(text: str) -> Path:
 
 def _read(file: Path) -> tuple[dict[PurePosixPath, Path], dict[str, str]]:
     try:
-        content: Any = json.loads(file.read_text(encoding="utf-8"))
+        content: Any = json.loads(file.read_text(encoding="utf-8-sig"))
         mounts = {PurePosixPath(m["destination"]): _here(m["source"]) for m in content.get("Mounts", [])}
         return mounts, {str(v["variable"]): str(v["value"]) for v in content.get("Envs", [])}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

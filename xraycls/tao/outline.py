@@ -57,6 +57,7 @@ def _outline(text: str) -> Iterator[Place]:
     parents: list[str] = []
     name: re.Match[str] | None = None
     last, is_open = "", False
+    line, counted = 1, 0
     for token in _TOKEN.finditer(text):
         if token["skip"]:
             continue
@@ -65,8 +66,8 @@ def _outline(text: str) -> Iterator[Place]:
         elif token["mark"] in ":{<":
             if name is not None or not is_open:
                 at, last = (name or token).start(), name["name"] if name else last
-                before = text[:at]
-                yield Place((*parents, last), before.count("\n") + 1, at - before.rfind("\n"))
+                line, counted = line + text.count("\n", counted, at), at
+                yield Place((*parents, last), line, at - text.rfind("\n", 0, at))
                 name = None
             is_open = token["mark"] == ":"
             if not is_open:

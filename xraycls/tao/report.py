@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import glob
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, is_dataclass, replace
-from pathlib import Path
 from typing import Any, get_args
 
 from xraycls.errors import UsageError
@@ -115,19 +115,15 @@ def _reports(spec: Spec[Any], fates: Fates, renamed: Spec[Any]) -> Iterator[Fiel
 
 def _located(report: FieldReport, mounts: Mounts) -> FieldReport:
     """The same, with a note of where the path of a data source leads."""
-    if not (report.field.endswith("_path") and "data_source" in report.field and report.value):
+    is_path = report.field.endswith("_path") and "data_source" in report.field and report.value
+    if not is_path or report.outcome == "ignored":
         return report
     try:
         path = mounts.path(report.value)
     except UsageError as error:
         return replace(report, note=error.message)
-    return replace(report, note=str(path) if _exists(path) else f"there is no {path}")
-
-
-def _exists(path: Path) -> bool:
-    if "*" in path.name:
-        return next(path.parent.glob(path.name), None) is not None
-    return path.exists()
+    is_there = path.exists() or next(glob.iglob(str(path)), None) is not None  # noqa: PTH207 - it may be absolute
+    return replace(report, note=str(path) if is_there else f"there is no {path}")
 
 
 def _renamed(spec: Spec[Any]) -> Spec[Any]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
 from xraycls.data.rows import write_rows
+from xraycls.errors import XrayclsError
 from xraycls.tao.status import StatusLog
 from xraycls.training.reporter import PassOn, Reporter
 
@@ -124,6 +125,7 @@ def reported(folder: Path | None, title: str) -> Iterator[StatusLog]:
     try:
         yield status
     except BaseException as error:
-        status.write(str(error) or f"{title} was interrupted", "FAILURE")
+        with suppress(XrayclsError):  # a full disk, which is what the error says already
+            status.write(str(error) or f"{title} was interrupted", "FAILURE")
         raise
     status.write(f"{title} finished successfully.", "SUCCESS")

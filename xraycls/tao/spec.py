@@ -163,7 +163,7 @@ def _read(path: Path) -> str:
     except OSError as error:
         raise SpecError(f"the spec could not be read: {error.strerror}", path) from error
     except UnicodeDecodeError as error:
-        raise SpecError("the spec is not UTF-8 text", path) from error
+        raise SpecError("the spec is not UTF-8 text", path, hint="Save it as UTF-8") from error
 
 
 def _check_kind(path: Path, places: Sequence[Place], program: str) -> None:

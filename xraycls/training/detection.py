@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -50,14 +50,15 @@ class Detection:
 
     Args:
         settings: of the loss.
-        scores: figures of a validation split, from what was found in each of its pictures, in the table's order.
+        scores: figures of a validation split, from what was found in its pictures by their place in the table; those
+            that could not be read are missing.
         save: writes a detector to a path with some settings.
     """
 
     def __init__(
         self,
         settings: DetectionLoss,
-        scores: Callable[[Sequence[Found]], Mapping[str, float]],
+        scores: Callable[[Mapping[int, Found]], Mapping[str, float]],
         save: Callable[[Detector, Path, Mapping[str, str]], None],
     ) -> None:
         self.settings_of_loss = settings
@@ -74,19 +75,22 @@ class Detection:
     def predict(self, model: nn.Module, batch: Batch) -> Tensor:
         """What is found, float32 [b, 1 + top_k, 6]: label, score and box; label -1 where there is no more.
 
-        The first row holds the loss of the batch.
+        The first row holds the loss of the batch and the picture's place in the table, since several processes bring
+        theirs in another order.
         """
         detector = _detector(model)
         logits, offsets = detector(batch.images)
         rows = torch.full((len(batch.images), 1 + detector.suppression.top_k, _COLUMNS), -1.0, device=logits.device)
         rows[:, 0, 0] = self._criterion(detector, logits, offsets, batch) + self._regularizer(detector)
+        rows[:, 0, 1] = batch.indices
         for row, (boxes, labels, scores) in zip(rows, detector.found(logits, offsets), strict=True):
             row[1 : 1 + len(labels)] = torch.cat([labels[:, None], scores[:, None], boxes], dim=1)
         return rows
 
     def metrics(self, predictions: Tensor, labels: Tensor) -> dict[str, float]:
         """The mean loss, and the figures of ``scores``."""
-        return {"loss": float(predictions[:, 0, 0].mean()), **self.scores([found_in(rows) for rows in predictions])}
+        found = {int(rows[0, 1]): found_in(rows) for rows in predictions}
+        return {"loss": float(predictions[:, 0, 0].mean()), **self.scores(found)}
 
     def settings(self, predictions: Tensor, labels: Tensor) -> dict[str, str]:
         """Nothing is chosen on validation."""

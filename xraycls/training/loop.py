@@ -83,6 +83,19 @@ class Outcome:
     stopped_early: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Hints:
+    """The way out of what ends a training, in terms of the program that runs it.
+
+    Attributes:
+        not_finite: of a loss that is no number.
+        stopped: of Ctrl-C, when all is saved.
+    """
+
+    not_finite: str
+    stopped: str
+
+
 class _TaskLoss(nn.Module):
     """The task's loss as a module, so that DDP and torch.compile see one forward pass."""
 
@@ -108,6 +121,7 @@ class Training:
         place: device, precision and world.
         reporter: is told of every step and epoch.
         stopping: early stopping with the direction of the monitored metric.
+        hints: of the errors that it raises.
         rate: the learning rate before a step; None for that of the config.
         optimizer: of the model's parameters; None for that of the config.
         seal: encrypts the training state on disk; None leaves it readable.
@@ -124,6 +138,7 @@ class Training:
         place: Place,
         reporter: Reporter,
         stopping: EarlyStopping,
+        hints: Hints,
         rate: LearningRate | None = None,
         optimizer: torch.optim.Optimizer | None = None,
         seal: Callable[[bytes], bytes] | None = None,
@@ -137,6 +152,7 @@ class Training:
         self.place = place
         self.reporter = reporter
         self.stopping = stopping
+        self.hints = hints
         self.rate = rate
         self.seal = seal
         self.optimizer = optimizer or build_optimizer(
@@ -295,14 +311,13 @@ class Training:
         if len(bad):
             raise TrainingError(
                 f"The loss is not a finite number at epoch {self.epoch + 1}, batch {int(bad[0]) + 1}",
-                "Lower --learning-rate, set --clip-norm 1, or use --precision fp32",
+                self.hints.not_finite,
             )
         if stop or (save and self.step < len(self.train)):
             self._save_state()
         if stop:
             raise Interrupted(
-                f"Stopped at epoch {self.epoch + 1}, batch {self.step} of {len(self.train)}",
-                f"All is saved; go on with --resume {self.run.path}",
+                f"Stopped at epoch {self.epoch + 1}, batch {self.step} of {len(self.train)}", self.hints.stopped
             )
         return float(sums[: self.step].sum()) / self.train.index_sampler.seen(self.step)
 

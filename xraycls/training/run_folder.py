@@ -61,6 +61,10 @@ class RunFolder:
         """Whether a run has been started here."""
         return self.config.is_file()
 
+    def is_of_detector(self) -> bool:
+        """Whether commands for detectors have written here: they leave TAO's status.json, and no config.yaml."""
+        return not self.exists() and (self.path / "status.json").is_file()
+
     def read_config(self) -> TrainConfig:
         """The settings of the run; raises RunError when there is no run here."""
         if not self.exists():

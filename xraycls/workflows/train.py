@@ -26,7 +26,7 @@ from xraycls.training.checkpoint import load_state
 from xraycls.training.config import TrainConfig, parse_config
 from xraycls.training.distributed import current_world, joined
 from xraycls.training.early_stopping import EarlyStopping
-from xraycls.training.loop import Outcome, Place, Training
+from xraycls.training.loop import Hints, Outcome, Place, Training
 from xraycls.training.memory import explained_out_of_memory
 from xraycls.training.precision import choose_device, choose_precision
 from xraycls.training.reporter import Reporter, Silent
@@ -75,6 +75,8 @@ def train(
     """
     config = resolved(parse_config(settings))
     run = RunFolder(Path(output)) if output else None
+    if run and run.is_of_detector():
+        raise UsageError(f"{run.path} holds results of xraycls ssd", "Choose another folder with --output")
     resumed = resumed_config(resume, run, config, settings) if resume else None
     if resumed:
         run, config = resumed
@@ -191,9 +193,13 @@ def _training(
     )
     task = Classification(scores, _chooser(config, engine), config.label_smoothing, weights)
     stopping = EarlyStopping(config.patience, config.min_delta, metric(config.monitor).higher_is_better)
+    hints = Hints(
+        not_finite="Lower --learning-rate, set --clip-norm 1, or use --precision fp32",
+        stopped=f"All is saved; go on with --resume {run.path}",
+    )
     train_loader = loader(train_table, training=True, balance=config.balance)
     val_loader = loader(table.split("val"), training=False)
-    return Training(classifier, task, train_loader, val_loader, config, run, place, reporter, stopping)
+    return Training(classifier, task, train_loader, val_loader, config, run, place, reporter, stopping, hints)
 
 
 def _chooser(config: TrainConfig, engine: str) -> Callable[[Labels, Floats], dict[str, str]]:

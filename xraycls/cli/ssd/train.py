@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from typing import Annotated
 
 import typer
@@ -90,8 +91,9 @@ def train(
     if os.environ.get("RANK", "0") == "0":
         early = ", since it no longer improves" if done.outcome.stopped_early else ""
         print(f"Finished {done.outcome.rows[-1]['epoch']:.0f} epochs{early}. Results: {done.results}")
-        more = " -k KEY" if key else ""
-        print(f"Next: xraycls ssd evaluate -e {spec} -m {done.model}{more}")
+        command = ["xraycls", "ssd", "evaluate", "-e", spec, "-m", str(done.model)]
+        command += [word for each in mount or () for word in ("--mount", each)]
+        print(f"Next: {shlex.join(command)}{' -k KEY' * bool(key)}")
 
 
 def _halved(precision: str, device: str) -> str:

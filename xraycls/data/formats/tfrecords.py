@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import glob
 import logging
+import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +16,15 @@ from xraycls.data.formats.format import boxed_sample, boxed_table, first_few, te
 from xraycls.data.formats.kitti import KittiObject
 from xraycls.data.table import SampleTable
 from xraycls.data.tfrecord.example import Example, decode_example
-from xraycls.data.tfrecord.files import is_tfrecord, read_tfrecord
+from xraycls.data.tfrecord.files import AROUND, is_tfrecord, read_tfrecord
 from xraycls.errors import DataError
-from xraycls.types import Sample, Split
+from xraycls.types import ENCODED, Sample, Split
 
 logger = logging.getLogger(__name__)
 
 _CORNERS = ("x1", "y1", "x2", "y2")
+_FOLD = re.compile(r"fold-(\d+)-of-")
+_ANEW = "Make them with xraycls dataset_convert and num_partitions: 2, which puts folds into their names"
 
 
 def detect_tfrecords(path: Path) -> bool:
@@ -38,6 +41,7 @@ def read_tfrecords(
     extension: str | None = None,
     validation_fold: int | None = None,
     class_names: Sequence[str] = (),
+    embedded: bool = False,
 ) -> SampleTable:
     """Read the boxes of converted images; the pictures themselves are read from ``images``.
 
@@ -53,6 +57,7 @@ def read_tfrecords(
         validation_fold: the fold whose files (``fold-000-of-``) are validation, the rest being training; None gives
             no splits.
         class_names: of records for SSD, which hold numbers from 1; by default the numbers.
+        embedded: take the pictures out of the records where they hold them, as those for SSD do, not from files.
 
     Raises:
         DataError: no such files, a damaged one, records of something else, a fold that no file has, no image.
@@ -60,20 +65,21 @@ def read_tfrecords(
     files = _files(path)
     found = [_split(file, validation_fold) for file in files]
     if validation_fold is not None and "val" not in found:
-        named = first_few(file.name for file in files)
-        raise DataError(f"No file of validation_fold {validation_fold} is among {named}", path)
+        raise _without_fold(validation_fold, files, path)
     root = images or files[0].parent
     finder = _Images(root, [_dotted(extension)] if extension else sorted(IMAGE_SUFFIXES))
     samples: list[Sample] = []
     missing, ignored = [], 0
     for file, split in zip(files, found, strict=True):
-        for name, objects in _annotations(file, class_names):
-            if (picture := finder.find(name)) is None:
+        for name, objects, place in _annotations(file, class_names):
+            held = embedded and place is not None
+            if (picture := file if held else finder.find(name)) is None:
                 missing.append(name)
                 continue
             kept = [each for each in objects if not each.is_ignored]
             ignored += len(objects) - len(kept)
-            samples.append(boxed_sample(picture, (each.box for each in kept), split))
+            sample = boxed_sample(picture, (each.box for each in kept), split)
+            samples.append(replace(sample, member=ENCODED, row=place) if held else sample)
     if missing:
         tell_missing(f"{len(missing):,} images of {path} are not below {root}: {first_few(missing)}", path, strict)
     if ignored:
@@ -91,7 +97,7 @@ def _files(path: Path) -> list[Path]:
         found = [Path(name) for name in glob.glob(pattern)]  # noqa: PTH207 - the pattern may be absolute
     files = sorted(file for file in found if file.is_file() and not _is_companion(file))
     if not files:
-        raise DataError(f"There are no TFRecord files {path}", path)
+        raise DataError(f"There are no TFRecord files {path}", path, "Make them with xraycls dataset_convert")
     return files
 
 
@@ -104,6 +110,12 @@ def _split(file: Path, validation_fold: int | None) -> Split | None:
     if validation_fold is None:
         return None
     return "val" if f"fold-{validation_fold:03d}-of-" in file.name else "train"
+
+
+def _without_fold(fold: int, files: Sequence[Path], path: Path) -> DataError:
+    there = sorted({int(number) for file in files for number in _FOLD.findall(file.name)})
+    hint = f"Give one of the folds that are there: {first_few(there)}" if there else _ANEW
+    return DataError(f"No file of validation_fold {fold} is among the {len(files)} of {path}", path, hint)
 
 
 def _dotted(extension: str) -> str:
@@ -127,12 +139,16 @@ class _Images:
         return None
 
 
-def _annotations(file: Path, class_names: Sequence[str]) -> Iterator[tuple[str, list[KittiObject]]]:
+def _annotations(file: Path, class_names: Sequence[str]) -> Iterator[tuple[str, list[KittiObject], int | None]]:
+    """Name and objects of every picture and, of one that its record holds, where that begins in the file."""
+    offset = 0
     for number, record in enumerate(read_tfrecord(file), start=1):
         try:
-            yield _annotation(decode_example(record), class_names)
+            example = decode_example(record)
+            yield *_annotation(example, class_names), offset if ENCODED in example else None
         except (ValueError, KeyError, TypeError, OverflowError) as error:
             raise DataError(f"Record {number} of {file} is not of dataset_convert: {error}", file) from error
+        offset += AROUND + len(record)
 
 
 def _annotation(example: Example, class_names: Sequence[str]) -> tuple[str, list[KittiObject]]:

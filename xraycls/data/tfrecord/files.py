@@ -18,6 +18,9 @@ _LENGTH, _CHECKSUM = struct.Struct("<Q"), struct.Struct("<I")
 _HEADER = _LENGTH.size + _CHECKSUM.size
 _MASK = 0xA282EAD8
 
+AROUND = _HEADER + _CHECKSUM.size
+"""Bytes of a file that a record takes besides its data."""
+
 
 def write_tfrecord(path: Path, records: Iterable[bytes]) -> int:
     """Write records to a file, atomically.
@@ -45,20 +48,22 @@ def read_tfrecord(path: Path) -> Iterator[bytes]:
         DataError: the file can't be read, is cut short or doesn't fit its checksums; names the record, from 1.
         MissingExtra: the package for checksums isn't installed.
     """
-    checksum = _masked_crc32c()
     with _opened(path) as handle:
         left, number = handle.seek(0, 2), 0
         handle.seek(0)
         while left:
             number += 1
-            length = _length(handle, path, number, checksum)
-            left -= _HEADER + length + _CHECKSUM.size
-            if left < 0:
-                raise DataError(f"{path} is cut short in record {number}", path, "Copy or convert it again")
-            record = handle.read(length)
-            if _CHECKSUM.unpack(handle.read(_CHECKSUM.size))[0] != checksum(record):
-                raise DataError(f"Record {number} of {path} is damaged: its checksum doesn't fit", path)
+            record = _record(handle, path, f"record {number}", left)
+            left -= AROUND + len(record)
             yield record
+
+
+def read_record(path: Path, offset: int) -> bytes:
+    """The record that begins at an offset, in bytes; raises as :func:`read_tfrecord`."""
+    with _opened(path) as handle:
+        left = handle.seek(0, 2) - offset
+        handle.seek(offset)
+        return _record(handle, path, f"the record at byte {offset}", left)
 
 
 def is_tfrecord(path: Path) -> bool:
@@ -81,7 +86,7 @@ def write_index(path: Path) -> Path:
     """
     offset, lines = 0, []
     for record in read_tfrecord(path):
-        size = _HEADER + len(record) + _CHECKSUM.size
+        size = AROUND + len(record)
         lines.append(f"{offset} {size}\n")
         offset += size
     index = path.with_name(f"idx-{path.name}")
@@ -97,16 +102,28 @@ def _opened(path: Path) -> BinaryIO:
         raise DataError(f"{path} could not be read: {error.strerror}", path) from error
 
 
-def _length(handle: BinaryIO, path: Path, number: int, checksum: Callable[[bytes], int]) -> int:
+def _record(handle: BinaryIO, path: Path, name: str, left: int) -> bytes:
+    """The next record, which ``name`` stands for in messages; ``left`` bytes of the file come before its end."""
+    checksum = _masked_crc32c()
     header = handle.read(_HEADER)
     if len(header) < _HEADER:
-        raise DataError(f"{path} is cut short in record {number}", path, "Copy or convert it again")
+        raise DataError(f"{path} is cut short in {name}", path, "Copy or convert it again")
     length, given = header[: _LENGTH.size], header[_LENGTH.size :]
     if _CHECKSUM.unpack(given)[0] != checksum(length):
-        if number == 1:
+        if handle.tell() == _HEADER:
             raise DataError(f"{path} is no TFRecord file, or damaged from its first record on", path)
-        raise DataError(f"Record {number} of {path} is damaged: the checksum of its length doesn't fit", path)
-    return int(_LENGTH.unpack(length)[0])
+        raise DataError(f"{_begun(name)} of {path} is damaged: the checksum of its length doesn't fit", path)
+    size = int(_LENGTH.unpack(length)[0])
+    if AROUND + size > left:
+        raise DataError(f"{path} is cut short in {name}", path, "Copy or convert it again")
+    record = handle.read(size)
+    if _CHECKSUM.unpack(handle.read(_CHECKSUM.size))[0] != checksum(record):
+        raise DataError(f"{_begun(name)} of {path} is damaged: its checksum doesn't fit", path)
+    return record
+
+
+def _begun(name: str) -> str:
+    return name[0].upper() + name[1:]
 
 
 def _masked_crc32c() -> Callable[[bytes], int]:

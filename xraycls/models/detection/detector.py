@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import math
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -15,6 +16,8 @@ from xraycls.models.detection.backbones import Backbone, build_backbone
 from xraycls.models.detection.coding import decode
 from xraycls.models.detection.ssd import SSD
 from xraycls.models.detection.suppression import suppress
+
+logger = logging.getLogger(__name__)
 
 BGR_MEAN = (103.939, 116.779, 123.68)
 GREY_MEAN = (117.3786,)
@@ -153,8 +156,7 @@ class Detector(nn.Module):
         super().train(mode)
         for module in self.net.backbone.modules():
             if isinstance(module, nn.BatchNorm2d):
-                frozen = self.frozen_statistics or not module.weight.requires_grad
-                module.train(mode and not frozen)
+                module.train(mode and not self.frozen_statistics)
         return self
 
 
@@ -174,14 +176,26 @@ def take_one_channel(backbone: Backbone) -> None:
 
 
 def freeze(detector: Detector, blocks: tuple[int, ...], statistics: bool) -> None:
-    """Keep some stages of the backbone as they are (``freeze_blocks``), and all its statistics (``freeze_bn``).
+    """Keep the convolutions of some blocks of the backbone (``freeze_blocks``), and all its statistics (``freeze_bn``).
+
+    As in TAO, the batch normalisation of a block goes on learning: it fits weights that are kept to other pictures.
+    A number that the backbone has no block for freezes nothing there either; here a warning says so.
 
     Args:
         detector: its backbone.
-        blocks: numbers of stages, the first being 0.
+        blocks: numbers of blocks, as TAO counts them.
         statistics: whether batch normalisation in the backbone keeps what it knows.
     """
-    for number in blocks:
-        for parameter in detector.net.backbone.get_submodule(detector.stages[number]).parameters():
-            parameter.requires_grad_(False)
+    if lacking := sorted(set(blocks) - detector.stages.keys()):
+        logger.warning(
+            "%s has the blocks %d to %d: freeze_blocks %s freezes nothing.",
+            detector.plan.name,
+            min(detector.stages),
+            max(detector.stages),
+            ", ".join(map(str, lacking)),
+        )
+    for part in (part for number in blocks for part in detector.stages.get(number, ())):
+        for module in detector.net.backbone.get_submodule(part).modules():
+            if isinstance(module, nn.Conv2d):
+                module.requires_grad_(False)
     detector.frozen_statistics = statistics

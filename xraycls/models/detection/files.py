@@ -62,8 +62,8 @@ def find_model(path: Path, key: str = "") -> Path:
     if path.is_dir():
         raise RunError(f"{path} is a folder and no model", _others(path))
     stem = path.name
-    while stem.endswith(SUFFIXES):
-        stem = Path(stem).stem
+    while (suffix := Path(stem).suffix) in SUFFIXES:
+        stem = stem.removesuffix(suffix)
     suffixes = sorted(SUFFIXES, key=lambda suffix: suffix != model_suffix(key))
     found = next((p for p in (path.with_name(stem + suffix) for suffix in suffixes) if p.is_file()), None)
     if found is None:

@@ -10,11 +10,14 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from xraycls.errors import WeightsError
+from xraycls.models.build import under
 from xraycls.models.detection.detector import Detector
 from xraycls.models.weight_files import METADATA_KEY, read_weights
 
 logger = logging.getLogger(__name__)
 
+_NORMALISED = 255 * 0.226  # grey levels to one unit of what classifiers of ImageNet see, the mean over colours
 # What torchvision and timm call the parts of a network, and what a backbone here calls them.
 _NAMES = (("features.", "network."), ("stages.", "stages_"), ("blocks.", "blocks_"))
 
@@ -33,8 +36,9 @@ def is_classifier(path: Path) -> bool:
 def transfer_classifier(detector: Detector, path: Path) -> list[str]:
     """Copy the weights of a classifier, such as torchvision's of ImageNet, into the backbone, by name.
 
-    The first convolution of a backbone for grey pictures takes the sum over colours. Projections that only TAO's
-    residual networks have start as the identity where they can, so that the network computes what it has learnt.
+    The first convolution of a backbone for grey pictures takes the sum over colours, and the first statistics are
+    brought from normalised pictures to grey levels of 0–255. Projections that only TAO's residual networks have start
+    as the identity where they can, so that the network computes what it has learnt.
 
     Args:
         detector: to change.
@@ -44,7 +48,7 @@ def transfer_classifier(detector: Detector, path: Path) -> list[str]:
         Sentences for the log.
 
     Raises:
-        WeightsError: the file can't be read.
+        WeightsError: the file can't be read, or nothing of it fits.
     """
     backbone = detector.net.backbone
     own = backbone.state_dict()
@@ -55,14 +59,20 @@ def transfer_classifier(detector: Detector, path: Path) -> list[str]:
             tensor = tensor.sum(dim=1, keepdim=True)
         if name in own and own[name].shape == tensor.shape:
             copied[name] = tensor
+    if not copied:
+        raise WeightsError(
+            f"Nothing in {path} has the name and the shape of a tensor of the backbone {detector.plan.name}",
+            "Give torchvision's or timm's weights of the same network, or leave out -m to begin at random",
+        )
+    _scale_statistics(backbone, copied)
     backbone.load_state_dict(copied, strict=False)
     with torch.no_grad():
-        made = sum(_as_identity(module) for name, module in _new_projections(backbone, copied))
-    lacking = [name for name in own if name not in copied and "num_batches" not in name]
+        made = tuple(name for name, module in _new_projections(backbone, copied) if _as_identity(module))
+    lacking = [n for n in own if n not in copied and "num_batches" not in n and not under(n, made)]
     lines = [f"{len(copied)} of {len(own)} tensors of the backbone come from {path}."]
     if made:
-        lines.append(f"{made} projections that {path.name} doesn't have start as the identity.")
-    elif lacking:
+        lines.append(f"{len(made)} projections that {path.name} doesn't have start as the identity.")
+    if lacking:
         lines.append(f"{len(lacking)} tensors of the backbone stay random, the first being {lacking[0]}.")
     return lines
 
@@ -85,22 +95,33 @@ def _renamed(name: str, own: Mapping[str, Tensor]) -> str:
     return name
 
 
-def _new_projections(backbone: nn.Module, copied: Mapping[str, Tensor]) -> list[tuple[str, nn.Sequential]]:
+def _scale_statistics(backbone: nn.Module, copied: dict[str, Tensor]) -> None:
+    """Fit what the first normalisation knows to larger numbers: learning does so in time, unless it is frozen."""
+    first = next((name for name, module in backbone.named_modules() if isinstance(module, nn.BatchNorm2d)), None)
+    for statistic, factor in (("running_mean", _NORMALISED), ("running_var", _NORMALISED**2)):
+        if (name := f"{first}.{statistic}") in copied:
+            copied[name] = copied[name] * factor
+
+
+def _new_projections(backbone: nn.Module, copied: Mapping[str, Tensor]) -> list[tuple[str, nn.Module]]:
+    """The shortcuts that only TAO's networks have a convolution in."""
     return [
         (name, module)
         for name, module in backbone.named_modules()
-        if name.endswith("downsample") and isinstance(module, nn.Sequential) and f"{name}.0.weight" not in copied
+        if name.endswith(("downsample", "projection")) and not any(under(tensor, (name,)) for tensor in copied)
     ]
 
 
-def _as_identity(projection: nn.Sequential) -> bool:
-    convolution, normalisation = projection[0], projection[1]
-    if not (isinstance(convolution, nn.Conv2d) and isinstance(normalisation, nn.BatchNorm2d)):
+def _as_identity(projection: nn.Module) -> bool:
+    """Let a convolution, or one with batch normalisation, change nothing; whether that is possible."""
+    convolution, *normalisation = projection if isinstance(projection, nn.Sequential) else [projection]
+    if not isinstance(convolution, nn.Conv2d) or convolution.in_channels != convolution.out_channels:
         return False
-    if convolution.in_channels != convolution.out_channels or convolution.stride != (1, 1):
+    if convolution.stride != (1, 1):
         return False
     nn.init.dirac_(convolution.weight)
-    # What a normalisation with statistics of 0 and 1 divides by.
-    nn.init.constant_(normalisation.weight, (1.0 + normalisation.eps) ** 0.5)
-    nn.init.zeros_(normalisation.bias)
+    for module in normalisation:
+        if isinstance(module, nn.BatchNorm2d):  # its weight is what it divides by, with statistics of 0 and 1
+            nn.init.constant_(module.weight, (1.0 + module.eps) ** 0.5)
+            nn.init.zeros_(module.bias)
     return True

@@ -158,20 +158,23 @@ def _samples(sources: Sequence[Source], data: SSDData, split: Split | None) -> I
             hint = "Check image_directory_path, label_directory_path and image_extension in the spec"
             raise DataError(error.message, error.path, hint) from error
         for sample in table:
-            yield replace(sample, split=split or sample.split or "train")
+            own = sample.split if source.records else None  # folders named "test" are no split to a spec
+            yield replace(sample, split=split or own or "train")
 
 
 def _read(source: Source, data: SSDData, fold: int | None) -> SampleTable:
     for folder in (source.images, source.labels, source.records and source.records.parent):
-        if folder is not None and not folder.is_dir():
+        if folder is not None and not folder.is_dir() and "*" not in str(folder):
             raise DataError(f"There is no folder {folder}, which the spec names", folder, _MOUNT)
     if source.records is not None:
+        labels = {name: label for label, name in data.mapping.items()}
         return read_tfrecords(
             source.records,
             images=source.images,
             extension=data.image_extension or None,
             validation_fold=fold,
-            class_names=data.classes,
+            class_names=[labels[name] for name in data.classes],  # records for SSD number the classes
+            embedded=source.images is None,
         )
     if source.labels is None:
         raise DataError("A data source of the spec has neither labels nor records")

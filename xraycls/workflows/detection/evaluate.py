@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from xraycls.data.files import atomic_write
-from xraycls.errors import UsageError
+from xraycls.errors import DataError, UsageError
 from xraycls.evaluation.detection.average_precision import AveragePrecision
 from xraycls.evaluation.detection.plots import write_pictures
 from xraycls.evaluation.detection.table import DetectionReport
 from xraycls.loaders.choose import build_loader
 from xraycls.loaders.detection_recipes import SSDRecipe
 from xraycls.loaders.views import Canvas
+from xraycls.models.detection.detector import Detector
 from xraycls.models.detection.files import find_model, load_detector
 from xraycls.tao.mounts import Mounts
 from xraycls.tao.results import reported
@@ -25,7 +26,8 @@ from xraycls.tao.ssd import SSDSpec
 from xraycls.tao.ssd_setup import evaluation_setup
 from xraycls.training.detection import Found
 from xraycls.training.memory import explained_out_of_memory
-from xraycls.training.precision import autocast, choose_device, choose_precision
+from xraycls.training.precision import Precision, autocast, choose_device, choose_precision
+from xraycls.types import Batch
 from xraycls.workflows.detection.data import read_validation
 from xraycls.workflows.detection.exam import Exam
 
@@ -57,7 +59,7 @@ def evaluate_ssd(
     precision: str = "auto",
     loader: str = "auto",
     threads: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Evaluation:
     """Average precision of a model on the validation images of a spec, and the other figures of the field.
 
@@ -73,7 +75,7 @@ def evaluate_ssd(
         precision: likewise.
         loader: likewise.
         threads: likewise.
-        progress: told of (pictures done, pictures).
+        progress: told how many pictures are done, of how many.
 
     Raises:
         XrayclsError: one sentence for whatever the user can mend.
@@ -104,19 +106,32 @@ def evaluate_ssd(
             threads=threads,
         )
         detector.to(place).eval()
-        found: list[Found] = []
         with explained_out_of_memory(f"Try --batch-size {max(size // 2, 1)}", size):
-            for batch in batches:
-                with torch.inference_mode(), autocast(place, number):
-                    found += [(b.cpu(), c.cpu(), s.cpu()) for b, c, s in detector.detect(batch.images.to(place))]
-                if progress:
-                    progress(min(len(found), len(table)), len(table))
+            found = _found(detector, batches, number, lambda done: progress(done, len(table)))
+        if not found:
+            raise DataError(f"None of the {len(table)} validation images could be read", table.root)
         exam = Exam.of(table, data.classes, canvas, settings)
-        average, report = exam.average(found[: len(table)]), exam.report(found[: len(table)])
+        average, report = exam.average(found), exam.report(found)
         files = _written(report, folder, curves=settings.curve)
         figures = {f"AP_{name}": value for name, value in average.per_class.items()}
         status.write("Evaluation results", figures={"kpi": figures | {"mAP": average.mean}})
     return Evaluation(average, report, files)
+
+
+def _found(
+    detector: Detector, batches: Iterable[Batch], precision: Precision, progress: Callable[[int], None]
+) -> dict[int, Found]:
+    """What there is in the pictures that can be read, by their place in the table; tells how many are done."""
+    found = {}
+    device = detector.mean.device
+    for batch in batches:
+        with torch.inference_mode(), autocast(device, precision):
+            detected = detector.detect(batch.images.to(device))
+        for row in torch.nonzero(batch.weights).flatten().tolist():
+            boxes, labels, scores = detected[row]
+            found[int(batch.indices[row])] = boxes.cpu(), labels.cpu(), scores.cpu()
+        progress(int(batch.indices.max()) + 1)
+    return found
 
 
 def _written(report: DetectionReport, folder: Path, *, curves: bool) -> tuple[Path, ...]:

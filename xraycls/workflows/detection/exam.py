@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +20,8 @@ from xraycls.workflows.detection.data import truths_of
 @dataclass(frozen=True, slots=True)
 class Exam:
     """Validation images and how to judge what was found in them.
+
+    What was found goes by an image's place in the table; images that could not be read are missing, and don't count.
 
     Attributes:
         table: the images.
@@ -40,35 +42,32 @@ class Exam:
         """The exam on a table; the headers of its pictures are read."""
         return cls(table, truths_of(table, classes, canvas), classes, canvas, settings)
 
-    def average(self, found: Sequence[Found]) -> AveragePrecision:
-        """TAO's average precision.
-
-        Args:
-            found: one a picture, in the table's order.
-        """
+    def average(self, found: Mapping[int, Found]) -> AveragePrecision:
+        """TAO's average precision."""
         return average_precision(
-            self.truths,
-            self._detections(found),
+            *self._cases(found),
             self.classes,
             mode=self.settings.mode,
             iou_threshold=self.settings.iou,
             confidence_threshold=self.settings.confidence,
         )
 
-    def report(self, found: Sequence[Found]) -> DetectionReport:
+    def report(self, found: Mapping[int, Found]) -> DetectionReport:
         """All figures of the field, with intervals over patients where they are known."""
-        patients = [sample.patient for sample in self.table]
+        patients = [self.table[place].patient for place in sorted(found)]
         return detection_report(
-            self.truths,
-            self._detections(found),
+            *self._cases(found),
             self.classes,
             iou_threshold=self.settings.iou,
             confidence_threshold=self.settings.confidence,
             groups=patients if any(patient is not None for patient in patients) else None,
         )
 
-    def _detections(self, found: Sequence[Found]) -> list[Detections]:
-        return [self._detected(*(np.asarray(part.float()) for part in each)) for each in found]
+    def _cases(self, found: Mapping[int, Found]) -> tuple[list[ImageBoxes], list[Detections]]:
+        """Truth and detections of the images that were read, in the table's order."""
+        places = sorted(found)
+        detected = [self._detected(*(np.asarray(part.float()) for part in found[place])) for place in places]
+        return [self.truths[place] for place in places], detected
 
     def _detected(self, boxes: np.ndarray, labels: np.ndarray, scores: np.ndarray) -> Detections:
         return Detections.of(rounded(boxes.astype(np.float64), self.canvas.width, self.canvas.height), labels, scores)

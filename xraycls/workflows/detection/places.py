@@ -45,11 +45,14 @@ def result_places(images: Path, written: Path | None = None) -> list[ResultPlace
     """
     if not images.exists():
         raise DataError(f"There is no file or folder {images}", images)
+    samples = list_images([images])
+    if written and images.resolve() in written.resolve().parents:
+        samples = [sample for sample in samples if written.resolve() not in sample.path.resolve().parents]
+        if not samples:
+            raise DataError(f"There are no images in {images} but results in {written}", images)
     taken: set[Path] = set()
     places = []
-    for sample in list_images([images]):
-        if written and written.resolve() in sample.path.resolve().parents:
-            continue
+    for sample in samples:
         name = _name(sample, images)
         # DICOM files from a hospital have names such as 1.2.840.113619.2, without a suffix.
         stem = name.with_suffix("") if name.suffix.lower() in IMAGE_SUFFIXES else name

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from xraycls.errors import RunError, TrainingError, UsageError
+from xraycls.errors import RunError, UsageError
 from xraycls.models.encryption import WrongKey, decrypt, is_encrypted
 from xraycls.tao.results import Results
 from xraycls.training.checkpoint import load_state
-from xraycls.training.interrupt import Interrupted
 from xraycls.training.loop import Training
 from xraycls.training.run_folder import RunFolder
 
@@ -77,24 +74,10 @@ def go_on(training: Training, run: RunFolder, key: str, epoch: int | None, model
             return f"Going on with epoch {epoch} of {epochs} from {model}; the momentum of its training isn't known."
         _take_up(training, state, beside.path)
     else:
-        raise RunError(f"There is no training in {run.path} to go on with", "Begin one without --continue")
+        hint = "Name the model to go on with: -m MODEL" if epoch else "Begin one without --continue"
+        raise RunError(f"There is no training in {run.path} to go on with", hint)
     within = f", batch {training.step + 1}" if training.step else ""
     return f"Going on with epoch {training.epoch + 1} of {epochs}{within}."
-
-
-@contextmanager
-def in_terms_of_specs() -> Iterator[None]:
-    """Give errors of the training loop the way out that TAO's programs have, for that of ``xraycls train``."""
-    try:
-        yield
-    except Interrupted as stopped:
-        hint = "All is saved; go on with the same command and --continue"
-        raise Interrupted(stopped.message, hint) from stopped
-    except TrainingError as error:
-        if "--learning-rate" not in (error.hint or ""):
-            raise
-        hint = "Lower max_learning_rate in the spec, or use --precision fp32"
-        raise TrainingError(error.message, hint) from error
 
 
 def _read(path: Path, key: str) -> dict[str, Any]:

@@ -35,7 +35,7 @@ from xraycls.training.config import parse_config
 from xraycls.training.detection import Detection, Found
 from xraycls.training.distributed import current_world, joined
 from xraycls.training.early_stopping import EarlyStopping
-from xraycls.training.loop import Outcome, Place, Training
+from xraycls.training.loop import Hints, Outcome, Place, Training
 from xraycls.training.memory import explained_out_of_memory
 from xraycls.training.precision import choose_device, choose_precision
 from xraycls.training.reporter import Reporter, Silent
@@ -44,10 +44,14 @@ from xraycls.training.tensorboard import TensorBoardReporter
 from xraycls.workflows.detection.checkpoints import Checkpoints
 from xraycls.workflows.detection.data import DetectionData, count_learnable, read_data
 from xraycls.workflows.detection.exam import Exam
-from xraycls.workflows.detection.resume import check_folder, go_on, in_terms_of_specs
+from xraycls.workflows.detection.resume import check_folder, go_on
 
 _MOMENTUM = 0.9  # TAO's SSD always trains by SGD with this
 _WITHOUT_END = 10**6  # epochs of patience where the spec names no early stopping
+_HINTS = Hints(
+    not_finite="Lower max_learning_rate in the spec, or use --precision fp32",
+    stopped="All is saved; go on with the same command and --continue",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +128,6 @@ def train_ssd(
     with (
         joined(world, job.place.device),
         reported(results if world.is_main else None, "SSD training") as status,
-        in_terms_of_specs(),
     ):
         _tell(opened, mapping_report(opened, mounts), told, status)
         if changed := _changed(epochs, batch_size, size):
@@ -242,7 +245,7 @@ def _training(job: _Job, data: DetectionData, detector: Detector, reporter: Repo
     said = notice(choose_engine(job.engine, data.table, place.device), place.device)
     if said:
         reporter.message(said)
-    detector.to(device=place.device)
+    detector.to(device=place.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     size = place.world.size
     loader = partial(
         build_loader,
@@ -292,9 +295,10 @@ def _training(job: _Job, data: DetectionData, detector: Detector, reporter: Repo
         place,
         reporter,
         EarlyStopping(patience, stopping.min_delta if stopping else 0.0, higher_is_better=config.monitor == "mAP"),
+        _HINTS,
         rate=SoftStartAnnealing(rate.lowest * size, rate.highest * size, rate.soft_start, rate.annealing),
         seal=partial(encrypt, key=job.key) if job.key else None,
-        optimizer=torch.optim.SGD(_trainable(detector), lr=rate.lowest, momentum=_MOMENTUM),
+        optimizer=torch.optim.SGD(_trainable(detector), lr=rate.lowest, momentum=_MOMENTUM, fused=True),
     )
 
 
@@ -302,10 +306,10 @@ def _trainable(detector: nn.Module) -> list[nn.Parameter]:
     return [parameter for parameter in detector.parameters() if parameter.requires_grad]
 
 
-def _scorer(setup: SSDSetup, validation: SampleTable) -> Callable[[Sequence[Found]], Mapping[str, float]]:
+def _scorer(setup: SSDSetup, validation: SampleTable) -> Callable[[Mapping[int, Found]], Mapping[str, float]]:
     exam = Exam.of(validation, setup.data.classes, setup.recipe.canvas, setup.evaluation)
 
-    def score(found: Sequence[Found]) -> Mapping[str, float]:
+    def score(found: Mapping[int, Found]) -> Mapping[str, float]:
         average = exam.average(found)
         return {"mAP": average.mean, **{f"AP_{name}": value for name, value in average.per_class.items()}}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,13 +20,18 @@ class Backbone:
         module: from images [b, 3, h, w] to a list of maps, strides 8 and 16, or 8, 16 and 32.
         channels: of these maps.
         width: of what comes on top.
-        stages: names of the parts of ``module`` in the order of the data, for freezing.
+        stages: names of the parts of ``module`` by the numbers that TAO's ``freeze_blocks`` gives them.
     """
 
     module: nn.Module
     channels: tuple[int, ...]
     width: Width
-    stages: tuple[str, ...]
+    stages: Mapping[int, tuple[str, ...]]
+
+
+def numbered(names: Iterable[str], first: int = 0) -> dict[int, tuple[str, ...]]:
+    """Stages of one part each, numbered in a row."""
+    return {number: (name,) for number, name in enumerate(names, first)}
 
 
 class Tapped(nn.Module):

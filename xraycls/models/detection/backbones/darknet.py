@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from xraycls.models.detection.backbones.base import Backbone, Tapped, convolution
+from xraycls.models.detection.backbones.base import Backbone, Tapped, convolution, numbered
 
 # Of each stage the kernels of its convolutions; a 1x1 halves the channels that the 3x3 brings back.
 _STAGES_19 = (
@@ -30,7 +30,7 @@ def darknet19() -> Backbone:
             parts.append(convolution(inputs, outputs, kernel))
             inputs = outputs
         stages[f"stage{number}"] = nn.Sequential(*parts)
-    return Backbone(Tapped(stages, ("stage3", "stage4", "stage5")), (256, 512, 1024), "middle", tuple(stages))
+    return Backbone(Tapped(stages, ("stage3", "stage4", "stage5")), (256, 512, 1024), "middle", numbered(stages))
 
 
 def darknet53() -> Backbone:
@@ -39,4 +39,4 @@ def darknet53() -> Backbone:
 
     network: Any = timm.create_model("darknet53", act_layer=nn.ReLU)
     stages = {"stem": network.stem} | {f"stages_{i}": stage for i, stage in enumerate(network.stages)}
-    return Backbone(Tapped(stages, ("stages_2", "stages_3", "stages_4")), (256, 512, 1024), "large", tuple(stages))
+    return Backbone(Tapped(stages, ("stages_2", "stages_3", "stages_4")), (256, 512, 1024), "large", numbered(stages))

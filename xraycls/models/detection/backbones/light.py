@@ -11,7 +11,7 @@ from torchvision.models.feature_extraction import create_feature_extractor
 from torchvision.models.googlenet import BasicConv2d, Inception
 from torchvision.models.mobilenetv2 import InvertedResidual
 
-from xraycls.models.detection.backbones.base import Backbone, Tapped
+from xraycls.models.detection.backbones.base import Backbone, Tapped, numbered
 
 
 def mobilenet_v1() -> Backbone:
@@ -19,9 +19,10 @@ def mobilenet_v1() -> Backbone:
     import timm
 
     network: Any = timm.create_model("mobilenetv1_100")
-    stages = {"conv_stem": network.conv_stem, "bn1": network.bn1}
-    stages |= {f"blocks_{i}": network.blocks[i] for i in range(4)}
-    return Backbone(Tapped(stages, ("blocks_2", "blocks_3")), (256, 512), "small", tuple(stages))
+    stages = {f"blocks_{i}": network.blocks[i] for i in range(4)}
+    blocks = numbered(["conv_stem", *(f"{name}.{i}" for name, stage in stages.items() for i in range(len(stage)))])
+    stages = {"conv_stem": network.conv_stem, "bn1": network.bn1} | stages
+    return Backbone(Tapped(stages, ("blocks_2", "blocks_3")), (256, 512), "small", blocks)
 
 
 def mobilenet_v2() -> Backbone:
@@ -34,7 +35,7 @@ def mobilenet_v2() -> Backbone:
         if isinstance(block, InvertedResidual) and block.use_res_connect:
             features.register_module(name, _Projected(block))
     network = _Extractor(features, {"7.conv.0": "0", "13": "1"})
-    return Backbone(network, (192, 96), "small", tuple(f"network.{i}" for i in range(14)))
+    return Backbone(network, (192, 96), "small", numbered(f"network.{i}" for i in range(14)))
 
 
 def squeezenet() -> Backbone:
@@ -44,7 +45,8 @@ def squeezenet() -> Backbone:
     for pool in (features[2], features[6], features[11]):
         pool.padding, pool.ceil_mode = 1, False
     network = _Extractor(features, {"10": "0", "12": "1"})
-    return Backbone(network, (512, 512), "small", tuple(f"network.{i}" for i in (0, 3, 4, 5, 7, 8, 9, 10, 12)))
+    blocks = numbered(f"network.{i}" for i in (0, 3, 4, 5, 7, 8, 9, 10, 12))
+    return Backbone(network, (512, 512), "small", blocks)
 
 
 def googlenet() -> Backbone:
@@ -57,12 +59,9 @@ def googlenet() -> Backbone:
         if isinstance(part, Inception):
             reduced = part.branch3[1].conv
             part.branch3[1] = BasicConv2d(reduced.in_channels, reduced.out_channels, kernel_size=5, padding=2)
-    return Backbone(
-        Tapped(stages, ("inception3b", "inception5b")),
-        (480, 1024),
-        "large",
-        tuple(name for name in stages if "pool" not in name),
-    )
+    first = {0: ("conv1", "conv2", "conv3")}
+    blocks = first | numbered((name for name in stages if name.startswith("inception")), first=1)
+    return Backbone(Tapped(stages, ("inception3b", "inception5b")), (480, 1024), "large", blocks)
 
 
 def efficientnet(variant: str) -> Backbone:
@@ -70,7 +69,7 @@ def efficientnet(variant: str) -> Backbone:
     build: Callable[[], Any] = {"b0": models.efficientnet_b0, "b1": models.efficientnet_b1}[variant]
     features = build().features
     network = _Extractor(features, {"4.0.block.0": "0", "6.0.block.0": "1", "8": "2"})
-    return Backbone(network, (240, 672, 1280), "large", tuple(f"network.{i}" for i in range(9)))
+    return Backbone(network, (240, 672, 1280), "large", numbered(f"network.{i}" for i in range(9)))
 
 
 class _Extractor(nn.Module):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
-from xraycls.models.detection.backbones.base import Backbone, Tapped, Width
+from xraycls.models.detection.backbones.base import Backbone, Tapped, Width, numbered
 
 _BLOCKS: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, int, int, int]]] = {
     10: (BasicBlock, (1, 1, 1, 1)),
@@ -37,7 +37,7 @@ def resnet(layers: int) -> Backbone:
         stages[f"layer{number}"] = nn.Sequential(*blocks)
     maps = (128 * block.expansion, 512 * block.expansion)
     width: Width = "small" if layers == 10 else "middle" if block is BasicBlock else "large"
-    freezable = ("conv1", "layer1", "layer2", "layer3", "layer4")
+    freezable = numbered(("conv1", "layer1", "layer2", "layer3", "layer4"))
     return Backbone(Tapped(stages, ("layer2", "layer4")), maps, width, freezable)
 
 

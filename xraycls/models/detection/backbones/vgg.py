@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from xraycls.models.detection.backbones.base import Backbone, Tapped, convolution
+from xraycls.models.detection.backbones.base import Backbone, Tapped, convolution, numbered
 
 _REPEATS = {16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
 _CHANNELS = (64, 128, 256, 512, 512)
@@ -20,4 +20,4 @@ def vgg(layers: int) -> Backbone:
             convolutions.append(convolution(inputs, channels, 3, stride=2 if index == 0 and number > 1 else 1))
             inputs = channels
         stages[f"block{number}"] = nn.Sequential(*convolutions)
-    return Backbone(Tapped(stages, ("block4", "block5")), (512, 512), "large", tuple(stages))
+    return Backbone(Tapped(stages, ("block4", "block5")), (512, 512), "large", numbered(stages, first=1))

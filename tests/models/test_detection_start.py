@@ -1,0 +1,95 @@
+"""What a detector starts from: weights of a classifier, and blocks that stay as they are."""
+
+import pytest
+import torch
+from torch import nn
+from torchvision.models import mobilenet_v2, resnet18, vgg11_bn
+
+from tests.models.detectors import plan_of, small_detector
+from xraycls.errors import WeightsError
+from xraycls.models.detection.detector import Detector, freeze
+from xraycls.models.detection.transfer import transfer_classifier
+from xraycls.tao.ssd_layers import convolution_names
+
+# The first letters of what TAO calls the convolutions of a block, of some blocks of each backbone.
+BLOCKS = {
+    ("resnet", 10, 0): ("conv1",),
+    ("resnet", 10, 4): ("block_4",),
+    ("vgg", 16, 1): ("block_1",),
+    ("vgg", 19, 5): ("block_5",),
+    ("darknet", 19, 1): ("b1_",),
+    ("darknet", 53, 5): ("conv6", "b5_"),
+    ("mobilenet_v1", 0, 0): ("conv1",),
+    ("mobilenet_v1", 0, 11): ("conv_dw_11", "conv_pw_11"),
+    ("mobilenet_v2", 0, 1): ("block_0_",),
+    ("mobilenet_v2", 0, 13): ("block_12_",),
+    ("squeezenet", 0, 8): ("fire9_",),
+    ("googlenet", 0, 0): ("conv",),
+    ("googlenet", 0, 9): ("inception_5b",),
+    ("efficientnet_b0", 0, 7): ("block7",),
+    ("efficientnet_b0", 0, 8): ("top_conv",),
+}
+
+
+@pytest.mark.parametrize(("arch", "layers", "number"), BLOCKS)
+def test_frozen_blocks_are_those_of_tao(arch, layers, number):
+    with torch.device("meta"):
+        detector = Detector(plan_of(arch, layers))
+    freeze(detector, (number,), statistics=False)
+    convolutions = {name: m for name, m in detector.net.named_modules() if isinstance(m, nn.Conv2d)}
+    names = convolution_names(convolutions, arch)
+    frozen = {tao for tao, path in names.items() if not convolutions[path].weight.requires_grad}
+    assert frozen == {tao for tao in names if tao.startswith(BLOCKS[arch, layers, number])}
+    assert frozen
+
+
+def test_statistics_are_frozen_where_that_is_asked_for(caplog):
+    detector = small_detector()
+    norms = [m for m in detector.net.backbone.modules() if isinstance(m, nn.BatchNorm2d)]
+    for statistics in (False, True):
+        freeze(detector, (1, 9), statistics=statistics)
+        detector.train()
+        assert {norm.training for norm in norms} == {not statistics}
+        assert all(norm.weight.requires_grad for norm in norms)
+        assert all(m.training for m in detector.net.extras.modules())
+    assert "resnet10 has the blocks 0 to 4: freeze_blocks 9 freezes nothing." in caplog.text
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_backbone_computes_what_the_classifier_has_learnt(tmp_path, channels):
+    """On pictures that are normalised alike in all colours, by the mean over those of ImageNet."""
+    torch.manual_seed(0)
+    classifier = mobilenet_v2().features[:14]
+    grey = torch.randint(0, 256, (2, 1, 64, 64)).double() - 117
+    for module in classifier.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 1.0
+    normalised = (grey / 255 / 0.226).expand(-1, 3, -1, -1)
+    classifier.double()(normalised)  # statistics of its own
+    expected = classifier.eval()(normalised)
+    torch.save({f"features.{name}": tensor for name, tensor in classifier.state_dict().items()}, tmp_path / "net.pth")
+    detector = small_detector("mobilenet_v2", 0, mean=(117.0,) * channels).double()
+    lines = transfer_classifier(detector, tmp_path / "net.pth")
+    assert lines[1:] == ["8 projections that net.pth doesn't have start as the identity."]
+    for module in detector.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eps = 1e-5  # as the classifier's
+    *_, found = detector.net.backbone(grey.expand(-1, channels, -1, -1))
+    torch.testing.assert_close(found, expected, rtol=1e-2, atol=1e-2)
+
+
+def test_what_a_classifier_lacks_is_told(tmp_path):
+    torch.save(resnet18().state_dict(), tmp_path / "net.pth")
+    lines = transfer_classifier(small_detector("resnet", 18), tmp_path / "net.pth")
+    assert lines == [
+        f"120 of 150 tensors of the backbone come from {tmp_path}/net.pth.",
+        "4 projections that net.pth doesn't have start as the identity.",
+        "5 tensors of the backbone stay random, the first being layer1.0.downsample.0.weight.",
+    ]
+
+
+def test_weights_of_another_network_are_refused(tmp_path):
+    torch.save(vgg11_bn().features.state_dict(), tmp_path / "other.pth")
+    with pytest.raises(WeightsError, match=r"Nothing in .*other.pth has the name .* of the backbone resnet10\. Give"):
+        transfer_classifier(small_detector(), tmp_path / "other.pth")

@@ -1,0 +1,40 @@
+"""What is found is held against the boxes of its own picture."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from xraycls.data.table import SampleTable
+from xraycls.evaluation.detection.cases import ImageBoxes
+from xraycls.loaders.views import Canvas
+from xraycls.tao.ssd_config import SSDEvaluation
+from xraycls.types import Sample
+from xraycls.workflows.detection.exam import Exam
+
+SETTINGS = SSDEvaluation(1, 1, "integrate", 0.5, False, 0.01, 0.6, 10)
+
+
+def found(*corners):
+    return torch.tensor([corners], dtype=torch.float32), torch.tensor([0]), torch.tensor([0.9])
+
+
+@pytest.fixture
+def exam():
+    samples = tuple(Sample(Path(f"{name}.png"), patient=name) for name in "abc")
+    truths = [ImageBoxes.of([(at, at, at + 10, at + 10)], [0]) for at in (0, 20, 40)]
+    table = SampleTable(samples, ("NEGATIVE", "POSITIVE"), Path(), "tao")
+    return Exam(table, truths, ("opacity",), Canvas(64, 64), SETTINGS)
+
+
+@pytest.mark.parametrize(
+    ("told", "images", "value"),
+    [
+        ({2: found(40, 40, 50, 50), 0: found(0, 0, 10, 10), 1: found(20, 20, 30, 30)}, 3, 1.0),
+        ({2: found(40, 40, 50, 50), 0: found(0, 0, 10, 10)}, 2, 1.0),  # the other could not be read
+        ({0: found(40, 40, 50, 50), 1: found(20, 20, 30, 30), 2: found(0, 0, 10, 10)}, 3, pytest.approx(1 / 6)),
+    ],
+)
+def test_each_picture_is_judged_by_its_own_boxes(exam, told, images, value):
+    assert exam.average(told).mean == value
+    assert exam.report(told).images == images
