@@ -6,7 +6,7 @@ set -eu
 
 specs=$(cd "$(dirname "$0")" && pwd)/siim_ssd
 work=${1:-runs/siim-ssd-$(date +%Y%m%d-%H%M%S)}
-films=${FILMS:-800} size=${SIZE:-128} epochs=${EPOCHS:-60} again=${AGAIN:-30}
+films=${FILMS:-800} size=${SIZE:-112} epochs=${EPOCHS:-70} again=${AGAIN:-30}
 mkdir -p "$work"
 work=$(cd "$work" && pwd)
 mount="--mount=/workspace/tlt-experiments=$work"
@@ -24,9 +24,9 @@ xraycls data siim2kitti --label "$work/siim/train_image_level.csv" --train "$wor
 xraycls dataset_convert -d "$specs/convert.txt" -o "$work/data/tfrecords/kitti_trainval/kitti_trainval" "$mount"
 
 step "A classifier of other films, whose backbone the detector starts from"
-# Strong decay leaves small kernels, of which SSD's L1 regulariser can bring those that nothing needs to zero.
-xraycls train --data "$work/others" --base-model resnet18 --weights none --size "$size" --epochs 10 \
-	--learning-rate 5e-4 --weight-decay 20 --output "$work/classifier"
+# Strong decay leaves filters of unequal strength, of which SSD's L1 regulariser brings those that nothing needs to zero.
+xraycls train --data "$work/others" --base-model resnet18 --weights none --size "$size" --epochs 12 \
+	--optimizer sgd --learning-rate 0.1 --weight-decay 0.02 --output "$work/classifier"
 
 step "SSD: train and evaluate"
 xraycls ssd train -e "$specs/train.txt" -r "$work/trained" -m "$work/classifier/checkpoints/best.safetensors" "$mount" \
