@@ -6,7 +6,7 @@ set -eu
 
 specs=$(cd "$(dirname "$0")" && pwd)/siim_ssd
 work=${1:-runs/siim-ssd-$(date +%Y%m%d-%H%M%S)}
-films=${FILMS:-800} size=${SIZE:-112} epochs=${EPOCHS:-70} again=${AGAIN:-30}
+films=${FILMS:-800} size=${SIZE:-128} epochs=${EPOCHS:-64} again=${AGAIN:-24}
 mkdir -p "$work"
 work=$(cd "$work" && pwd)
 mount="--mount=/workspace/tlt-experiments=$work"
@@ -25,7 +25,7 @@ xraycls dataset_convert -d "$specs/convert.txt" -o "$work/data/tfrecords/kitti_t
 
 step "A classifier of other films, whose backbone the detector starts from"
 # Strong decay leaves filters of unequal strength, of which SSD's L1 regulariser brings those that nothing needs to zero.
-xraycls train --data "$work/others" --base-model resnet18 --weights none --size "$size" --epochs 12 \
+xraycls train --data "$work/others" --base-model resnet18 --weights none --size "$size" --epochs 12 --patience 12 \
 	--optimizer sgd --learning-rate 0.1 --weight-decay 0.02 --output "$work/classifier"
 
 step "SSD: train and evaluate"
