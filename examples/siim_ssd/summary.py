@@ -1,4 +1,4 @@
-"""What examples/siim_ssd.sh comes to: average precision before and after pruning, parameters, and whether that will do."""
+"""What examples/siim_ssd.sh comes to: average precision before and after pruning, parameters, and what falls short."""
 
 import json
 import sys
@@ -12,7 +12,9 @@ def main(work: Path) -> str | None:
     before, after = (_precision(work / folder) for folder in ("evaluated", "reevaluated"))
     lines = (work / "pruned" / "status.json").read_text(encoding="utf-8").splitlines()
     ratio = next(float(kpi["pruning_ratio"]) for line in lines if (kpi := json.loads(line).get("kpi")))
-    print(f"AP at IoU 0.5: {_told(before)} trained, {_told(after)} pruned to {ratio:.1%} of its parameters and retrained")
+    print(
+        f"AP at IoU 0.5: {_told(before)} trained, {_told(after)} pruned to {ratio:.1%} of its parameters and retrained"
+    )
     if before["value"] < ENOUGH:
         return f"AP is below {ENOUGH}"
     if before["value"] - after["value"] > LOSS:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from torch import nn
-from torchvision.models import mobilenet_v2, resnet18, vgg11_bn
+from torchvision.models import mobilenet_v2, resnet18, vgg11_bn, vgg16_bn
 
 from tests.models.detectors import plan_of, small_detector
 from xraycls.errors import WeightsError
@@ -93,3 +93,18 @@ def test_weights_of_another_network_are_refused(tmp_path):
     torch.save(vgg11_bn().features.state_dict(), tmp_path / "other.pth")
     with pytest.raises(WeightsError, match=r"Nothing in .*other.pth has the name .* of the backbone resnet10\. Give"):
         transfer_classifier(small_detector(), tmp_path / "other.pth")
+
+
+@torch.no_grad()
+def test_vgg_takes_the_weights_of_torchvision_by_their_order(tmp_path):
+    with torch.device("meta"):
+        names = vgg16_bn().features.state_dict()
+    theirs = {f"features.{name}": torch.randn(tensor.shape) for name, tensor in names.items()}
+    torch.save(theirs, tmp_path / "vgg.pth")
+    detector = small_detector("vgg", 16)
+    lines = transfer_classifier(detector, tmp_path / "vgg.pth")
+    own = detector.net.backbone.state_dict()
+    assert lines == [f"{len(own)} of {len(own)} tensors of the backbone come from {tmp_path}/vgg.pth."]
+    convolutions = [tensor for tensor in own.values() if tensor.ndim == 4]
+    expected = [tensor for tensor in theirs.values() if tensor.ndim == 4]
+    assert all(map(torch.equal, convolutions, expected))

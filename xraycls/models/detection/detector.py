@@ -90,6 +90,8 @@ class Detector(nn.Module):
         plan: what it was built from.
         net: the network.
         suppression: of overlapping boxes.
+        stages: parts of the backbone by TAO's numbers.
+        known_as: layers of the backbone by torchvision's names, where these differ altogether.
     """
 
     anchors: Tensor
@@ -104,7 +106,7 @@ class Detector(nn.Module):
         backbone = build_backbone(plan.arch, plan.layers)
         if len(plan.mean) == 1:
             take_one_channel(backbone)
-        self.stages = backbone.stages
+        self.stages, self.known_as = backbone.stages, backbone.known_as
         boxes_a_cell, size = plan.anchors.boxes_a_cell(), (plan.height, plan.width)
         deconvolved = size if plan.network == "dssd" else None
         self.net = SSD(backbone, len(plan.classes), boxes_a_cell, plan.prediction_channels, deconvolved)

@@ -52,7 +52,7 @@ def transfer_classifier(detector: Detector, path: Path) -> list[str]:
     """
     backbone = detector.net.backbone
     own = backbone.state_dict()
-    source = {_renamed(name, own): tensor for name, tensor in read_weights(path).tensors.items()}
+    source = {_renamed(name, own, detector.known_as): t for name, t in read_weights(path).tensors.items()}
     copied = {}
     for name, tensor in source.items():
         if name in own and tensor.ndim == 4 and own[name].shape[1] == 1 and tensor.shape[1] == 3:
@@ -88,7 +88,10 @@ def transfer_detector(detector: Detector, other: Detector) -> list[str]:
     return lines
 
 
-def _renamed(name: str, own: Mapping[str, Tensor]) -> str:
+def _renamed(name: str, own: Mapping[str, Tensor], known_as: Mapping[str, str]) -> str:
+    layer, _, tensor = name.rpartition(".")
+    if layer in known_as:
+        return f"{known_as[layer]}.{tensor}"
     for theirs, ours in _NAMES:
         if name not in own and name.startswith(theirs):
             return ours + name.removeprefix(theirs)

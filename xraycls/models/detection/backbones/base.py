@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from torch import Tensor, nn
@@ -21,12 +21,14 @@ class Backbone:
         channels: of these maps.
         width: of what comes on top.
         stages: names of the parts of ``module`` by the numbers that TAO's ``freeze_blocks`` gives them.
+        known_as: names of layers in ``module`` by torchvision's, where the two have nothing in common.
     """
 
     module: nn.Module
     channels: tuple[int, ...]
     width: Width
     stages: Mapping[int, tuple[str, ...]]
+    known_as: Mapping[str, str] = field(default_factory=dict)
 
 
 def numbered(names: Iterable[str], first: int = 0) -> dict[int, tuple[str, ...]]:
