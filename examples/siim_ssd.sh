@@ -30,7 +30,7 @@ mount="--mount=/workspace/tlt-experiments=$work"
 step "What others start with: a classifier, and from it a detector, of the other films"
 # Strong decay leaves small kernels, of which SSD's L1 regulariser can bring those that nothing needs to zero.
 xraycls train --data "$work/others/data/SIIM-FISABIO-RSNA/formatted" --base-model resnet18 --weights none \
-	--size "$size" --epochs 12 --patience 12 --learning-rate 5e-4 --weight-decay 20 --output "$work/classifier"
+	--size "$size" --epochs 14 --patience 14 --learning-rate 5e-4 --weight-decay 30 --output "$work/classifier"
 xraycls ssd train -e "$specs/train.txt" -r "$work/first" -m "$work/classifier/checkpoints/best.safetensors" \
 	--mount "/workspace/tlt-experiments=$work/others" --epochs "$first_epochs" --size "$size"
 first=$(ls "$work"/first/weights/*.safetensors | tail -n 1)
