@@ -24,32 +24,32 @@ xraycls data siim2kitti --label "$work/siim/train_image_level.csv" --train "$wor
 xraycls dataset_convert -d "$specs/convert.txt" -o "$work/data/tfrecords/kitti_trainval/kitti_trainval" "$mount"
 
 step "A classifier of other films, whose backbone the detector starts from"
-# Strong decay leaves small kernels: with the spec's learning rate, a detector that starts from them learns in fewer epochs.
+# Strong decay leaves small kernels, so that SSD's L1 regulariser has less to take away before pruning.
 xraycls train --data "$work/others" --base-model resnet18 --weights none --size "$size" --epochs 10 \
 	--learning-rate 5e-4 --weight-decay 15 --output "$work/classifier"
 
+# Train by a spec from a model, and evaluate: learn SPEC START EPOCHS RESULTS FIGURES; leaves the last model in $model.
+learn() {
+	xraycls ssd train -e "$specs/$1" -m "$2" -r "$work/$4" "$mount" --epochs "$3" --size "$size"
+	model=$(ls "$work/$4"/weights/*.safetensors | tail -n 1)
+	xraycls ssd evaluate -e "$specs/$1" -m "$model" -r "$work/$5" "$mount"
+}
+
 step "SSD: train and evaluate"
-xraycls ssd train -e "$specs/train.txt" -r "$work/trained" -m "$work/classifier/checkpoints/best.safetensors" "$mount" \
-	--epochs "$epochs" --size "$size"
-trained=$(ls "$work"/trained/weights/*.safetensors | tail -n 1)
-xraycls ssd evaluate -e "$specs/train.txt" -m "$trained" -r "$work/evaluated" "$mount"
+learn train.txt "$work/classifier/checkpoints/best.safetensors" "$epochs" trained evaluated
 
 step "Prune"
-xraycls ssd prune -m "$trained" -o "$work/pruned/model.safetensors" -eq intersection -pth 0.1
+xraycls ssd prune -m "$model" -o "$work/pruned/model.safetensors" -eq intersection -pth 0.1
 
 step "Retrain and evaluate"
-xraycls ssd train -e "$specs/retrain.txt" -r "$work/retrained" -m "$work/pruned/model.safetensors" "$mount" \
-	--epochs "$again" --size "$size"
-retrained=$(ls "$work"/retrained/weights/*.safetensors | tail -n 1)
-xraycls ssd evaluate -e "$specs/retrain.txt" -m "$retrained" -r "$work/reevaluated" "$mount"
+learn retrain.txt "$work/pruned/model.safetensors" "$again" retrained reevaluated
 
 step "Inference"
-xraycls ssd inference -e "$specs/retrain.txt" -m "$retrained" -i "$work/data/SIIM-FISABIO-RSNA/formatted/images" \
+xraycls ssd inference -e "$specs/retrain.txt" -m "$model" -i "$work/data/SIIM-FISABIO-RSNA/formatted/images" \
 	-r "$work/found"
 
 step "Done"
-python "$specs/summary.py" "$work"
-echo
 echo "Look at:"
-echo "  $work/found/images_annotated/           what the pruned detector finds"
+echo "  $work/found/images_annotated/                what the pruned detector finds"
 echo "  $work/trained/ssd_training_log_resnet18.csv  loss and AP, epoch by epoch"
+python "$specs/summary.py" "$work"
