@@ -225,6 +225,8 @@ def test_converted_images_are_a_table(converted, given):
     ]  # fmt: skip
     (box,) = table[0].boxes  # nobody looks for what DontCare covers
     assert (box.label, box.left, box.top, box.right, box.bottom, box.difficult) == ("opacity", 2, 4, 8, 12.5, True)
+    kept = read_tfrecords(converted / given, images=converted, keep_regions=True)
+    assert [box.label for box in kept[0].boxes] == ["opacity", "dontcare"]
 
 
 def test_without_a_validation_fold_there_are_no_splits(converted):

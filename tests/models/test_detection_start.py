@@ -3,7 +3,8 @@
 import pytest
 import torch
 from torch import nn
-from torchvision.models import mobilenet_v2, resnet18, vgg11_bn, vgg16_bn
+from torch.nn import functional as F
+from torchvision.models import mobilenet_v2, resnet18, squeezenet1_0, vgg11_bn, vgg16_bn
 
 from tests.models.detectors import plan_of, small_detector
 from xraycls.errors import WeightsError
@@ -77,6 +78,19 @@ def test_a_backbone_computes_what_the_classifier_has_learnt(tmp_path, channels):
             module.eps = 1e-5  # as the classifier's
     *_, found = detector.net.backbone(grey.expand(-1, channels, -1, -1))
     torch.testing.assert_close(found, expected, rtol=1e-2, atol=1e-2)
+
+
+@torch.no_grad()
+def test_a_network_without_normalisation_takes_in_grey_levels(tmp_path):
+    classifier = squeezenet1_0()
+    torch.save(classifier.state_dict(), tmp_path / "net.pth")
+    detector = small_detector("squeezenet", 0)
+    transfer_classifier(detector, tmp_path / "net.pth")
+    grey = torch.randint(0, 256, (2, 3, 64, 64)) - 117.0
+    theirs = classifier.features[0]
+    found = detector.net.backbone.get_submodule("network.0")(grey)
+    expected = F.conv2d(grey / 255 / 0.226, theirs.weight, theirs.bias, stride=2, padding=3)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_what_a_classifier_lacks_is_told(tmp_path):

@@ -42,3 +42,7 @@ def test_every_step(case):
     for epoch, rate in case["epoch_end_logged_lr"].items():
         step = int(epoch) * case["iters_per_epoch"]
         assert rates.at(step, case["max_iterations"]) == pytest.approx(rate, rel=1e-5), epoch
+
+
+def test_a_training_of_a_few_steps_has_a_rate():
+    assert ExponentialSteps(1.0, 0.5, 10.0).at(3, 5) == 0.125

@@ -111,4 +111,4 @@ class ExponentialSteps:
 
     def at(self, step: int, steps: int) -> float:
         """The rate in force after so many of all ``steps`` of a training."""
-        return float(self.base * self.gamma ** (step / (steps * self.percent // 100)))
+        return float(self.base * self.gamma ** (step / max(steps * self.percent // 100, 1)))

@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 _TOKENS = 15
 _LEAST = 9  # that TAO's SSD and YOLO take from a folder of labels
-_IGNORED = "dontcare"
+DONT_CARE = "dontcare"  # regions where nobody looked for objects
 _CORNERS = slice(4, 8)
 _OCCLUSION = 1  # of the numbers after the class
 _READ = (_OCCLUSION, 3, 4, 5, 6)  # those that a folder of labels must have: occlusion and box
@@ -59,7 +59,7 @@ class KittiObject:
     @property
     def is_ignored(self) -> bool:
         """Whether this is a DontCare region, where nobody looked for objects."""
-        return self.name.lower() == _IGNORED
+        return self.name.lower() == DONT_CARE
 
     @property
     def box(self) -> Box:
@@ -192,7 +192,7 @@ def read_kitti(
     samples: list[Sample] = []
     unlabelled: list[Path] = []
     ignored = short = 0
-    keeps_regions = classes is not None and _IGNORED in classes
+    keeps_regions = classes is not None and DONT_CARE in classes
     for pair in (pair for each in folders for pair in pairs_in(each, strict)):
         if not pair.labels.is_file():
             unlabelled.append(pair.picture)

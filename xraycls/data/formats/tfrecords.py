@@ -42,11 +42,11 @@ def read_tfrecords(
     validation_fold: int | None = None,
     class_names: Sequence[str] = (),
     embedded: bool = False,
+    keep_regions: bool = False,
 ) -> SampleTable:
     """Read the boxes of converted images; the pictures themselves are read from ``images``.
 
-    Images that aren't there are left out with a warning, and so are DontCare regions, as in KITTI folders. Indices
-    and warnings that lie among the records are skipped.
+    Images that aren't there are left out with a warning. Indices and warnings that lie among the records are skipped.
 
     Args:
         path: a file, a folder, a pattern such as ``kitti_trainval*``, or what the files' names begin with.
@@ -58,6 +58,7 @@ def read_tfrecords(
             no splits.
         class_names: of records for SSD, which hold numbers from 1; by default the numbers.
         embedded: take the pictures out of the records where they hold them, as those for SSD do, not from files.
+        keep_regions: DontCare regions are findings; else they are left out with a warning, as in KITTI folders.
 
     Raises:
         DataError: no such files, a damaged one, records of something else, a fold that no file has, no image.
@@ -76,7 +77,7 @@ def read_tfrecords(
             if (picture := file if held else finder.find(name)) is None:
                 missing.append(name)
                 continue
-            kept = [each for each in objects if not each.is_ignored]
+            kept = [each for each in objects if keep_regions or not each.is_ignored]
             ignored += len(objects) - len(kept)
             sample = boxed_sample(picture, (each.box for each in kept), split)
             samples.append(replace(sample, member=ENCODED, row=place) if held else sample)

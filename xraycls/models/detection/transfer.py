@@ -36,9 +36,10 @@ def is_classifier(path: Path) -> bool:
 def transfer_classifier(detector: Detector, path: Path) -> list[str]:
     """Copy the weights of a classifier, such as torchvision's of ImageNet, into the backbone, by name.
 
-    The first convolution of a backbone for grey pictures takes the sum over colours, and the first statistics are
-    brought from normalised pictures to grey levels of 0–255. Projections that only TAO's residual networks have start
-    as the identity where they can, so that the network computes what it has learnt.
+    The first convolution of a backbone for grey pictures takes the sum over colours, and the first statistics, or
+    the first kernels where there are none, are brought from normalised pictures to grey levels of 0–255. Projections
+    that only TAO's residual networks have start as the identity where they can, so that the network computes what it
+    has learnt.
 
     Args:
         detector: to change.
@@ -64,7 +65,7 @@ def transfer_classifier(detector: Detector, path: Path) -> list[str]:
             f"Nothing in {path} has the name and the shape of a tensor of the backbone {detector.plan.name}",
             "Give torchvision's or timm's weights of the same network, or leave out -m to begin at random",
         )
-    _scale_statistics(backbone, copied)
+    _fit_grey_levels(backbone, copied)
     backbone.load_state_dict(copied, strict=False)
     with torch.no_grad():
         made = tuple(name for name, module in _new_projections(backbone, copied) if _as_identity(module))
@@ -98,11 +99,19 @@ def _renamed(name: str, own: Mapping[str, Tensor], known_as: Mapping[str, str]) 
     return name
 
 
-def _scale_statistics(backbone: nn.Module, copied: dict[str, Tensor]) -> None:
-    """Fit what the first normalisation knows to larger numbers: learning does so in time, unless it is frozen."""
-    first = next((name for name, module in backbone.named_modules() if isinstance(module, nn.BatchNorm2d)), None)
-    for statistic, factor in (("running_mean", _NORMALISED), ("running_var", _NORMALISED**2)):
-        if (name := f"{first}.{statistic}") in copied:
+def _fit_grey_levels(backbone: nn.Module, copied: dict[str, Tensor]) -> None:
+    """Fit what the first normalisation knows to larger numbers: learning does so in time, unless it is frozen.
+
+    Of a network without normalisation the first convolution takes in less instead.
+    """
+    norms = (name for name, module in backbone.named_modules() if isinstance(module, nn.BatchNorm2d))
+    if first := next(norms, None):
+        factors = {f"{first}.running_mean": _NORMALISED, f"{first}.running_var": _NORMALISED**2}
+    else:
+        convolutions = (name for name, module in backbone.named_modules() if isinstance(module, nn.Conv2d))
+        factors = {f"{next(convolutions)}.weight": 1 / _NORMALISED}
+    for name, factor in factors.items():
+        if name in copied:
             copied[name] = copied[name] * factor
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from xraycls.data.formats.kitti import read_kitti
+from xraycls.data.formats.kitti import DONT_CARE, read_kitti
 from xraycls.data.formats.tfrecords import read_tfrecords
 from xraycls.data.headers import picture_headers
 from xraycls.data.table import SampleTable
@@ -175,6 +175,7 @@ def _read(source: Source, data: SSDData, fold: int | None) -> SampleTable:
             validation_fold=fold,
             class_names=[labels[name] for name in data.classes],  # records for SSD number the classes
             embedded=source.images is None,
+            keep_regions=DONT_CARE in data.mapping,
         )
     if source.labels is None:
         raise DataError("A data source of the spec has neither labels nor records")
