@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
+import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -33,7 +36,12 @@ def invocation_of(context: Any) -> Invocation:
 
 
 def tell_error(error: XrayclsError) -> None:
-    """Print an error's sentence on standard error; the first of several processes says it for all."""
+    """Print an error's sentence on standard error; the first of several processes says it for all.
+
+    Each leaves it where torch's launcher looks for it, in case that another fails alone.
+    """
+    if file := os.environ.get("TORCHELASTIC_ERROR_FILE"):
+        Path(file).write_text(json.dumps({"message": str(error), "timestamp": str(int(time.time()))}))
     if os.environ.get("RANK", "0") != "0":
         return
     head = "" if error.exit_code == 130 else "[bold red]Error:[/] "

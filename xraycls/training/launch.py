@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from xraycls.data.processors import available_processors
-from xraycls.errors import UsageError
+from xraycls.errors import TrainingError, UsageError
 
 _PATIENCE = 600  # seconds that processes get to save after Ctrl-C
 
@@ -23,6 +23,7 @@ def launch(processes: int, device: str, arguments: Sequence[str]) -> int:
 
     Raises:
         UsageError: more processes than GPUs; with ``--device cpu`` any number goes.
+        TrainingError: a process other than the first, which speaks for itself, failed for a reason of its own.
     """
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -48,7 +49,10 @@ def launch(processes: int, device: str, arguments: Sequence[str]) -> int:
     try:
         elastic_launch(config, sys.executable)("-m", "xraycls", *arguments)
     except ChildFailedError as error:
-        _, failure = error.get_first_failure()
+        rank, failure = error.get_first_failure()
+        told = {each.message for number, each in error.failures.items() if number == 0}
+        if "message" in failure.error_file_data and failure.message not in told:
+            raise TrainingError(f"Process {rank + 1} of {processes} failed: {failure.message}") from error
         return abs(failure.exitcode)
     except SignalException:
         return 130
