@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test check lint format types proto clean
+.PHONY: setup demo example test check lint format types proto clean
 
 setup: $(STAMP)
 
@@ -19,6 +19,12 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: setup
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/demo.sh
+
+# Every step of the SSD example, on so little that its last words are what falls short.
+example: setup
+	rm -rf build/example
+	@PATH="$(CURDIR)/$(BIN):$$PATH" FILMS=48 OTHERS=64 SIZE=64 FIRST=1 EPOCHS=1 AGAIN=1 sh examples/siim_ssd.sh build/example || \
+		test -d build/example/found/images_annotated
 
 test: setup
 	$(BIN)/python -m pytest -n 2 --dist worksteal

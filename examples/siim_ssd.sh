@@ -6,7 +6,7 @@ set -eu
 
 specs=$(cd "$(dirname "$0")" && pwd)/siim_ssd
 work=${1:-runs/siim-ssd-$(date +%Y%m%d-%H%M%S)}
-films=${FILMS:-800} size=${SIZE:-128} epochs=${EPOCHS:-60} again=${AGAIN:-24}
+films=${FILMS:-800} others=${OTHERS:-1500} size=${SIZE:-96} first=${FIRST:-10} epochs=${EPOCHS:-100} again=${AGAIN:-24}
 mkdir -p "$work"
 work=$(cd "$work" && pwd)
 mount="--mount=/workspace/tlt-experiments=$work"
@@ -16,7 +16,7 @@ started=$(date +%s)
 
 step "Synthetic radiographs: SIIM's DICOM files and tables, and others for a first classifier"
 xraycls --quiet data phantom --layout siim --images "$films" --size 256 --seed 42 "$work/siim"
-xraycls --quiet data phantom --images 1500 --size 200 --seed 7 "$work/others"
+xraycls --quiet data phantom --images "$others" --size 200 --seed 7 "$work/others"
 
 step "SIIM to PNG and KITTI, KITTI to TFRecords"
 xraycls data siim2kitti --label "$work/siim/train_image_level.csv" --train "$work/siim/train" --pixel 256 \
@@ -24,25 +24,36 @@ xraycls data siim2kitti --label "$work/siim/train_image_level.csv" --train "$wor
 xraycls dataset_convert -d "$specs/convert.txt" -o "$work/data/tfrecords/kitti_trainval/kitti_trainval" "$mount"
 
 step "A classifier of other films, whose backbone the detector starts from"
-# Strong decay leaves small kernels, so that SSD's L1 regulariser has less to take away before pruning.
+# Adam's decay weakens kernels that learn little, so that SSD's L1 regulariser has less to take away before pruning.
 xraycls train --data "$work/others" --base-model resnet18 --weights none --size "$size" --epochs 10 \
-	--learning-rate 5e-4 --weight-decay 15 --output "$work/classifier"
+	--optimizer adam --learning-rate 1e-3 --weight-decay 1e-2 --output "$work/classifier"
 
-# Train by a spec from a model, and evaluate: learn SPEC START EPOCHS RESULTS FIGURES; leaves the last model in $model.
+# Train by a spec from a model: learn SPEC START EPOCHS RESULTS; leaves the last model in $model.
 learn() {
-	xraycls ssd train -e "$specs/$1" -m "$2" -r "$work/$4" "$mount" --epochs "$3" --size "$size"
-	model=$(ls "$work/$4"/weights/*.safetensors | tail -n 1)
-	xraycls ssd evaluate -e "$specs/$1" -m "$model" -r "$work/$5" "$mount"
+	spec=$specs/$1 start=$2 lasting=$3 results=$work/$4
+	shift 4
+	xraycls ssd train -e "$spec" -m "$start" -r "$results" "$mount" --epochs "$lasting" --size "$size" "$@"
+	model=$(ls "$results"/weights/*.safetensors | tail -n 1)
 }
 
+# What the last model finds: figures SPEC RESULTS.
+figures() { xraycls ssd evaluate -e "$specs/$1" -m "$model" -r "$work/$2" "$mount"; }
+
+step "SSD: a first training by four processes, as the specs were made for"
+# Their learning rate is four times as high. Its large steps leave a few strong filters in the last layers and many weak
+# ones, which L1 then holds down and pruning tells apart: it compares with the strongest of a layer.
+learn train.txt "$work/classifier/checkpoints/best.safetensors" "$first" begun --gpus 4 --device cpu
+
 step "SSD: train and evaluate"
-learn train.txt "$work/classifier/checkpoints/best.safetensors" "$epochs" trained evaluated
+learn train.txt "$model" "$epochs" trained
+figures train.txt evaluated
 
 step "Prune"
 xraycls ssd prune -m "$model" -o "$work/pruned/model.safetensors" -eq intersection -pth 0.1
 
 step "Retrain and evaluate"
-learn retrain.txt "$work/pruned/model.safetensors" "$again" retrained reevaluated
+learn retrain.txt "$work/pruned/model.safetensors" "$again" retrained
+figures retrain.txt reevaluated
 
 step "Inference"
 xraycls ssd inference -e "$specs/retrain.txt" -m "$model" -i "$work/data/SIIM-FISABIO-RSNA/formatted/images" \
