@@ -23,7 +23,7 @@ demo: setup
 # Every step of the SSD example, on so little that its last words are what falls short.
 example: setup
 	rm -rf build/example
-	@PATH="$(CURDIR)/$(BIN):$$PATH" FILMS=48 OTHERS=64 SIZE=64 FIRST=1 EPOCHS=1 AGAIN=1 sh examples/siim_ssd.sh build/example || \
+	@PATH="$(CURDIR)/$(BIN):$$PATH" FILMS=96 OTHERS=64 SIZE=64 FIRST=1 EPOCHS=1 AGAIN=1 sh examples/siim_ssd.sh build/example || \
 		test -d build/example/found/images_annotated
 
 test: setup
