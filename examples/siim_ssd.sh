@@ -1,7 +1,7 @@
 #!/usr/bin/env sh
 # SIIM-COVID to a pruned detector, from TAO specs: convert, train, evaluate, prune, retrain, evaluate, look.
 # On synthetic DICOM files in SIIM's layout, at a size for two CPU cores. The specs are those of examples/siim_ssd; only
-# paths, epochs and size are set here. For the real data, leave them at the specs' values and give your own folders.
+# paths, epochs, size and processes are set here. For the real data, leave them at the specs' values and give your own folders.
 # The weights of every epoch stay, as with TAO: 7 GB in the end.
 set -eu
 
