@@ -1,10 +1,10 @@
-# One entry for everything: `make demo`, `make test`, `make setup`, `make check`.
+# One entry for everything: `make demo`, `make test`, `make setup`, `make check`, `make docs`.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo example test check lint format types proto clean
+.PHONY: setup demo docs example test check lint format types proto clean
 
 setup: $(STAMP)
 
@@ -25,6 +25,10 @@ example: setup
 	rm -rf build/example
 	@PATH="$(CURDIR)/$(BIN):$$PATH" FILMS=96 OTHERS=64 SIZE=64 FIRST=1 EPOCHS=1 AGAIN=1 sh examples/siim_ssd.sh build/example || \
 		test -d build/example/found/images_annotated
+
+# The pages, as a site in build/site; a broken link is an error.
+docs: setup
+	PYTHONPATH=. NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 test: setup
 	$(BIN)/python -m pytest -n 2 --dist worksteal

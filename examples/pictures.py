@@ -1,7 +1,7 @@
 """Make the pictures of the README.
 
 python examples/pictures.py phantoms
-python examples/pictures.py cam RUN IMAGE... --output docs/cam.jpg
+python examples/pictures.py cam RUN IMAGE... --output docs/images/cam.jpg
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = parser.add_subparsers(required=True, dest="verb")
     drawn = verbs.add_parser("phantoms")
-    drawn.add_argument("--output", type=Path, default=Path("docs/phantoms.jpg"))
+    drawn.add_argument("--output", type=Path, default=Path("docs/images/phantoms.jpg"))
     explained = verbs.add_parser("cam")
     explained.add_argument("run")
     explained.add_argument("images", type=Path, nargs="+")
-    explained.add_argument("--output", type=Path, default=Path("docs/cam.jpg"))
+    explained.add_argument("--output", type=Path, default=Path("docs/images/cam.jpg"))
     given = parser.parse_args()
     if given.verb == "phantoms":
         phantoms(given.output)
