@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import cv2
 import torch
 
-from xraycls.data.image import Image, open_image
+from xraycls.data.image import Image
+from xraycls.data.open import open_image
 from xraycls.data.table import SampleTable
 from xraycls.loaders.choose import build_loader
 from xraycls.loaders.engine import Engine

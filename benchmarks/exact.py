@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from xraycls.data.image import open_image
+from xraycls.data.open import open_image
 from xraycls.data.table import SampleTable
 from xraycls.loaders.engine import Engine
 from xraycls.loaders.views import View

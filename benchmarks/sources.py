@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import cv2
 
-from xraycls.data.image import open_image
+from xraycls.data.open import open_image
 from xraycls.data.phantom import write_phantom
 from xraycls.data.prepare import prepare
 from xraycls.data.source import list_images, read_table

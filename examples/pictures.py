@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 
 import xraycls
-from xraycls.data.image import read_grey
 from xraycls.data.lettering import write_picture
+from xraycls.data.open import read_grey
 
 
 def phantoms(output: Path, columns: int = 6, side: int = 220) -> None:

@@ -5,12 +5,18 @@ Nothing here imports torch at run time, so a table of samples can be listed with
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import torch
+    from pydicom import Dataset
+
+    Content = bytes | npt.NDArray[np.generic] | Dataset
+    """A picture in memory: the bytes of a file, an array or a DICOM dataset."""
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -61,6 +67,7 @@ class Sample:
             TFRecord file, ``ENCODED``; None for a plain file.
         row: the row of the array, or where the record begins, in bytes.
         attributes: what else the source says of the image, as (column, value): ("age", "61"), ("subtype", "virus").
+        content: the picture itself where it is in memory; ``path`` only names it then.
     """
 
     path: Path
@@ -71,6 +78,7 @@ class Sample:
     member: str | None = None
     row: int | None = None
     attributes: tuple[tuple[str, str], ...] = ()
+    content: Content | None = field(default=None, compare=False, repr=False)
 
     @property
     def name(self) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from xraycls.cli import main
-from xraycls.cli.app import normalised
+from xraycls.cli.abbreviations import normalised
 from xraycls.training.run_folder import RunFolder
 
 FAST = "--weights none --size 32 --batch-size 6 --warmup-epochs 0 --device cpu --threads 1".split()

@@ -5,7 +5,7 @@ import cv2
 import pytest
 
 from xraycls.data.audit import warn_of_faults
-from xraycls.data.image import read_grey
+from xraycls.data.open import read_grey
 from xraycls.data.phantom import write_phantom
 from xraycls.data.source import load_table, read_source
 from xraycls.types import Box

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from xraycls.data.audit import audit
-from xraycls.data.image import read_grey
+from xraycls.data.open import read_grey
 from xraycls.data.phantom import write_phantom
 from xraycls.data.source import read_source
 from xraycls.types import Box

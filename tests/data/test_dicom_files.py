@@ -26,7 +26,7 @@ from pydicom.uid import (
 
 from tests.data.dicoms import PYDICOM, RAMP, SIGNED_RAMP, apart, by_dcmtk, dataset_of, needs_dcmtk, write
 from xraycls.data.dicom import open_dicom, read_dicom
-from xraycls.data.image import open_image
+from xraycls.data.open import open_image
 from xraycls.errors import DataError
 from xraycls.types import Sample
 

@@ -15,7 +15,7 @@ from tests.data.dicoms import PYDICOM, RAMP, dataset_of, write
 from xraycls.data.dicom import Header, patient_from_dicom, pseudonym, read_header
 from xraycls.data.dicom.pseudonym import KEY_VARIABLE
 from xraycls.data.folder import image_files, read_folder
-from xraycls.data.image import open_image
+from xraycls.data.open import open_image
 from xraycls.data.source import list_images, read_table
 from xraycls.data.verify import find_unreadable
 from xraycls.errors import DataError

@@ -7,7 +7,7 @@ from PIL import Image, ImageOps
 
 from xraycls.data.facts import SIDE, border_share, facts_of, picture_facts
 from xraycls.data.headers import header_of, picture_headers
-from xraycls.data.image import read_grey
+from xraycls.data.open import read_grey
 from xraycls.data.phantom import write_phantom
 from xraycls.data.prepare import prepare
 from xraycls.data.source import read_source

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from xraycls.data.image import open_encoded, open_image
+from xraycls.data.image import open_encoded
+from xraycls.data.open import open_image
 from xraycls.data.square import prepared_picture
 from xraycls.errors import DataError
 from xraycls.types import Sample

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from xraycls.data.image import read_grey
 from xraycls.data.markers import find_marker
+from xraycls.data.open import read_grey
 from xraycls.data.source import read_source
 
 

@@ -8,7 +8,7 @@ from pydicom import dcmread
 
 from xraycls.cli.app import main
 from xraycls.data.folder import read_folder
-from xraycls.data.image import read_grey
+from xraycls.data.open import read_grey
 from xraycls.data.patients import patient_of
 from xraycls.data.phantom import draw_radiograph, write_phantom
 from xraycls.data.phantom.layouts import LAYOUTS

@@ -15,7 +15,7 @@ from PIL import Image
 
 from xraycls.data import draft as drafts
 from xraycls.data import prepare as preparing
-from xraycls.data.image import open_image, read_grey
+from xraycls.data.open import open_image, read_grey
 from xraycls.data.phantom import write_phantom
 from xraycls.data.prepare import prepare
 from xraycls.data.source import read_table

@@ -8,7 +8,7 @@ import pytest
 
 from xraycls.cli.app import main
 from xraycls.data.formats.siim import read_siim
-from xraycls.data.image import read_grey
+from xraycls.data.open import read_grey
 from xraycls.data.phantom import draw_radiograph, write_phantom
 from xraycls.data.siim2kitti import Converted, siim2kitti
 from xraycls.data.source import read_source

@@ -6,7 +6,7 @@ import pytest
 
 from xraycls.data import similar
 from xraycls.data.facts import SIDE, picture_facts
-from xraycls.data.image import read_grey
+from xraycls.data.open import read_grey
 from xraycls.data.phantom import write_phantom
 from xraycls.data.similar import ALIKE, near_duplicates
 from xraycls.data.source import read_source

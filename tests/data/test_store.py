@@ -15,7 +15,7 @@ import pytest
 
 from xraycls.data import duplicates
 from xraycls.data.duplicates import duplicates_across_splits
-from xraycls.data.image import open_image, read_grey
+from xraycls.data.open import open_image, read_grey
 from xraycls.data.prepare import prepare
 from xraycls.data.source import list_images, load_table, read_table
 from xraycls.data.split import draw_splits
@@ -135,7 +135,7 @@ def test_the_map_is_made_once_until_the_file_changes(store):
 
 def test_another_process_opens_samples_that_it_is_given(store):
     code = (
-        "import pickle, sys; from xraycls.data.image import open_image\n"
+        "import pickle, sys; from xraycls.data.open import open_image\n"
         "print(int(open_image(pickle.loads(sys.stdin.buffer.read())).decode(1).astype(int).sum()))"
     )
     sample = read_store(store)[3]

@@ -9,7 +9,7 @@ from PIL import Image
 
 from tests.loaders.engines import CPU, DALI_DEVICES, needs_dali
 from xraycls.data.folder import read_folder
-from xraycls.data.image import open_image
+from xraycls.data.open import open_image
 from xraycls.data.table import SampleTable
 from xraycls.errors import MissingExtra, UsageError
 from xraycls.loaders import dali_engine

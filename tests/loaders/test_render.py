@@ -8,7 +8,8 @@ import pytest
 from PIL import Image as PillowImage
 
 from benchmarks.exact import exact_rendering
-from xraycls.data.image import _jpeg_size, open_image, read_grey, to_uint8
+from xraycls.data.image import _jpeg_size, to_uint8
+from xraycls.data.open import open_image, read_grey
 from xraycls.errors import DataError
 from xraycls.loaders.recipe import find_recipe
 from xraycls.loaders.render import decoding_of, render

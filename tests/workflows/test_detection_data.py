@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from xraycls.data.image import open_image
+from xraycls.data.open import open_image
 from xraycls.errors import DataError
 from xraycls.loaders.detection_recipes import SSDRecipe, TLT2Recipe
 from xraycls.loaders.views import Canvas

@@ -5,8 +5,8 @@ import cv2
 import numpy as np
 import pytest
 
-from xraycls.data.image import open_image
 from xraycls.data.lettering import fitted
+from xraycls.data.open import open_image
 from xraycls.data.prepare import prepare
 from xraycls.data.sheet import contact_sheet
 from xraycls.data.show import TILE, shown_table

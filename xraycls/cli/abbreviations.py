@@ -1,4 +1,4 @@
-"""Long options by their beginnings, as argparse takes them: users of older programs type ``--l`` for ``--label``."""
+"""Spellings of long options that older programs took: ``--base_model``, ``--epoch`` and ``--l`` for ``--label``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from typing import Any
 from typer.core import TyperCommand
 
 from xraycls.errors import UsageError
+
+# The flags of the system that this one replaces, by their present names.
+ALIASES = {"--epoch": "--epochs", "--nvidiadali": "--dali"}
 
 
 class AbbreviatedCommand(TyperCommand):
@@ -48,3 +51,15 @@ def _spelt_out(argument: str, options: list[list[str]]) -> str:
     if len(meant) > 1:
         raise UsageError(f"{given} is ambiguous: it could mean {', '.join(meant)}", "Type one more letter")
     return meant[0] + equals + value if meant else argument
+
+
+def normalised(arguments: list[str]) -> list[str]:
+    """Flags with dashes and of today's names: ``--base_model=VGG16`` becomes ``--base-model=VGG16``."""
+    found = []
+    for argument in arguments:
+        if argument.startswith("--"):
+            flag, equals, value = argument.partition("=")
+            flag = flag.replace("_", "-")
+            argument = ALIASES.get(flag, flag) + equals + value
+        found.append(argument)
+    return found

@@ -11,13 +11,10 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from xraycls.cli import bench, cam, data, dataset_convert, doctor, models, predict, prune, spec_check, ssd, test, train
-from xraycls.cli.abbreviations import AbbreviatedCommand
+from xraycls.cli.abbreviations import AbbreviatedCommand, normalised
 from xraycls.cli.invocation import Invocation, tell_error
 from xraycls.errors import XrayclsError
 from xraycls.version import __version__
-
-# The flags of the system that this one replaces, by their present names.
-ALIASES = {"--epoch": "--epochs", "--nvidiadali": "--dali"}
 
 app = typer.Typer(
     help="Train, explain and ship chest-radiograph models.",
@@ -80,15 +77,3 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
-
-
-def normalised(arguments: list[str]) -> list[str]:
-    """Flags with dashes and of today's names: ``--base_model=VGG16`` becomes ``--base-model=VGG16``."""
-    found = []
-    for argument in arguments:
-        if argument.startswith("--"):
-            flag, equals, value = argument.partition("=")
-            flag = flag.replace("_", "-")
-            argument = ALIASES.get(flag, flag) + equals + value
-        found.append(argument)
-    return found

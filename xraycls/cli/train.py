@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from xraycls.cli.abbreviations import normalised
 from xraycls.cli.options import (
     DaliOption,
     DeviceOption,
@@ -189,7 +190,6 @@ def _on_drive(output: Path | None, resume: str | None, model: str) -> Path:
 
 def _launch(settings: dict[str, Any], output: Path | None, resume: str | None, model: str) -> int:
     """Start the processes of --gpus, with names checked once and one output folder between them."""
-    from xraycls.cli.app import normalised
     from xraycls.training.config import parse_config
     from xraycls.training.launch import launch
     from xraycls.training.run_folder import new_run

@@ -15,8 +15,9 @@ import numpy.typing as npt
 
 from xraycls.data.dicom import open_dicom
 from xraycls.data.headers import PictureHeader, header_of, of_each
-from xraycls.data.image import GreyImage, Image, open_encoded, open_image
+from xraycls.data.image import GreyImage, Image, open_encoded
 from xraycls.data.markers import Marker, find_marker
+from xraycls.data.open import open_image
 from xraycls.data.processors import one_thread_a_picture
 from xraycls.data.table import SampleTable
 from xraycls.errors import DataError

@@ -13,7 +13,7 @@ from typing import BinaryIO, TypeVar
 from PIL import Image as PillowImage
 
 from xraycls.data.dicom import DICOM_SUFFIXES, HEAD, is_dicom, read_header
-from xraycls.data.image import open_image
+from xraycls.data.open import open_image
 from xraycls.data.processors import available_processors
 from xraycls.data.tfrecord.pictures import encoded_picture
 from xraycls.errors import DataError

@@ -20,7 +20,6 @@ import numpy.typing as npt
 from PIL import Image as PillowImage
 
 from xraycls.errors import DataError
-from xraycls.types import ENCODED, PIXELS, Sample
 
 GreyImage = npt.NDArray[np.uint8]
 Reduce = Literal[1, 2, 4, 8]
@@ -105,41 +104,6 @@ class Image:
         return np.asarray(cv2.resize(pixels, shape, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def open_image(sample: Sample) -> Image:
-    """Read the header of a sample's image.
-
-    Raises:
-        DataError: the file is missing, empty, not an image or has too many pixels; names the file.
-    """
-    if sample.member is not None:
-        if sample.path.name == PIXELS:
-            from xraycls.data.store import open_stored
-
-            return open_stored(sample)
-        if sample.member == ENCODED:
-            from xraycls.data.tfrecord.pictures import encoded_picture
-
-            return open_encoded(encoded_picture(sample), sample.path)
-        from xraycls.data.medmnist import read_pixels
-
-        return _decoded(read_pixels(sample.path, sample.member, sample.row or 0))
-    from xraycls.data.dicom import DICOM_SUFFIXES, is_dicom, open_dicom
-
-    try:
-        with sample.path.open("rb", buffering=0) as handle:  # read whole: a buffer would only be copied from
-            encoded = handle.readall()
-    except OSError as error:
-        raise DataError(f"{sample.path} could not be read: {error.strerror}", sample.path) from error
-    if is_dicom(encoded) or sample.path.suffix.lower() in DICOM_SUFFIXES:
-        return open_dicom(sample.path, encoded)
-    return open_encoded(encoded, sample.path)
-
-
-def read_grey(path: Path) -> GreyImage:
-    """All pixels of one image file, uint8 [H, W]; raises DataError."""
-    return open_image(Sample(path)).decode(1)
-
-
 def open_encoded(encoded: bytes, path: Path) -> Image:
     """Read the header of an encoded image; ``path`` only names it in errors.
 
@@ -156,7 +120,7 @@ def open_encoded(encoded: bytes, path: Path) -> Image:
     if size and size[0] * size[1] > MOST_PIXELS:
         raise too_large(path)
     if size is None or not (is_jpeg or plain):  # nothing is to be gained by decoding later
-        return _decoded(_decode(encoded, path, 1))
+        return decoded(_decode(encoded, path, 1))
     scales = tuple(_JPEG_FLAGS) if is_jpeg else (1,)
     end = _JPEG_END if is_jpeg else _PNG_END
     common = None
@@ -226,7 +190,8 @@ def _decode(encoded: bytes, path: Path, reduce: int) -> GreyImage:
     return to_uint8(pixels)
 
 
-def _decoded(pixels: GreyImage) -> Image:
+def decoded(pixels: GreyImage) -> Image:
+    """The image of grey levels [H, W] that are there already."""
     return Image(pixels.shape[1], pixels.shape[0], lambda _: pixels)
 
 

@@ -17,7 +17,8 @@ from typing import Any
 from xraycls.data.describe import described_store
 from xraycls.data.draft import JOURNAL, PARTIAL, Draft, Row
 from xraycls.data.files import atomic_write, remove_leftovers
-from xraycls.data.image import GreyImage, open_image
+from xraycls.data.image import GreyImage
+from xraycls.data.open import open_image
 from xraycls.data.processors import available_processors, one_thread_a_picture
 from xraycls.data.source import read_source
 from xraycls.data.square import central_region, prepared_picture

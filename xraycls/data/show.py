@@ -11,7 +11,7 @@ from pathlib import Path
 
 from xraycls.data.folder import IMAGE_SUFFIXES, image_files, images_of
 from xraycls.data.formats import detect_format
-from xraycls.data.image import open_image
+from xraycls.data.open import open_image
 from xraycls.data.sheet import Pixels, Tile, contact_sheet
 from xraycls.data.source import read_source
 from xraycls.data.split import shuffling_key, split_named

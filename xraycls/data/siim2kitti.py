@@ -22,7 +22,7 @@ from xraycls.data.files import atomic_write, remove_leftovers
 from xraycls.data.formats.format import first_few
 from xraycls.data.formats.kitti import KittiObject, format_kitti
 from xraycls.data.formats.siim import read_siim
-from xraycls.data.image import open_image
+from xraycls.data.open import open_image
 from xraycls.data.processors import available_processors, one_thread_a_picture
 from xraycls.data.siim_mapping import STATE, Numbered, append_to_journal, read_mapping, write_mapping
 from xraycls.data.table import SampleTable

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 from torch.utils.data import Dataset
 
-from xraycls.data.image import GreyImage, Image, open_image
+from xraycls.data.image import GreyImage, Image
+from xraycls.data.open import open_image
 from xraycls.data.table import SampleTable
 from xraycls.errors import DataError
 from xraycls.loaders.objects import ObjectTable

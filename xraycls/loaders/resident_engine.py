@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from xraycls.data.image import open_image
+from xraycls.data.open import open_image
 from xraycls.data.processors import one_thread_a_picture
 from xraycls.data.square import prepared_picture
 from xraycls.data.store import stored_sizes

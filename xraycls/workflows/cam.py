@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from xraycls.data.image import GreyImage, open_image
+from xraycls.data.image import GreyImage
+from xraycls.data.open import open_image
 from xraycls.data.source import list_images
 from xraycls.errors import DataError, unknown
 from xraycls.evaluation.cases import predicted_classes

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from xraycls.data.image import open_image
+from xraycls.data.open import open_image
 from xraycls.data.sheet import Pixels, Tile, contact_sheet
 from xraycls.data.show import TILE
 from xraycls.data.split import shuffling_key

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from xraycls.data.image import GreyImage, open_image
+from xraycls.data.image import GreyImage
+from xraycls.data.open import open_image
 from xraycls.data.source import read_table
 from xraycls.data.table import SampleTable
 from xraycls.errors import DataError, RunError

@@ -14,7 +14,7 @@ from xraycls.data.csv import read_csv
 from xraycls.data.formats import FORMATS
 from xraycls.data.formats.coco import write_coco
 from xraycls.data.formats.convert import convert
-from xraycls.data.image import read_grey
+from xraycls.data.open import read_grey
 from xraycls.data.phantom import write_phantom
 from xraycls.data.prepare import prepare
 from xraycls.data.source import load_table, read_source

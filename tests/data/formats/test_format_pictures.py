@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from xraycls.data.formats.pictures import is_upright, size_of, sizes_of
-from xraycls.data.image import open_image
+from xraycls.data.open import open_image
 from xraycls.data.phantom import write_phantom
 from xraycls.errors import DataError
 from xraycls.types import Sample

@@ -12,7 +12,7 @@ import cv2
 
 from xraycls.data.arrange.plan import Placed
 from xraycls.data.files import atomic_write, share_file
-from xraycls.data.image import open_image
+from xraycls.data.open import open_image
 from xraycls.data.processors import available_processors, one_thread_a_picture
 from xraycls.data.square import central_region
 from xraycls.types import Sample

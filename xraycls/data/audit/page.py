@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from xraycls.data.audit.finding import Audit, Finding
-from xraycls.data.image import open_image
+from xraycls.data.open import open_image
 from xraycls.data.sheet import Tile, contact_sheet
 from xraycls.data.table import SampleTable
 from xraycls.errors import DataError

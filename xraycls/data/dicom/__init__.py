@@ -4,7 +4,7 @@ import logging
 import warnings
 
 from xraycls.data.dicom.header import Header, patient_from_dicom, read_header
-from xraycls.data.dicom.open import open_dicom, read_dicom
+from xraycls.data.dicom.open import open_dataset, open_dicom, read_dicom
 from xraycls.data.dicom.pseudonym import pseudonym
 from xraycls.data.dicom.sniff import (
     DICOM_SUFFIXES,
@@ -24,6 +24,7 @@ __all__ = [
     "is_dicom",
     "is_dicom_file",
     "named_like_dicom",
+    "open_dataset",
     "open_dicom",
     "other_object",
     "patient_from_dicom",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -82,12 +83,22 @@ def header_of(path: Path) -> Iterator[None]:
         raise DataError(f"The DICOM header of {path} is damaged ({type(error).__name__})", path) from None
 
 
+def transferable(dataset: Dataset) -> Dataset:
+    """A dataset that was built or read elsewhere, with a transfer syntax; the given one is left as it is."""
+    from pydicom.dataset import FileMetaDataset
+
+    own = copy.copy(dataset)
+    own.file_meta = FileMetaDataset(getattr(dataset, "file_meta", None) or {})
+    _name_transfer_syntax(own)
+    return own
+
+
 def _name_transfer_syntax(dataset: Dataset) -> None:
     """Files without a meta header are uncompressed; how they are written has been seen when reading them."""
     from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
     if dataset.file_meta.get("TransferSyntaxUID"):
         return
-    implicit, little = dataset.original_encoding
-    explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+    implicit, little = dataset.original_encoding  # both None where it was never read
+    explicit = ExplicitVRBigEndian if little is False else ExplicitVRLittleEndian
     dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xraycls.data.dicom.codecs import decoder_of, stored_values
-from xraycls.data.dicom.dataset import header_of, name_of, read_dataset
+from xraycls.data.dicom.dataset import header_of, name_of, read_dataset, transferable
 from xraycls.data.dicom.frame import encoded_frame, jpeg_frame
 from xraycls.data.dicom.grey import grey_picture
 from xraycls.data.image import MOST_PIXELS, GreyImage, Image, too_large
@@ -46,7 +46,20 @@ def open_dicom(path: Path, encoded: bytes | None = None) -> Image:
             encoded = path.read_bytes()
         except OSError as error:
             raise DataError(f"{path} could not be read: {error.strerror}", path) from error
-    dataset = read_dataset(path, encoded)
+    return _opened(read_dataset(path, encoded), path)
+
+
+def open_dataset(dataset: Dataset, name: Path) -> Image:
+    """The picture of a dataset of pydicom, which ``name`` stands for in errors; raises DataError as :func:`open_dicom`.
+
+    A dataset that was never read and names no transfer syntax counts as uncompressed and little endian.
+    """
+    with header_of(name):
+        named = transferable(dataset)
+    return _opened(named, name)
+
+
+def _opened(dataset: Dataset, path: Path) -> Image:
     with header_of(path):
         _refuse_what_is_no_picture(dataset, path)
         width, height = int(dataset.Columns), int(dataset.Rows)

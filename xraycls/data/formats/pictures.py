@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from PIL import Image as PillowImage
 
-from xraycls.data.image import open_image
+from xraycls.data.open import open_image
 from xraycls.data.processors import available_processors
 from xraycls.data.table import SampleTable
 from xraycls.errors import DataError

@@ -13,7 +13,8 @@ from xraycls.data.files import atomic_write, share_file
 from xraycls.data.formats.format import Format
 from xraycls.data.formats.pairs import PICTURES
 from xraycls.data.formats.pictures import is_deep, is_upright, size_of
-from xraycls.data.image import GreyImage, open_image
+from xraycls.data.image import GreyImage
+from xraycls.data.open import open_image
 from xraycls.data.split import split_named
 from xraycls.data.table import SampleTable
 from xraycls.types import PIXELS, Box, Sample

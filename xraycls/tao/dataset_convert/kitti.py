@@ -13,7 +13,7 @@ from typing import Any
 
 from xraycls.data.formats.kitti import parse_kitti
 from xraycls.data.formats.pairs import label_text
-from xraycls.data.image import open_image
+from xraycls.data.open import open_image
 from xraycls.data.processors import available_processors
 from xraycls.errors import DataError
 from xraycls.tao.dataset_convert.folds import random_folds, sequence_folds

@@ -15,8 +15,9 @@ import numpy.typing as npt
 import torch
 
 from xraycls.data.files import atomic_write
-from xraycls.data.image import GreyImage, open_image
+from xraycls.data.image import GreyImage
 from xraycls.data.lettering import write_picture
+from xraycls.data.open import open_image
 from xraycls.data.processors import available_processors
 from xraycls.errors import DataError, RunError, UsageError
 from xraycls.explain.boxes import annotated as drawn
