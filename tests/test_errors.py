@@ -27,5 +27,5 @@ def test_errors_reach_another_process_whole(error):
 
 def test_an_error_is_a_sentence_and_its_way_out():
     assert str(XrayclsError("It failed.", "Try again")) == "It failed. Try again."
-    assert str(MissingExtra("NVIDIA DALI", "dali")).endswith('Install it with: pip install "xraycls[dali]".')
+    assert str(MissingExtra("NVIDIA DALI", "dali")).endswith("Install it with: pip install 'nvidia-dali-cuda120>=2.0'.")
     assert "Did you mean resnet18?" in str(unknown("network", "resnet81", ["resnet18", "vgg16"]))

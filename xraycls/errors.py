@@ -1,6 +1,8 @@
 """Errors that a user reads: one sentence that names the file, line or flag, and the way out."""
 
 import difflib
+import re
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -80,7 +82,21 @@ class MissingExtra(XrayclsError):
     """
 
     def __init__(self, package: str, extra: str) -> None:
-        super().__init__(f"{package} is not installed", f'Install it with: pip install "xraycls[{extra}]"')
+        self.extra = extra
+        super().__init__(f"{package} is not installed", f"Install it with: {install_command(extra)}")
+
+
+def install_command(extra: str) -> str:
+    """The command that installs what an extra brings; xraycls itself is in no package index that pip could ask."""
+    from importlib.metadata import PackageNotFoundError, requires
+
+    try:
+        required = requires("xraycls") or []
+    except PackageNotFoundError:
+        required = []
+    marker = re.compile(rf"""extra == ['"]{extra}['"]""")
+    names = [line.partition(";")[0].strip() for line in required if marker.search(line)]
+    return f"pip install {' '.join(map(shlex.quote, names))}" if names else f"pip install '.[{extra}]' in the checkout"
 
 
 class WeightsError(XrayclsError):

@@ -12,7 +12,7 @@ from xraycls.loaders.sampler import Sampler
 CPU = torch.device("cpu")
 GPU = torch.device("cuda", 0)
 
-needs_dali = pytest.mark.skipif(not is_installed(), reason='needs DALI: pip install "xraycls[dali]"')
+needs_dali = pytest.mark.skipif(not is_installed(), reason="needs the extra dali")
 _gpu = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")]
 
 ENGINES = [

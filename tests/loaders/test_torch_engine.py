@@ -55,7 +55,7 @@ def test_a_batch_larger_than_the_data_is_one_sentence(table):
 @pytest.mark.parametrize("engine", ["torch", "dali", "resident"])
 def test_medmnist_pictures_at_their_own_size_arrive_unchanged(tmp_path, engine):
     if engine == "dali":
-        pytest.importorskip("nvidia.dali", reason='needs DALI: pip install "xraycls[dali]"')
+        pytest.importorskip("nvidia.dali", reason="needs the extra dali")
     rng = np.random.default_rng(0)
     arrays = {}
     for split, count in (("train", 6), ("val", 2), ("test", 2)):

@@ -13,7 +13,7 @@ import torch
 
 from xraycls.data.source import read_source
 from xraycls.data.table import SampleTable
-from xraycls.errors import DataError, UsageError, XrayclsError
+from xraycls.errors import DataError, UsageError, XrayclsError, install_command
 from xraycls.loaders.choose import ENGINES, build_loader
 from xraycls.loaders.dali_graph import is_installed
 from xraycls.loaders.recipe import Recipe, find_recipe
@@ -154,7 +154,7 @@ def _backends(device: torch.device) -> tuple[list[Backend], dict[str, str]]:
             elif place.type == "cuda" and device.type != "cuda":
                 absent[str(backend)] = f"not with --device {device}"
             elif engine == "dali" and not is_installed():
-                absent[str(backend)] = 'not installed: pip install "xraycls[dali]"'
+                absent[str(backend)] = f"not installed: {install_command('dali')}"
             else:
                 found.append(backend)
     return found, absent

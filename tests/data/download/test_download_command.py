@@ -134,7 +134,7 @@ def test_help_and_the_library_import_neither_client_nor_requests():
 def test_without_the_client_the_command_that_installs_it_is_told(home, tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "kagglesdk", None)
     code, _, err = run(capsys, "coronahack", "--dest", str(tmp_path / "set"))
-    assert (code, 'pip install "xraycls[kaggle]"' in err) == (1, True)
+    assert (code, "pip install 'kaggle>=" in err) == (1, True)
 
 
 @pytest.mark.parametrize("name", CATALOGUE)

@@ -14,18 +14,21 @@ import numpy as np
 import numpy.typing as npt
 
 from xraycls.data.dicom.dataset import name_of, value_of
-from xraycls.errors import DataError
+from xraycls.errors import DataError, install_command
 
 if TYPE_CHECKING:
     from pydicom import Dataset
     from pydicom.pixels.decoders.base import Decoder
 
-_INSTALL = 'Install the codecs with: pip install "xraycls[dicom]"'
 # GDCM crashes on damaged frames, the whole process with it, and so decodes only what nothing else does.
 _PREFERRED = ("pylibjpeg", "pyjpegls", "pillow", "pydicom")
 _OURS = ("gdcm", "pylibjpeg")
 _JPEG_FAMILY = "1.2.840.10008.1.2.4."
 _JPEG_END, _TAIL = b"\xff\xd9", 1024
+
+
+def _install() -> str:
+    return f"Install the codecs with: {install_command('dicom')}"
 
 
 def stored_values(dataset: Dataset, path: Path) -> npt.NDArray[np.integer]:
@@ -47,7 +50,7 @@ def stored_values(dataset: Dataset, path: Path) -> npt.NDArray[np.integer]:
         raise DataError(
             f"The pixels of {path} ({syntax.name}) could not be decoded: they are cut short or damaged",
             path,
-            _INSTALL if _is_incomplete(decoder) else None,
+            _install() if _is_incomplete(decoder) else None,
         ) from error
     if shifted:
         spare = dataset.BitsAllocated - dataset.BitsStored
@@ -66,7 +69,7 @@ def decoder_of(dataset: Dataset, path: Path) -> Decoder:
         way = name_of(syntax) or "a transfer syntax that the standard doesn't know"
         raise DataError(f"{path} can't be decoded: it is written in {way}", path) from None
     if not decoder.is_available:
-        raise DataError(f"{path} is compressed as {syntax.name}, and no codec for it is installed", path, _INSTALL)
+        raise DataError(f"{path} is compressed as {syntax.name}, and no codec for it is installed", path, _install())
     return decoder
 
 
