@@ -21,8 +21,8 @@ from benchmarks.sources import original_files, png_copies, prepared_table, repea
 from xraycls.data.image import Image
 from xraycls.data.table import SampleTable
 from xraycls.errors import UsageError, XrayclsError
-from xraycls.loaders.detection_recipes import SSDRecipe
 from xraycls.loaders.objects import ObjectTable
+from xraycls.loaders.recipes.ssd import SSDRecipe
 from xraycls.loaders.views import Canvas, View
 
 PNG = "PNG copies"

@@ -39,7 +39,7 @@ from xraycls.errors import MissingExtra, XrayclsError
 from xraycls.loaders.dali_engine import DaliLoader
 from xraycls.loaders.dali_graph import is_installed
 from xraycls.loaders.engine import Engine
-from xraycls.loaders.recipe import find_recipe
+from xraycls.loaders.recipes.classification import find_recipe
 from xraycls.loaders.sampler import Sampler
 
 RECIPE = find_recipe("classic2021", SIZE)

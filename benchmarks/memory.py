@@ -30,7 +30,7 @@ from benchmarks.sources import original_files, prepared_table, repeated
 from xraycls.data.table import SampleTable
 from xraycls.errors import XrayclsError
 from xraycls.loaders.choose import choose_engine
-from xraycls.loaders.recipe import find_recipe
+from xraycls.loaders.recipes.classification import find_recipe
 
 MIB = 2**20
 _STATUS = Path("/proc/self/status")

@@ -20,7 +20,7 @@ from xraycls.data.phantom import write_phantom
 from xraycls.data.source import read_table
 from xraycls.errors import UsageError
 from xraycls.loaders.dali_graph import is_installed
-from xraycls.loaders.recipe import find_recipe
+from xraycls.loaders.recipes.classification import find_recipe
 from xraycls.loaders.views import View
 
 ROOT = Path(__file__).parents[1]

@@ -6,7 +6,7 @@ import torch
 from xraycls.data.table import SampleTable
 from xraycls.loaders.dali_graph import is_installed
 from xraycls.loaders.engine import Engine
-from xraycls.loaders.recipe import Recipe
+from xraycls.loaders.recipes.classification import Recipe
 from xraycls.loaders.sampler import Sampler
 
 CPU = torch.device("cpu")

@@ -13,7 +13,7 @@ from tests.loaders.engines import ENGINES, build
 from xraycls.data.folder import read_folder
 from xraycls.errors import DataError
 from xraycls.loaders.engine import Engine
-from xraycls.loaders.recipe import find_recipe
+from xraycls.loaders.recipes.classification import find_recipe
 from xraycls.loaders.sampler import Sampler
 from xraycls.types import Batch
 

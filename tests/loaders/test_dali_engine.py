@@ -16,7 +16,7 @@ from xraycls.loaders import dali_engine
 from xraycls.loaders.dali_engine import DaliLoader
 from xraycls.loaders.dali_feed import feed_of
 from xraycls.loaders.dali_graph import DaliGraph, GraphFailure, _failure
-from xraycls.loaders.recipe import find_recipe
+from xraycls.loaders.recipes.classification import find_recipe
 from xraycls.loaders.sampler import Sampler
 from xraycls.loaders.torch_engine import TorchLoader
 from xraycls.loaders.views import Canvas

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from tests.loaders.engines import CPU, ENGINES, build
 from xraycls.data.table import SampleTable
-from xraycls.loaders.detection_recipes import SSDRecipe, TLT2Recipe
 from xraycls.loaders.objects import ObjectTable, on_canvas
+from xraycls.loaders.recipes.ssd import SSDRecipe
+from xraycls.loaders.recipes.tlt2 import TLT2Recipe
 from xraycls.loaders.sampler import Sampler
 from xraycls.loaders.views import Canvas
 from xraycls.types import Box, Sample

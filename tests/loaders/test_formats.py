@@ -8,7 +8,7 @@ from PIL import Image
 
 from tests.loaders.engines import ENGINES, build
 from xraycls.data.table import SampleTable
-from xraycls.loaders.recipe import find_recipe
+from xraycls.loaders.recipes.classification import find_recipe
 from xraycls.loaders.sampler import Sampler
 from xraycls.types import Sample
 

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xraycls.errors import UsageError
-from xraycls.loaders.recipe import PRESETS, Recipe, find_recipe, generator
+from xraycls.loaders.random import generator
+from xraycls.loaders.recipes.classification import PRESETS, Recipe, find_recipe
 from xraycls.loaders.views import View
 
 SIZES = st.integers(8, 4000)

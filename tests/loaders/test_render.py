@@ -11,7 +11,7 @@ from benchmarks.exact import exact_rendering
 from xraycls.data.image import _jpeg_size, to_uint8
 from xraycls.data.open import open_image, read_grey
 from xraycls.errors import DataError
-from xraycls.loaders.recipe import find_recipe
+from xraycls.loaders.recipes.classification import find_recipe
 from xraycls.loaders.render import decoding_of, render
 from xraycls.loaders.views import Canvas, View
 from xraycls.types import Sample

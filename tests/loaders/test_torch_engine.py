@@ -9,7 +9,7 @@ from xraycls.data.folder import read_folder
 from xraycls.data.medmnist import read_medmnist
 from xraycls.errors import UsageError
 from xraycls.loaders.choose import build_loader
-from xraycls.loaders.recipe import find_recipe
+from xraycls.loaders.recipes.classification import find_recipe
 
 CPU = torch.device("cpu")
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from xraycls.errors import SpecError
-from xraycls.loaders.detection_recipes import SSDRecipe, TLT2Recipe
+from xraycls.loaders.recipes.ssd import SSDRecipe
+from xraycls.loaders.recipes.tlt2 import TLT2Recipe
 from xraycls.models.detection.backbones import backbone_names
 from xraycls.tao.mounts import Mounts, read_mounts
 from xraycls.tao.spec import Spec, open_spec

@@ -8,7 +8,8 @@ import pytest
 
 from xraycls.data.open import open_image
 from xraycls.errors import DataError
-from xraycls.loaders.detection_recipes import SSDRecipe, TLT2Recipe
+from xraycls.loaders.recipes.ssd import SSDRecipe
+from xraycls.loaders.recipes.tlt2 import TLT2Recipe
 from xraycls.loaders.views import Canvas
 from xraycls.tao.dataset_convert import dataset_convert
 from xraycls.tao.ssd_config import Source, SSDData

@@ -16,7 +16,7 @@ from xraycls.data.prepare import prepare
 from xraycls.errors import DataError, RunError, UsageError, XrayclsError
 from xraycls.loaders.choose import build_loader
 from xraycls.loaders.dali_graph import is_installed
-from xraycls.loaders.recipe import find_recipe
+from xraycls.loaders.recipes.classification import find_recipe
 from xraycls.loaders.resident_engine import ResidentLoader
 from xraycls.models.classifier import build_classifier, save_classifier
 from xraycls.workflows import parity as workflow

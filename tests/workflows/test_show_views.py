@@ -12,7 +12,7 @@ from xraycls.data.sheet import contact_sheet
 from xraycls.data.show import TILE, shown_table
 from xraycls.data.source import read_source
 from xraycls.errors import DataError
-from xraycls.loaders.recipe import Recipe, find_recipe
+from xraycls.loaders.recipes.classification import Recipe, find_recipe
 from xraycls.loaders.sampler import Sampler
 from xraycls.loaders.torch_engine import TorchLoader
 from xraycls.types import Box

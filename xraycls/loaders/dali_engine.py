@@ -13,14 +13,14 @@ import torch
 
 from xraycls.data.table import SampleTable
 from xraycls.errors import DataError
-from xraycls.loaders.ahead import prepared_ahead
 from xraycls.loaders.dali_feed import Feed, black, feed_of, packed
 from xraycls.loaders.dali_graph import DaliGraph, GraphFailure
-from xraycls.loaders.dali_line import DaliLine, Fed
+from xraycls.loaders.dali_pipeline import DaliPipeline, Fed
 from xraycls.loaders.engine import Drawn, Engine
 from xraycls.loaders.objects import ObjectTable
 from xraycls.loaders.photometric import change_grey_levels
 from xraycls.loaders.pictures import opened
+from xraycls.loaders.prefetch import prefetched
 from xraycls.loaders.render import render
 from xraycls.loaders.sampler import IndexBatch, Sampler
 from xraycls.loaders.views import View, ViewRecipe
@@ -80,7 +80,7 @@ class DaliLoader(Engine):
         line = self._idle.pop() if self._idle else self._line()
         # The rows of a store are only looked up: on a CPU, threads for that would just get in DALI's way.
         threads = 0 if self.table.source == "prepared" and self.device.type == "cpu" else self.threads
-        reading = prepared_ahead(batches, self._begin, fill, threads=threads, prefetch=self.prefetch + 1)
+        reading = prefetched(batches, self._begin, fill, threads=threads, prefetch=self.prefetch + 1)
         with closing(reading):
             line.start(reading)
             try:
@@ -95,8 +95,8 @@ class DaliLoader(Engine):
                 line.finish()
                 self._idle = [line]
 
-    def _line(self) -> DaliLine:
-        return DaliLine(self._builder(self.index_sampler.batch_size), self.prefetch)
+    def _line(self) -> DaliPipeline:
+        return DaliPipeline(self._builder(self.index_sampler.batch_size), self.prefetch)
 
     def _builder(self, batch_size: int) -> Callable[..., DaliGraph]:
         """Makes graphs of a source and a ``prefetch``, without holding this loader alive."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from xraycls.loaders.recipe import generator
+from xraycls.loaders.random import generator
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,10 @@ from torch.utils.data import DataLoader
 from xraycls.data.image import GreyImage
 from xraycls.data.table import SampleTable
 from xraycls.errors import DataError
-from xraycls.loaders.ahead import prepared_ahead
 from xraycls.loaders.engine import Drawn, Engine
 from xraycls.loaders.objects import ObjectTable
 from xraycls.loaders.pictures import PictureSet, opened
+from xraycls.loaders.prefetch import prefetched
 from xraycls.loaders.render import render
 from xraycls.loaders.sampler import IndexBatch, Sampler
 from xraycls.loaders.views import ViewRecipe
@@ -64,7 +64,7 @@ class TorchLoader(Engine, DataLoader[GreyImage]):  # type: ignore[misc]
         def fill(pending: _Pending, batch: IndexBatch, rows: range) -> None:
             self._fill(pending, batch, epoch, rows)
 
-        ahead = prepared_ahead(batches, self._begin, fill, threads=self.threads, prefetch=self.prefetch)
+        ahead = prefetched(batches, self._begin, fill, threads=self.threads, prefetch=self.prefetch)
         with closing(ahead):
             for batch, pending in ahead:
                 yield batch, pending.images, pending.failed

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from xraycls.loaders.detection_recipes import SSDRecipe, TLT2Recipe
+from xraycls.loaders.recipes.ssd import SSDRecipe
+from xraycls.loaders.recipes.tlt2 import TLT2Recipe
 from xraycls.models.detection.anchors import SSDAnchors
 from xraycls.tao.common import EarlyStopping, RegularizerConfig
 from xraycls.tao.dialects import Dialect

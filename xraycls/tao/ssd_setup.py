@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from xraycls.errors import UsageError
-from xraycls.loaders.detection_recipes import SSDRecipe, TLT2Recipe
+from xraycls.loaders.recipes.ssd import SSDRecipe
+from xraycls.loaders.recipes.tlt2 import TLT2Recipe
 from xraycls.loaders.views import Canvas
 from xraycls.tao.common import SoftStartAnnealingScheduleConfig
 from xraycls.tao.detectnet import ColorAugmentation, Preprocessing, SpatialAugmentation

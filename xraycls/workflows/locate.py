@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from xraycls.errors import RunError, XrayclsError
-from xraycls.loaders.recipe import Recipe, find_recipe
+from xraycls.loaders.recipes.classification import Recipe, find_recipe
 from xraycls.models.classifier import Classifier, load_classifier
 from xraycls.models.zoo import find
 from xraycls.training.run_folder import RUNS, RunFolder, find_runs

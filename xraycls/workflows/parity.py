@@ -16,7 +16,7 @@ from xraycls.data.table import SampleTable
 from xraycls.errors import DataError, UsageError, XrayclsError, install_command
 from xraycls.loaders.choose import ENGINES, build_loader
 from xraycls.loaders.dali_graph import is_installed
-from xraycls.loaders.recipe import Recipe, find_recipe
+from xraycls.loaders.recipes.classification import Recipe, find_recipe
 from xraycls.training.memory import explained_out_of_memory
 from xraycls.training.precision import choose_device
 from xraycls.workflows.locate import load_model

@@ -8,7 +8,7 @@ from xraycls.errors import unknown
 from xraycls.evaluation.metrics import metric
 from xraycls.evaluation.thresholds import parse_method
 from xraycls.loaders.choose import ENGINES
-from xraycls.loaders.recipe import PRESETS
+from xraycls.loaders.recipes.classification import PRESETS
 from xraycls.models.zoo import find
 from xraycls.training.config import TrainConfig
 from xraycls.training.optimizers import OPTIMIZERS

@@ -12,7 +12,7 @@ from xraycls.data.show import TILE
 from xraycls.data.split import shuffling_key
 from xraycls.data.table import SampleTable
 from xraycls.errors import DataError
-from xraycls.loaders.recipe import Recipe
+from xraycls.loaders.recipes.classification import Recipe
 from xraycls.loaders.render import render
 from xraycls.loaders.views import View
 from xraycls.types import Sample

@@ -20,7 +20,7 @@ from xraycls.errors import UsageError
 from xraycls.evaluation.metrics import metric, scores
 from xraycls.evaluation.thresholds import choose_threshold
 from xraycls.loaders.choose import build_loader, choose_engine, notice
-from xraycls.loaders.recipe import Recipe, find_recipe
+from xraycls.loaders.recipes.classification import Recipe, find_recipe
 from xraycls.models.classifier import Classifier, build_classifier, narrow_like
 from xraycls.training.checkpoint import load_state
 from xraycls.training.config import TrainConfig, parse_config

@@ -43,7 +43,7 @@ def show(
 
     table = shown_table(path, images=images, split=split, label=label)
     if augmented or any(option is not None for option in (image, augment, size)):
-        from xraycls.loaders.recipe import find_recipe
+        from xraycls.loaders.recipes.classification import find_recipe
         from xraycls.workflows.show import picture_named, view_sheet
 
         recipe = find_recipe(augment or "radiograph", 224 if size is None else size)

@@ -17,8 +17,8 @@ from xraycls.data.headers import picture_headers
 from xraycls.data.table import SampleTable
 from xraycls.errors import DataError
 from xraycls.evaluation.detection.cases import ImageBoxes, rounded_truth
-from xraycls.loaders.detection_recipes import SSDRecipe
 from xraycls.loaders.objects import ObjectTable, on_canvas
+from xraycls.loaders.recipes.ssd import SSDRecipe
 from xraycls.loaders.views import Canvas
 from xraycls.tao.ssd_config import Source, SSDData, SSDSetup
 from xraycls.types import Box, Sample, Split

@@ -15,7 +15,7 @@ from xraycls.evaluation.detection.average_precision import AveragePrecision
 from xraycls.evaluation.detection.plots import write_pictures
 from xraycls.evaluation.detection.table import DetectionReport
 from xraycls.loaders.choose import build_loader
-from xraycls.loaders.detection_recipes import SSDRecipe
+from xraycls.loaders.recipes.ssd import SSDRecipe
 from xraycls.loaders.views import Canvas
 from xraycls.models.detection.detector import Detector
 from xraycls.models.detection.files import find_model, load_detector

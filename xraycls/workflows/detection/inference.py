@@ -21,7 +21,7 @@ from xraycls.data.open import open_image
 from xraycls.data.processors import available_processors
 from xraycls.errors import DataError, RunError, UsageError
 from xraycls.explain.boxes import annotated as drawn
-from xraycls.loaders.detection_recipes import SSDRecipe
+from xraycls.loaders.recipes.ssd import SSDRecipe
 from xraycls.loaders.render import render
 from xraycls.loaders.views import Canvas
 from xraycls.models.detection.detector import Detector, DetectorPlan

@@ -21,7 +21,7 @@ T = TypeVar("T")
 _CHUNK = 8  # images a task: long enough to make hand-over free, short enough to share the last batch
 
 
-def prepared_ahead(
+def prefetched(
     batches: Iterator[IndexBatch],
     begin: Callable[[IndexBatch], T],
     fill: Callable[[T, IndexBatch, range], None],

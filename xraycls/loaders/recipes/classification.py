@@ -14,12 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from xraycls.errors import UsageError, unknown
+from xraycls.loaders.random import generator
 from xraycls.loaders.views import Canvas, Floats, View, Views
 
 _CROP_ATTEMPTS = 10  # as torchvision's RandomResizedCrop
-_BLOCK = 4  # numbers that Philox gives a counter
 _DRAWS = 8 + 2 * _CROP_ATTEMPTS  # numbers a view: whole blocks
-_ORDER_STREAM, _VIEW_STREAM = 0, 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +81,7 @@ class Recipe:
         """
         sizes = np.asarray(sizes, np.float64).reshape(-1, 2)
         count = len(sizes)
-        drawn = generator(seed, epoch, first).random((count, _DRAWS))
+        drawn = generator(seed, epoch, first, _DRAWS).random((count, _DRAWS))
         flips, turn, place, greys = drawn[:, :2], drawn[:, 2], drawn[:, 3:5], 2.0 * drawn[:, 5:8] - 1.0
         crops = self._crop_sizes(drawn[:, 8:].reshape(count, 2, _CROP_ATTEMPTS), sizes)
         linear = np.zeros((count, 2, 2))
@@ -169,13 +168,3 @@ def find_recipe(name: str, size: int) -> Recipe:
     if size < 8:
         raise UsageError(f"--size {size} is too small", "Radiographs need at least 8 pixels a side, usually 224")
     return replace(PRESETS[name], size=size)
-
-
-def generator(seed: int, epoch: int, position: int | None = None, draws: int = _DRAWS) -> np.random.Generator:
-    """Random numbers that depend on nothing but these: of an epoch's order, or of its views from one position on.
-
-    Philox is counter-based (Salmon et al., SC 2011): any position is reached at once. Every position owns as many
-    numbers as one view needs, ``draws``, a multiple of 4, so those of consecutive positions are drawn in one call.
-    """
-    stream, start = (_ORDER_STREAM, 0) if position is None else (_VIEW_STREAM, position * draws // _BLOCK)
-    return np.random.Generator(np.random.Philox(key=[seed, epoch], counter=[start, 0, 0, stream]))

@@ -29,7 +29,7 @@ class Fed(NamedTuple):
     failed: set[int]
 
 
-class DaliLine:
+class DaliPipeline:
     """A graph, and the batches that it has not drawn yet.
 
     After a failure the graph is built anew and goes on with what is left, so no batch is lost.

@@ -1,4 +1,4 @@
-"""Augmentation for detection: recipes that keep boxes in sight, as the two eras of TAO specs describe them."""
+"""Augmentation of SSD, as TAO's specs describe it."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from xraycls.loaders.recipe import generator
+from xraycls.loaders.random import generator
+from xraycls.loaders.recipes.geometry import has_area, region_views
 from xraycls.loaders.views import Canvas, Floats, Views
 
-_SMALLEST = 1e-3  # pixels; a box that is no wider or higher is dropped
 _THRESHOLDS = (None, 0.0, 0.1, 0.3, 0.5, 0.7, 0.9)  # IoU that a crop must have with the boxes; None: the whole picture
 _TRIES = 50
-_SSD_DRAWS = 8 + 4 * _TRIES  # numbers a view: whole blocks of Philox
-_TLT2_DRAWS = 8
+_DRAWS = 8 + 4 * _TRIES  # numbers a view: whole blocks of Philox
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +51,7 @@ class SSDRecipe:
     def evaluation_views(self, sizes: npt.ArrayLike) -> Views:
         """The whole pictures, squeezed onto the canvas."""
         sizes = np.asarray(sizes, np.float64).reshape(-1, 2)
-        return _views(np.zeros_like(sizes), sizes, self.canvas, np.zeros(len(sizes), np.bool_))
+        return region_views(np.zeros_like(sizes), sizes, self.canvas, np.zeros(len(sizes), np.bool_))
 
     def training_views(
         self, seed: int, epoch: int, first: int, sizes: npt.ArrayLike, boxes: Sequence[Floats] = ()
@@ -67,7 +66,7 @@ class SSDRecipe:
             boxes: of every image, [m, 4] in pixels of it.
         """
         sizes = np.asarray(sizes, np.float64).reshape(-1, 2)
-        drawn = generator(seed, epoch, first, _SSD_DRAWS).random((len(sizes), _SSD_DRAWS))
+        drawn = generator(seed, epoch, first, _DRAWS).random((len(sizes), _DRAWS))
         expands = drawn[:, 0] < 0.5
         low, high = self.zoom_out
         ratio = np.where(expands, low + (high - low) * drawn[:, 1], 1.0)
@@ -82,7 +81,7 @@ class SSDRecipe:
         contrast = 1.0 + self.contrast * (2.0 * drawn[:, 6] - 1.0)
         # First the factor of brightness, then contrast about the middle grey, as one line.
         factor = brightness * contrast
-        return _views(corners, crops, self.canvas, drawn[:, 7] < self.flip, 0.5 * (factor - contrast), factor)
+        return region_views(corners, crops, self.canvas, drawn[:, 7] < self.flip, 0.5 * (factor - contrast), factor)
 
     def seen(self, boxes: Floats, training: bool) -> tuple[Floats, npt.NDArray[np.bool_]]:
         """Boxes cut to the canvas, and which of them count: in training those whose centre is in sight.
@@ -99,7 +98,7 @@ class SSDRecipe:
             if self.rounded
             else np.clip(boxes, 0, np.tile(limits, 2))
         )
-        return cut, _has_area(cut) & (inside | (not training))
+        return cut, has_area(cut) & (inside | (not training))
 
     def _crop(self, option: float, tries: Floats, boxes: Floats) -> Floats:
         """Left, top, right and bottom of a crop, shares of the picture: the first of the tries that fits."""
@@ -119,106 +118,6 @@ class SSDRecipe:
             held = (centres >= crops[:, None, :2]) & (centres < crops[:, None, 2:])
             fits &= np.any(np.all(held, axis=2), axis=1)
         return np.asarray(crops[fits.argmax()]) if fits.any() else whole
-
-
-@dataclass(frozen=True, slots=True)
-class TLT2Recipe:
-    """Flip, zoom and shift, with the ranges of the DetectNet message that TLT 2 specs have.
-
-    Hue and saturation change nothing on grey pictures. A zoom is about the middle of the picture.
-
-    Attributes:
-        canvas: of the network.
-        horizontal_flip: probability.
-        vertical_flip: probability.
-        zoom: range of the magnification.
-        shift: largest shift across and down, pixels of the canvas.
-        contrast: largest change of a factor about ``contrast_center``.
-        contrast_center: grey level of 0–1 that keeps its value.
-        color_shift: standard deviation of what is added to grey levels of 0–1.
-        smallest: width and height below which boxes are dropped, pixels of the canvas.
-    """
-
-    canvas: Canvas
-    horizontal_flip: float = 0.5
-    vertical_flip: float = 0.0
-    zoom: tuple[float, float] = (1.0, 1.0)
-    shift: tuple[float, float] = (0.0, 0.0)
-    contrast: float = 0.0
-    contrast_center: float = 0.5
-    color_shift: float = 0.0
-    smallest: tuple[float, float] = (0.0, 0.0)
-
-    @property
-    def changes_greys(self) -> bool:
-        """Whether training views change grey levels."""
-        return any((self.contrast, self.color_shift))
-
-    def evaluation_views(self, sizes: npt.ArrayLike) -> Views:
-        """The whole pictures, squeezed onto the canvas."""
-        sizes = np.asarray(sizes, np.float64).reshape(-1, 2)
-        return _views(np.zeros_like(sizes), sizes, self.canvas, np.zeros(len(sizes), np.bool_))
-
-    def training_views(
-        self, seed: int, epoch: int, first: int, sizes: npt.ArrayLike, boxes: Sequence[Floats] = ()
-    ) -> Views:
-        """The views of the images at positions ``first``, ``first + 1``, … of an epoch; ``boxes`` don't matter."""
-        sizes = np.asarray(sizes, np.float64).reshape(-1, 2)
-        drawn = generator(seed, epoch, first, _TLT2_DRAWS).random((len(sizes), _TLT2_DRAWS))
-        low, high = self.zoom
-        crops = sizes / (low + (high - low) * drawn[:, 2:3])
-        pixels = np.array([self.canvas.width, self.canvas.height])
-        shifts = np.array(self.shift) * (2.0 * drawn[:, 3:5] - 1.0) * crops / pixels
-        factor = 1.0 + self.contrast * (2.0 * drawn[:, 5] - 1.0)
-        normal = np.sqrt(-2.0 * np.log1p(-drawn[:, 6])) * np.cos(2.0 * np.pi * drawn[:, 7])  # Box and Muller 1958
-        brightness = (1.0 - factor) * (self.contrast_center - 0.5) + self.color_shift * normal
-        views = _views(
-            (sizes - crops) / 2.0 - shifts, crops, self.canvas, drawn[:, 0] < self.horizontal_flip, brightness, factor
-        )
-        return _upside_down(views, self.canvas, drawn[:, 1] < self.vertical_flip)
-
-    def seen(self, boxes: Floats, training: bool) -> tuple[Floats, npt.NDArray[np.bool_]]:
-        """Boxes cut to the canvas, and which of them count: those that are large enough.
-
-        Args:
-            boxes: [n, 4], pixels of the canvas.
-            training: whether the view is one of training; only then does the least size matter.
-        """
-        cut = np.clip(boxes, 0, np.tile([self.canvas.width, self.canvas.height], 2))
-        large = (cut[:, 2:] - cut[:, :2] >= self.smallest).all(axis=1)
-        return cut, _has_area(cut) & (large | (not training))
-
-
-def _views(
-    corners: Floats,
-    crops: Floats,
-    canvas: Canvas,
-    flipped: npt.NDArray[np.bool_],
-    brightness: Floats | None = None,
-    contrast: Floats | None = None,
-) -> Views:
-    """Views of regions of the source: their top-left corners and sizes in its pixels, [n, 2] each."""
-    count = len(corners)
-    scales = crops / np.array([canvas.width, canvas.height])
-    matrices = np.zeros((count, 2, 3))
-    matrices[:, 0, 0] = np.where(flipped, -scales[:, 0], scales[:, 0])
-    matrices[:, 1, 1] = scales[:, 1]
-    matrices[:, 0, 2] = np.where(flipped, corners[:, 0] + crops[:, 0], corners[:, 0])
-    matrices[:, 1, 2] = corners[:, 1]
-    none = np.zeros(count)
-    return Views(
-        matrices, none if brightness is None else brightness, none + 1.0 if contrast is None else contrast, none + 1.0
-    )
-
-
-def _upside_down(views: Views, canvas: Canvas, flipped: npt.NDArray[np.bool_]) -> Views:
-    views.matrices[flipped, 1, 2] += views.matrices[flipped, 1, 1] * canvas.height
-    views.matrices[flipped, 1, 1] *= -1.0
-    return views
-
-
-def _has_area(boxes: Floats) -> npt.NDArray[np.bool_]:
-    return np.asarray((boxes[:, 2:] - boxes[:, :2] > _SMALLEST).all(axis=1))
 
 
 def _iou(crops: Floats, boxes: Floats) -> Floats:
