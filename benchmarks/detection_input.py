@@ -61,7 +61,7 @@ class Pictures:
 
     def objects(self, table: SampleTable) -> ObjectTable:
         """What is to be found in a table's pictures."""
-        return ObjectTable(table, self.classes, self.recipe.seen)
+        return ObjectTable(table, self.classes)
 
 
 def input_pipelines(given: argparse.Namespace, places: Sequence[torch.device], work: Path) -> dict[str, Any]:

@@ -14,8 +14,9 @@ from xraycls.data.table import SampleTable
 from xraycls.loaders.choose import build_loader
 from xraycls.loaders.engine import Engine
 from xraycls.loaders.objects import ObjectTable
+from xraycls.loaders.recipes.protocol import ViewRecipe
 from xraycls.loaders.render import decoding_of
-from xraycls.loaders.views import View, ViewRecipe
+from xraycls.loaders.views import View
 from xraycls.training.precision import choose_device
 
 

@@ -44,7 +44,7 @@ def table(tmp_path_factory) -> SampleTable:
 
 def batches(kind, table, recipe, *, training=True, epoch=0):
     sampler = Sampler(table.labels, 5, training=training, seed=3)
-    loader = build(kind, table, recipe, sampler, objects=ObjectTable(table, CLASSES, recipe.seen))
+    loader = build(kind, table, recipe, sampler, objects=ObjectTable(table, CLASSES))
     loader.set_epoch(epoch)
     return list(loader)
 
@@ -95,7 +95,7 @@ def test_an_unreadable_picture_has_no_objects(table, tmp_path):
 
 def test_upstreams_rounding_of_boxes_in_evaluation():
     recipe = SSDRecipe(Canvas(100, 100), rounded=True)
-    boxes, kept = recipe.seen(np.array([[0.5, 1.5, 40.5, 41.4], [-8.0, 3.2, 150.0, 99.7], [7.4, 7, 7.45, 50]]), False)
+    boxes, kept = recipe.clip(np.array([[0.5, 1.5, 40.5, 41.4], [-8.0, 3.2, 150.0, 99.7], [7.4, 7, 7.45, 50]]), False)
     assert boxes[:2].tolist() == [[0, 2, 40, 41], [0, 3, 99, 99]]
     assert kept.tolist() == [True, True, False]
 
@@ -105,7 +105,7 @@ def test_crops_keep_what_they_promise():
     own = np.array([[30.0, 40.0, 70.0, 90.0]])
     views = SSD.training_views(0, 0, 0, [(100.0, 120.0)] * 300, [own] * 300)
     seen = on_canvas(np.repeat(own, 300, axis=0), views.matrices)
-    _, kept = SSD.seen(seen, True)
+    _, kept = SSD.clip(seen, True)
     assert kept.all()
     assert views.scales.min() < 0.5 < 1.2 < views.scales.max()  # both closer and farther than the whole picture
 

@@ -1,5 +1,7 @@
 """Unusual files: every engine gives the right picture, or the same named failure."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -75,7 +77,7 @@ def pictures(kind, table, training):
         for index, image, weight in zip(batch.indices.tolist(), batch.images, batch.weights.tolist(), strict=True):
             if weight:
                 found[table[index].path.name] = image[0].float().cpu()
-    return found, {path.name for path in loader.failures}
+    return found, {Path(name).name for name in loader.failures}
 
 
 @pytest.fixture(scope="module")

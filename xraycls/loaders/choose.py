@@ -13,8 +13,8 @@ from xraycls.errors import MissingExtra, UsageError, unknown
 from xraycls.loaders.dali_graph import is_installed
 from xraycls.loaders.engine import Engine
 from xraycls.loaders.objects import ObjectTable
+from xraycls.loaders.recipes.protocol import ViewRecipe
 from xraycls.loaders.sampler import Sampler
-from xraycls.loaders.views import ViewRecipe
 
 ENGINES = ("auto", "torch", "dali", "resident")
 

@@ -21,9 +21,10 @@ from xraycls.loaders.objects import ObjectTable
 from xraycls.loaders.photometric import change_grey_levels
 from xraycls.loaders.pictures import opened
 from xraycls.loaders.prefetch import prefetched
+from xraycls.loaders.recipes.protocol import ViewRecipe
 from xraycls.loaders.render import render
 from xraycls.loaders.sampler import IndexBatch, Sampler
-from xraycls.loaders.views import View, ViewRecipe
+from xraycls.loaders.views import View
 
 logger = logging.getLogger(__name__)
 

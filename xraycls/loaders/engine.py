@@ -7,15 +7,14 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Generator, Iterator
 from contextlib import closing
-from pathlib import Path
 
 import torch
 
 from xraycls.data.table import SampleTable
 from xraycls.errors import DataError
 from xraycls.loaders.objects import ObjectTable
+from xraycls.loaders.recipes.protocol import ViewRecipe
 from xraycls.loaders.sampler import IndexBatch, Sampler
-from xraycls.loaders.views import ViewRecipe
 from xraycls.types import Batch
 
 logger = logging.getLogger(__name__)
@@ -29,7 +28,7 @@ class Engine(ABC):
     The sampler says which samples form which batch and the recipe how they are seen; an engine only turns both into
     pixels. A ``for`` goes through the epoch of :meth:`set_epoch`; leaving it early costs nothing, the next ``for``
     starts afresh. A picture that can't be read is replaced by another one of its batch, counts nothing (weight 0) and
-    is noted in ``failures``.
+    is noted in ``failures``, by :attr:`~xraycls.types.Sample.name`.
 
     Args:
         table: the samples.
@@ -54,7 +53,7 @@ class Engine(ABC):
         self.objects = objects
         self.strict = strict
         self.labels = torch.from_numpy(table.labels)
-        self.failures: dict[Path, str] = {}
+        self.failures: dict[str, str] = {}
         self._noting = threading.Lock()
         self._delivered = 0
 
@@ -100,15 +99,19 @@ class Engine(ABC):
             images[rows] = 0 if readable is None else images[readable].clone()
             weights[rows] = 0.0
         indices = torch.from_numpy(batch.indices)
-        objects = None if self.objects is None else self.objects.seen(batch, self.index_sampler.training, failed)
+        objects = (
+            None
+            if self.objects is None
+            else self.objects.clipped(self.recipe, batch, self.index_sampler.training, failed)
+        )
         return Batch(images, self.labels[indices], indices, weights, objects)
 
     def _fail(self, index: int, error: DataError) -> None:
         """Note a sample that can't be read; raises the error where that is asked for. Any thread may call it."""
         if self.strict:
             raise error
-        path = self.table[index].path
+        name = self.table[index].name
         with self._noting:
-            if path not in self.failures:
+            if name not in self.failures:
                 logger.warning("%s; it is left out.", error.message)
-            self.failures[path] = error.message
+            self.failures[name] = error.message

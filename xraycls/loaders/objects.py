@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from xraycls.data.table import SampleTable
+from xraycls.loaders.recipes.protocol import ViewRecipe
 from xraycls.loaders.sampler import IndexBatch
 from xraycls.loaders.views import Floats
 from xraycls.types import Objects
-
-Keep = Callable[[Floats, bool], tuple[Floats, npt.NDArray[np.bool_]]]
-"""From boxes [n, 4] in pixels of the canvas, and whether they train, to the boxes to learn and which of them remain."""
 
 
 class ObjectTable:
@@ -23,7 +21,6 @@ class ObjectTable:
     Args:
         table: samples whose boxes are in pixels of the source.
         classes: names of the objects to find; boxes of other labels are left out.
-        keep: what becomes of boxes that a view cuts; a method of the recipe.
 
     Attributes:
         boxes: of each sample, float64 [n, 4]: left, top, right, bottom in pixels of the source.
@@ -31,20 +28,20 @@ class ObjectTable:
         difficult: of each sample, bool [n].
     """
 
-    def __init__(self, table: SampleTable, classes: Sequence[str], keep: Keep) -> None:
+    def __init__(self, table: SampleTable, classes: Sequence[str]) -> None:
         index = {name: label for label, name in enumerate(classes)}
         known = [[box for box in sample.boxes if box.label in index] for sample in table]
-        self.keep = keep
         self.boxes: list[Floats] = [
             np.array([(b.left, b.top, b.right, b.bottom) for b in boxes], np.float64).reshape(-1, 4) for boxes in known
         ]
         self.labels = [np.array([index[box.label] for box in boxes], np.int64) for boxes in known]
         self.difficult = [np.array([box.difficult for box in boxes], np.bool_) for boxes in known]
 
-    def seen(self, batch: IndexBatch, training: bool, failed: Collection[int] = ()) -> Objects:
+    def clipped(self, recipe: ViewRecipe, batch: IndexBatch, training: bool, failed: Collection[int] = ()) -> Objects:
         """The objects of a batch as its views show them; none for pictures that could not be read.
 
         Args:
+            recipe: of the views; it clips the boxes.
             batch: with the matrices of its views.
             training: whether the views are those of training.
             failed: rows that could not be read.
@@ -54,7 +51,7 @@ class ObjectTable:
         counts = [len(self.labels[sample]) for sample in samples]
         owner = np.repeat(np.array(owners, np.int64), counts)
         boxes = on_canvas(_joined([self.boxes[s] for s in samples], 4), batch.matrices[owner])
-        boxes, kept = self.keep(boxes, training)
+        boxes, kept = recipe.clip(boxes, training)
         return Objects(
             boxes=torch.from_numpy(boxes[kept].astype(np.float32)),
             labels=torch.from_numpy(_joined([self.labels[s] for s in samples]).astype(np.int64)[kept]),

@@ -12,9 +12,10 @@ from xraycls.data.open import open_image
 from xraycls.data.table import SampleTable
 from xraycls.errors import DataError
 from xraycls.loaders.objects import ObjectTable
+from xraycls.loaders.recipes.protocol import ViewRecipe
 from xraycls.loaders.render import render
 from xraycls.loaders.sampler import IndexBatch, Sampler
-from xraycls.loaders.views import View, ViewRecipe
+from xraycls.loaders.views import View
 
 
 class PictureSet(Dataset[GreyImage]):

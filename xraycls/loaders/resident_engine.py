@@ -20,8 +20,8 @@ from xraycls.errors import DataError, UsageError
 from xraycls.loaders.batch_render import BatchRenderer
 from xraycls.loaders.engine import Drawn, Engine
 from xraycls.loaders.objects import ObjectTable
+from xraycls.loaders.recipes.protocol import ViewRecipe
 from xraycls.loaders.sampler import IndexBatch, Sampler
-from xraycls.loaders.views import ViewRecipe
 
 Progress = Callable[[int, int], None]
 

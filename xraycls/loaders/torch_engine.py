@@ -16,9 +16,9 @@ from xraycls.loaders.engine import Drawn, Engine
 from xraycls.loaders.objects import ObjectTable
 from xraycls.loaders.pictures import PictureSet, opened
 from xraycls.loaders.prefetch import prefetched
+from xraycls.loaders.recipes.protocol import ViewRecipe
 from xraycls.loaders.render import render
 from xraycls.loaders.sampler import IndexBatch, Sampler
-from xraycls.loaders.views import ViewRecipe
 
 
 class _Pending(NamedTuple):

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -119,26 +118,6 @@ class Views:
 
     def __iter__(self) -> Iterator[View]:
         return (self[index] for index in range(len(self)))
-
-
-class ViewRecipe(Protocol):
-    """What engines ask of a recipe: it alone draws random numbers."""
-
-    @property
-    def canvas(self) -> Canvas:
-        """What pictures are drawn on."""
-
-    @property
-    def changes_greys(self) -> bool:
-        """Whether training views change grey levels."""
-
-    def evaluation_views(self, sizes: npt.ArrayLike) -> Views:
-        """The one view of every image; ``sizes`` [n, 2] are widths and heights in pixels."""
-
-    def training_views(
-        self, seed: int, epoch: int, first: int, sizes: npt.ArrayLike, boxes: Sequence[Floats] = ()
-    ) -> Views:
-        """The views of the images at positions ``first``, ``first + 1``, … of an epoch; ``boxes`` [m, 4] of each."""
 
 
 def _curve(brightness: float | Floats, contrast: float | Floats, gamma: float | Floats) -> npt.NDArray[np.uint8]:

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol, cast
 
 import torch
@@ -41,7 +40,7 @@ class Loader(Protocol):
     """What the loop asks of an engine."""
 
     index_sampler: Sampler
-    failures: dict[Path, str]
+    failures: dict[str, str]
 
     def set_epoch(self, epoch: int, start: int = 0) -> None:
         """Choose the epoch and the batch that the next iteration starts from."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -32,7 +31,7 @@ def probabilities_of(
     threads: int | None = None,
     strict: bool = False,
     progress: Callable[[int, int], None] | None = None,
-) -> tuple[FloatArray, dict[Path, str]]:
+) -> tuple[FloatArray, dict[str, str]]:
     """Class probabilities, float64 [n, C], a row of NaN where the file could not be read, and why each could not.
 
     Raises:
@@ -80,13 +79,13 @@ def probabilities_of(
 
 
 def as_predictions(
-    model: TrainedModel, table: SampleTable, probabilities: FloatArray, failures: dict[Path, str]
+    model: TrainedModel, table: SampleTable, probabilities: FloatArray, failures: dict[str, str]
 ) -> list[Prediction]:
     """One :class:`Prediction` a sample; of two classes the operating threshold decides, where there is one."""
     called = predicted_classes(probabilities, 0.5 if model.threshold is None else model.threshold)
     found = []
     for sample, row, predicted in zip(table, probabilities, called, strict=True):
-        error = failures.get(sample.path)
+        error = failures.get(sample.name)
         if error is None and np.isnan(row).any():
             error = f"{sample.name}: the model gives no number; try --precision fp32"
         if error is None:

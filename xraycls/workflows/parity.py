@@ -124,7 +124,7 @@ def parity(
         is_trained=trained is not None,
         comparisons=tuple(comparison for comparison, _ in found),
         absent=absent,
-        unreadable={names[row]: plain.failures[table[row].path] for row in np.flatnonzero(~readable).tolist()},
+        unreadable={names[row]: plain.failures[table[row].name] for row in np.flatnonzero(~readable).tolist()},
         worst=max((pair for _, pair in found), key=lambda pair: pair.comparison.worst),
     )
 

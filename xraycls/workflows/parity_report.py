@@ -25,12 +25,12 @@ class Drawn:
     Attributes:
         pictures: uint8 [n, S, S]; black where a sample could not be read.
         readable: bool [n], whether it could.
-        failures: file → why it could not.
+        failures: name of a sample → why it could not.
     """
 
     pictures: npt.NDArray[np.uint8]
     readable: npt.NDArray[np.bool_]
-    failures: dict[Path, str]
+    failures: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)

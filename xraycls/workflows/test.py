@@ -41,7 +41,7 @@ class TestResult:
 
     report: Report
     files: list[Path]
-    unreadable: dict[Path, str]
+    unreadable: dict[str, str]
 
 
 def test(
@@ -94,7 +94,7 @@ def test(
         progress=progress,
     )
     predictions = as_predictions(trained, table, probabilities, failures)
-    kept = [i for i, sample in enumerate(table) if sample.path not in failures]
+    kept = [i for i, sample in enumerate(table) if sample.name not in failures]
     if not kept:
         raise DataError(f"None of the {len(table)} images of {table.root} could be read", table.root)
     report = evaluate(

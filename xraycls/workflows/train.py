@@ -240,6 +240,6 @@ def _tell_other_engine(run: RunFolder, engine: str, reporter: Reporter) -> None:
 def _tell_failures(training: Training, reporter: Reporter) -> None:
     failures = training.train.failures | (training.val.failures if training.val else {})
     if failures:
-        names = ", ".join(str(path) for path in list(failures)[:5])
+        names = ", ".join(list(failures)[:5])
         more = ", …" if len(failures) > 5 else ""
         reporter.message(f"{len(failures)} files could not be read and were left out: {names}{more}")

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from xraycls.errors import UsageError, unknown
 from xraycls.loaders.random import generator
+from xraycls.loaders.recipes.protocol import SinglePicture
 from xraycls.loaders.views import Canvas, Floats, View, Views
 
 _CROP_ATTEMPTS = 10  # as torchvision's RandomResizedCrop
@@ -22,7 +23,7 @@ _DRAWS = 8 + 2 * _CROP_ATTEMPTS  # numbers a view: whole blocks
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class Recipe(SinglePicture):
     """The distribution that training views are drawn from, and the one view of evaluation.
 
     Attributes:

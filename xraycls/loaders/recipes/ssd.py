@@ -83,7 +83,7 @@ class SSDRecipe:
         factor = brightness * contrast
         return region_views(corners, crops, self.canvas, drawn[:, 7] < self.flip, 0.5 * (factor - contrast), factor)
 
-    def seen(self, boxes: Floats, training: bool) -> tuple[Floats, npt.NDArray[np.bool_]]:
+    def clip(self, boxes: Floats, training: bool) -> tuple[Floats, npt.NDArray[np.bool_]]:
         """Boxes cut to the canvas, and which of them count: in training those whose centre is in sight.
 
         Args:

@@ -71,7 +71,7 @@ class TLT2Recipe:
         )
         return upside_down(views, self.canvas, drawn[:, 1] < self.vertical_flip)
 
-    def seen(self, boxes: Floats, training: bool) -> tuple[Floats, npt.NDArray[np.bool_]]:
+    def clip(self, boxes: Floats, training: bool) -> tuple[Floats, npt.NDArray[np.bool_]]:
         """Boxes cut to the canvas, and which of them count: those that are large enough.
 
         Args:

@@ -107,7 +107,7 @@ def picture_sizes(table: SampleTable) -> npt.NDArray[np.float64]:
 def truths_of(table: SampleTable, classes: Sequence[str], canvas: Canvas) -> list[ImageBoxes]:
     """The boxes of every picture in pixels of the network's input, rounded and clipped as TAO's evaluation does."""
     recipe = SSDRecipe(canvas)
-    objects = ObjectTable(table, classes, recipe.seen)
+    objects = ObjectTable(table, classes)
     matrices = recipe.evaluation_views(picture_sizes(table)).matrices
     truths = []
     for boxes, labels, difficult, matrix in zip(
@@ -126,11 +126,11 @@ def count_learnable(setup: SSDSetup, table: SampleTable) -> int:
     """
     sizes = picture_sizes(table)
     readable = [sample for sample, size in zip(table, sizes, strict=True) if size.max() > _UNREADABLE]
-    objects = ObjectTable(replace(table, samples=tuple(readable)), setup.data.classes, setup.recipe.seen)
+    objects = ObjectTable(replace(table, samples=tuple(readable)), setup.data.classes)
     counts = [len(boxes) for boxes in objects.boxes]
     matrices = setup.recipe.evaluation_views(sizes[sizes.max(axis=1) > _UNREADABLE]).matrices
     boxes = on_canvas(np.concatenate([np.zeros((0, 4)), *objects.boxes]), np.repeat(matrices, counts, axis=0))
-    kept = int(setup.recipe.seen(boxes, True)[1].sum())
+    kept = int(setup.recipe.clip(boxes, True)[1].sum())
     if lost := len(boxes) - kept:
         canvas = setup.recipe.canvas
         what = f"{lost:,} of {len(boxes):,} objects are below the spec's least size at {canvas.width} × {canvas.height}"

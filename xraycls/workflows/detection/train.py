@@ -260,7 +260,7 @@ def _training(job: _Job, data: DetectionData, detector: Detector, reporter: Repo
     )
 
     def objects(table: SampleTable) -> ObjectTable:
-        return ObjectTable(table, data.classes, setup.recipe.seen)
+        return ObjectTable(table, data.classes)
 
     training = loader(
         data.training, batch_size=setup.training.batch_size, training=True, objects=objects(data.training)
