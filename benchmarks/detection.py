@@ -40,11 +40,12 @@ from xraycls.evaluation.detection.cases import Detections, ImageBoxes
 from xraycls.evaluation.detection.intervals import RESAMPLES
 from xraycls.evaluation.detection.table import detection_report
 from xraycls.models.detection.anchors import SSDAnchors
-from xraycls.models.detection.detector import Detector, DetectorPlan
+from xraycls.models.detection.base import Detector
+from xraycls.models.detection.ssd import SSDConfig, SSDDetector
 from xraycls.training.precision import choose_precision
 
 PARTS = ("input", "step", "evaluation")
-NETS = {"vgg16": ("vgg", 16), "resnet18": ("resnet", 18), "resnet10": ("resnet", 10)}
+NETS = ("vgg16", "resnet18", "resnet10")
 SIZE = 300  # of SSD300, pixels
 # Those of the ancestor's spec: six boxes a cell.
 ANCHORS = SSDAnchors((0.05, 0.1, 0.25, 0.4, 0.55, 0.7, 0.85), ((1.0, 2.0, 0.5, 3.0, 1 / 3),) * 6)
@@ -101,7 +102,9 @@ def training_steps(given: argparse.Namespace, device: torch.device) -> dict[str,
     runs: dict[str, Step] = {PEER: ssd300_step(peer, batch, device)}
     for net in given.nets:
         for precision in sorted({"fp32", choose_precision("auto", device)}, reverse=True):
-            detector = Detector(DetectorPlan(*NETS[net], ("opacity",), SIZE, SIZE, ANCHORS))
+            detector = SSDDetector(
+                SSDConfig(backbone=net, classes=("opacity",), height=SIZE, width=SIZE, anchors=ANCHORS)
+            )
             name = f"xraycls {net}, {precision}"
             facts[name] = size_of(detector, partial(detector_logits, detector, batch.images[:1]))
             runs[name] = detector_step(detector, batch, choose_precision(precision, device), device)

@@ -11,10 +11,10 @@ from torch.nn import functional as F
 from torchvision import models
 
 from xraycls.models.classifier import build_classifier
-from xraycls.models.detection.detector import Detector
+from xraycls.models.detection.base import Detector
 from xraycls.models.zoo import Architecture
 from xraycls.training.config import TrainConfig
-from xraycls.training.detection import Detection, DetectionLoss
+from xraycls.training.detection import Detection, Regularizer
 from xraycls.training.optimizers import build_optimizer
 from xraycls.training.precision import Precision, autocast, choose_precision
 from xraycls.training.task import Classification
@@ -83,8 +83,7 @@ def eager_step(architecture: Architecture, batch_size: int, device: torch.device
 def detector_step(detector: Detector, batch: Batch, precision: Precision, device: torch.device) -> Step:
     """A step of ``xraycls ssd train`` without its loop: hard-negative loss, L1 regulariser, SGD with momentum."""
     detector.to(device=device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    loss = DetectionLoss(regularizer="L1", regularizer_weight=3e-5)
-    task = Detection(loss, lambda _: {}, lambda *_: None)
+    task = Detection(Regularizer("L1", 3e-5), lambda _: {}, lambda *_: None)
     optimizer = torch.optim.SGD(detector.parameters(), lr=1e-4, momentum=0.9, fused=True)
     batch = batch.to(device)
 

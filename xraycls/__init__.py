@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from xraycls.errors import DataError, RunError, TrainingError, UsageError, WeightsError, XrayclsError
-from xraycls.types import Batch, Box, Prediction, Sample
+from xraycls.types import Batch, Box, Detections, Prediction, Sample
 from xraycls.version import __version__
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ __all__ = [
     "Batch",
     "Box",
     "DataError",
+    "Detections",
     "Prediction",
     "RunError",
     "Sample",

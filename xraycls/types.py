@@ -5,13 +5,15 @@ Nothing here imports torch at run time, so a table of samples can be listed with
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+import numpy.typing as npt
+
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
     import torch
     from pydicom import Dataset
 
@@ -91,6 +93,66 @@ class Sample:
         if self.path.name == PIXELS:
             return f"{self.path.parent}:{self.member}"
         return f"{self.path}:{self.member}[{self.row}]"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Detections:
+    """The objects that a detector found in one picture: the only shape in which detections travel.
+
+    Attributes:
+        boxes: float32 [n, 4], left, top, right and bottom in pixels.
+        labels: int64 [n], classes from 0; there is no background.
+        scores: float32 [n], 0–1, falling.
+
+    Example:
+        >>> from xraycls import Detections
+        >>> found = Detections.of([[10, 10, 50, 60], [0, 0, 5, 5]], labels=[0, 1], scores=[0.9, 0.2])
+        >>> len(found), len(found.above(0.5))
+        (2, 1)
+    """
+
+    boxes: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int64]
+    scores: npt.NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    @classmethod
+    def of(cls, boxes: npt.ArrayLike = (), labels: npt.ArrayLike = (), scores: npt.ArrayLike = ()) -> Detections:
+        """Returns detections from anything that reads as arrays of these shapes, sorted by falling score.
+
+        Detections of equal score keep their order.
+
+        Raises:
+            ValueError: the lengths differ.
+        """
+        marks = np.asarray(scores, np.float32).reshape(-1)
+        order = np.argsort(-marks, kind="stable")
+        classes = np.asarray(labels, np.int64).reshape(len(marks))
+        return cls(np.asarray(boxes, np.float32).reshape(len(marks), 4)[order], classes[order], marks[order])
+
+    def above(self, threshold: float) -> Detections:
+        """Returns the detections that score ``threshold`` or more."""
+        kept = self.scores.astype(np.float64) >= threshold
+        return Detections(self.boxes[kept], self.labels[kept], self.scores[kept])
+
+    def mapped(self, matrix: npt.NDArray[np.float64]) -> Detections:
+        """Returns the same in pixels of the source picture.
+
+        Args:
+            matrix: float64 [2, 3] of a view that neither rotates nor mirrors: from pixels of the canvas to those of
+                the source.
+        """
+        boxes = self.boxes * np.tile(np.diagonal(matrix), 2) + np.tile(matrix[:, 2], 2)
+        return Detections(boxes.astype(np.float32), self.labels, self.scores)
+
+    def to_boxes(self, classes: Sequence[str]) -> tuple[Box, ...]:
+        """Returns the detections as boxes with class names."""
+        rows = zip(self.labels.tolist(), self.boxes.tolist(), self.scores.tolist(), strict=True)
+        return tuple(
+            Box(classes[label], left, top, right, bottom, score) for label, (left, top, right, bottom), score in rows
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from torchvision.models.detection._utils import Matcher, SSDMatcher
 from torchvision.ops import box_iou
 
+from xraycls.models.detection.base import total
 from xraycls.models.detection.matching import BACKGROUND, NEUTRAL, match
 from xraycls.models.detection.ssd_loss import focal_loss, hard_negative_loss
 from xraycls.models.detection.suppression import suppress
@@ -33,7 +34,7 @@ def smooth_l1(difference: np.ndarray) -> float:
 @pytest.mark.parametrize("neg_pos", [3.0, 0.5, 100.0])
 def test_hard_negatives_are_chosen_over_the_whole_batch(seed, neg_pos):
     logits, offsets, matches, labels, targets = scene(seed)
-    found = hard_negative_loss(logits, offsets, matches, labels, targets, neg_pos=neg_pos, alpha=0.8)
+    found = total(hard_negative_loss(logits, offsets, matches, labels, targets, neg_pos=neg_pos, box_weight=0.8))
     probabilities = torch.softmax(logits.double(), -1).numpy()
     wrong, positive, boxes, count = [], 0.0, 0.0, 0
     for image in range(len(logits)):
@@ -55,10 +56,10 @@ def test_the_loss_of_a_batch_by_hand():
     offsets[0, 0] = torch.tensor([0.5, -2.0, 0.0, 1.0])  # 0.125, 1.5, 0 and 0.5
     truth = matches, torch.full((2, 4), 2), torch.zeros(2, 4, 4)
     logits = torch.zeros(2, 4, 3)
-    found = hard_negative_loss(logits, offsets, *truth, neg_pos=3.0, alpha=0.5)
+    found = total(hard_negative_loss(logits, offsets, *truth, neg_pos=3.0, box_weight=0.5))
     assert float(found) == pytest.approx(4 * np.log(3) + 0.5 * 2.125)
     # Of object classes alone, with p = 1/2: one is right, and eleven of six anchors are not.
-    found = focal_loss(logits, offsets, *truth, alpha=0.25, gamma=2.0, loc_weight=0.5)
+    found = total(focal_loss(logits, offsets, *truth, alpha=0.25, gamma=2.0, box_weight=0.5))
     assert float(found) == pytest.approx((0.25 + 11 * 0.75) * 0.25 * np.log(2) + 0.5 * 2.125)
 
 
@@ -66,7 +67,7 @@ def test_no_probability_counts_for_less_than_a_millionth_of_a_billionth():
     logits = torch.tensor([[[0.0, 99.0], [99.0, 0.0], [99.0, 0.0]]], requires_grad=True)
     matches, labels = torch.tensor([[BACKGROUND, 0, BACKGROUND]]), torch.ones(1, 3, dtype=torch.int64)
     nothing = torch.zeros(1, 3, 4)
-    found = hard_negative_loss(logits, nothing, matches, labels, nothing, neg_pos=3.0, alpha=1.0)
+    found = total(hard_negative_loss(logits, nothing, matches, labels, nothing, neg_pos=3.0, box_weight=1.0))
     assert found.item() == pytest.approx(2 * -np.log(1e-15))  # the third anchor is surely background: no loss
     found.backward()
     assert logits.grad.abs().max() == 0
@@ -75,14 +76,14 @@ def test_no_probability_counts_for_less_than_a_millionth_of_a_billionth():
 def test_a_batch_without_objects_has_no_loss_from_hard_negatives():
     logits, offsets, _, labels, targets = scene(0)
     nothing = torch.full(logits.shape[:2], BACKGROUND)
-    assert hard_negative_loss(logits, offsets, nothing, labels, targets, neg_pos=3.0, alpha=1.0) == 0
+    assert total(hard_negative_loss(logits, offsets, nothing, labels, targets, neg_pos=3.0, box_weight=1.0)) == 0
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_focal_loss_counts_objects_and_background_but_not_neutral_anchors(seed):
     logits, offsets, matches, labels, targets = scene(seed)
-    found = focal_loss(logits, offsets, matches, labels, targets, alpha=0.25, gamma=2.0, loc_weight=0.8)
-    total, count = 0.0, 0
+    found = total(focal_loss(logits, offsets, matches, labels, targets, alpha=0.25, gamma=2.0, box_weight=0.8))
+    summed, count = 0.0, 0
     for image in range(len(logits)):
         for anchor in range(logits.shape[1]):
             if matches[image, anchor] == NEUTRAL:
@@ -91,19 +92,19 @@ def test_focal_loss_counts_objects_and_background_but_not_neutral_anchors(seed):
             if matches[image, anchor] >= 0:
                 truth[labels[image, anchor] - 1] = 1
                 count += 1
-                total += 0.8 * smooth_l1((offsets - targets)[image, anchor].numpy())
+                summed += 0.8 * smooth_l1((offsets - targets)[image, anchor].numpy())
             p = torch.sigmoid(logits[image, anchor, 1:])
             right = torch.where(truth == 1, p, 1 - p)
             alpha = torch.where(truth == 1, 0.25, 0.75)
-            total += float((alpha * (1 - right) ** 2 * -right.log()).sum())
-    assert float(found) == pytest.approx(total / count, rel=1e-5)
+            summed += float((alpha * (1 - right) ** 2 * -right.log()).sum())
+    assert float(found) == pytest.approx(summed / count, rel=1e-5)
 
 
 def test_gradients_reach_only_what_is_to_blame():
     logits, offsets, matches, labels, targets = scene(5)
     logits.requires_grad_()
     offsets.requires_grad_()
-    hard_negative_loss(logits, offsets, matches, labels, targets, neg_pos=1e9, alpha=1.0).backward()
+    total(hard_negative_loss(logits, offsets, matches, labels, targets, neg_pos=1e9, box_weight=1.0)).backward()
     assert (logits.grad.abs().sum(-1) > 0).eq(matches != NEUTRAL).all()
     assert (offsets.grad.abs().sum(-1) > 0).eq(matches >= 0).all()
 

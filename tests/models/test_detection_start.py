@@ -6,9 +6,9 @@ from torch import nn
 from torch.nn import functional as F
 from torchvision.models import mobilenet_v2, resnet18, squeezenet1_0, vgg11_bn, vgg16_bn
 
-from tests.models.detectors import plan_of, small_detector
+from tests.models.detectors import config_of, small_detector
 from xraycls.errors import WeightsError
-from xraycls.models.detection.detector import Detector, freeze
+from xraycls.models.detection.ssd import SSDDetector
 from xraycls.models.detection.transfer import transfer_classifier
 from xraycls.tao.ssd_layers import convolution_names
 
@@ -35,8 +35,8 @@ BLOCKS = {
 @pytest.mark.parametrize(("arch", "layers", "number"), BLOCKS)
 def test_frozen_blocks_are_those_of_tao(arch, layers, number):
     with torch.device("meta"):
-        detector = Detector(plan_of(arch, layers))
-    freeze(detector, (number,), statistics=False)
+        detector = SSDDetector(config_of(f"{arch}{layers or ''}"))
+    detector.freeze((number,), statistics=False)
     convolutions = {name: m for name, m in detector.net.named_modules() if isinstance(m, nn.Conv2d)}
     names = convolution_names(convolutions, arch)
     frozen = {tao for tao, path in names.items() if not convolutions[path].weight.requires_grad}
@@ -48,7 +48,7 @@ def test_statistics_are_frozen_where_that_is_asked_for(caplog):
     detector = small_detector()
     norms = [m for m in detector.net.backbone.modules() if isinstance(m, nn.BatchNorm2d)]
     for statistics in (False, True):
-        freeze(detector, (1, 9), statistics=statistics)
+        detector.freeze((1, 9), statistics=statistics)
         detector.train()
         assert {norm.training for norm in norms} == {not statistics}
         assert all(norm.weight.requires_grad for norm in norms)
@@ -70,7 +70,7 @@ def test_a_backbone_computes_what_the_classifier_has_learnt(tmp_path, channels):
     classifier.double()(normalised)  # statistics of its own
     expected = classifier.eval()(normalised)
     torch.save({f"features.{name}": tensor for name, tensor in classifier.state_dict().items()}, tmp_path / "net.pth")
-    detector = small_detector("mobilenet_v2", 0, mean=(117.0,) * channels).double()
+    detector = small_detector("mobilenet_v2", mean=(117.0,) * channels).double()
     lines = transfer_classifier(detector, tmp_path / "net.pth")
     assert lines[1:] == ["8 projections that net.pth doesn't have start as the identity."]
     for module in detector.modules():
@@ -84,7 +84,7 @@ def test_a_backbone_computes_what_the_classifier_has_learnt(tmp_path, channels):
 def test_a_network_without_normalisation_takes_in_grey_levels(tmp_path):
     classifier = squeezenet1_0()
     torch.save(classifier.state_dict(), tmp_path / "net.pth")
-    detector = small_detector("squeezenet", 0)
+    detector = small_detector("squeezenet")
     transfer_classifier(detector, tmp_path / "net.pth")
     grey = torch.randint(0, 256, (2, 3, 64, 64)) - 117.0
     theirs = classifier.features[0]
@@ -95,7 +95,7 @@ def test_a_network_without_normalisation_takes_in_grey_levels(tmp_path):
 
 def test_what_a_classifier_lacks_is_told(tmp_path):
     torch.save(resnet18().state_dict(), tmp_path / "net.pth")
-    lines = transfer_classifier(small_detector("resnet", 18), tmp_path / "net.pth")
+    lines = transfer_classifier(small_detector("resnet18"), tmp_path / "net.pth")
     assert lines == [
         f"120 of 150 tensors of the backbone come from {tmp_path}/net.pth.",
         "4 projections that net.pth doesn't have start as the identity.",
@@ -115,7 +115,7 @@ def test_vgg_takes_the_weights_of_torchvision_by_their_order(tmp_path):
         names = vgg16_bn().features.state_dict()
     theirs = {f"features.{name}": torch.randn(tensor.shape) for name, tensor in names.items()}
     torch.save(theirs, tmp_path / "vgg.pth")
-    detector = small_detector("vgg", 16)
+    detector = small_detector("vgg16")
     lines = transfer_classifier(detector, tmp_path / "vgg.pth")
     own = detector.net.backbone.state_dict()
     assert lines == [f"{len(own)} of {len(own)} tensors of the backbone come from {tmp_path}/vgg.pth."]

@@ -236,7 +236,7 @@ def test_damaged_foreign_and_missing_files_are_one_sentence(small, tmp_path):
 
 
 def test_detectors_and_models_of_tao_are_told_apart(tmp_path):
-    detector = small_detector("squeezenet", 0)
+    detector = small_detector("squeezenet")
     save_detector(detector, tmp_path / "ssd.safetensors")
     save_detector(detector, tmp_path / "ssd.tlt", key="k")
     (tmp_path / "resnet18.hdf5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(99))

@@ -179,12 +179,11 @@ def test_a_dssd_is_told_apart_and_keeps_its_names(opened):
 
 def test_the_objects_of_other_stages(opened):
     setup = ssd_setup(opened(FIRST_SPEC))
-    plan = setup.plan()
-    assert (plan.name, plan.classes, plan.sigmoid, plan.network) == ("resnet18", ("mass", "opacity"), True, "ssd")
-    assert (plan.height, plan.width, plan.mean) == (384, 512, setup.network.means)
-    assert setup.evaluation.suppression().top_k == 200
-    loss = setup.loss()
-    assert (loss.focal, loss.alpha, loss.regularizer) == ((0.25, 2.0), f32(0.8), "L1")
+    detector = setup.detector()
+    assert (detector.network, detector.backbone, detector.classes) == ("ssd", "resnet18", ("mass", "opacity"))
+    assert (detector.height, detector.width, detector.mean) == (384, 512, setup.network.means)
+    assert detector.suppression.top_k == 200
+    assert (detector.loss.focal, detector.loss.box_weight) == ((0.25, 2.0), f32(0.8))
 
 
 def test_the_seeds_anchors_are_32_760(opened):

@@ -13,8 +13,10 @@ from PIL import Image
 from tests.data.dicoms import dataset_of
 from tests.models.detectors import small_detector
 from xraycls.errors import DataError, RunError, SpecError, TrainingError, UsageError
-from xraycls.models.detection.detector import Detector, Suppression
+from xraycls.models.detection.base import Suppression
 from xraycls.models.detection.files import load_detector, save_detector
+from xraycls.models.detection.ssd import SSDDetector
+from xraycls.types import Detections
 from xraycls.workflows.detection.inference import infer
 
 RED = (255, 0, 0)
@@ -24,7 +26,7 @@ RNG = np.random.default_rng(0)
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     path = tmp_path_factory.mktemp("models") / "ssd_squeezenet_epoch_001.tlt"
-    save_detector(small_detector("squeezenet", 0), path, key="k")
+    save_detector(small_detector("squeezenet"), path, key="k")
     return path
 
 
@@ -33,10 +35,9 @@ def told(monkeypatch):
     """What the detector is made to tell of every picture: boxes in pixels of its 64 × 64 input."""
 
     def tell(*found: tuple[tuple[float, ...], int, float]) -> None:
-        boxes = torch.tensor([box for box, _, _ in found]).reshape(-1, 4)
-        classes = torch.tensor([label for _, label, _ in found], dtype=torch.int64)
-        scores = torch.tensor([score for _, _, score in found])
-        monkeypatch.setattr(Detector, "detect", lambda self, images: [(boxes, classes, scores)] * len(images))
+        boxes, classes, scores = ([each[part] for each in found] for part in range(3))
+        detections = Detections.of(boxes, classes, scores)
+        monkeypatch.setattr(SSDDetector, "detect", lambda self, raw: [detections] * len(raw[0]))
 
     return tell
 
@@ -70,10 +71,10 @@ def test_the_network_decides(model, tmp_path):
     picture = cv2.imread(str(draw(tmp_path / "in" / "a.png", 64, 64)), cv2.IMREAD_GRAYSCALE)
     detector, _ = load_detector(model, key="k")
     with torch.inference_mode():
-        ((boxes, classes, scores),) = detector.detect(torch.from_numpy(picture)[None, None])
+        (found,) = detector.detect(detector(torch.from_numpy(picture)[None, None]))
     expected = "".join(
-        f"{detector.plan.classes[label]} 0 0 0 {' '.join(map(str, box))} 0 0 0 0 0 0 0 {score!s}\n"
-        for box, label, score in zip(boxes.numpy(), classes.tolist(), scores.numpy(), strict=True)
+        f"{detector.config.classes[label]} 0 0 0 {' '.join(map(str, box))} 0 0 0 0 0 0 0 {score!s}\n"
+        for box, label, score in zip(found.boxes, found.labels.tolist(), found.scores, strict=True)
         if score >= 0.3
     )
     done = infer(model, tmp_path / "in" / "a.png", tmp_path / "out", key="k", precision="fp32", device="cpu")
@@ -84,7 +85,7 @@ def test_the_network_decides(model, tmp_path):
 def test_the_threshold_itself_is_kept(model, told, tmp_path):
     told(*[((1, 2, 3, 4), 0, score) for score in (0.3, 0.29999, 0.30001)])
     infer(model, draw(tmp_path / "a.png"), tmp_path / "out", key="k")
-    assert [line.split()[-1] for line in (tmp_path / "out/labels/a.txt").read_text().splitlines()] == ["0.3", "0.30001"]
+    assert [line.split()[-1] for line in (tmp_path / "out/labels/a.txt").read_text().splitlines()] == ["0.30001", "0.3"]
 
 
 def test_nothing_found_is_an_empty_file_and_an_untouched_picture(model, told, tmp_path):
@@ -222,7 +223,7 @@ dataset_config { data_sources { label_directory_path: "/l" image_directory_path:
 
 def test_a_spec_brings_its_own_suppression(model, tmp_path, monkeypatch):
     used = []
-    monkeypatch.setattr(Detector, "detect", lambda self, images: used.append(self.suppression) or NOTHING * len(images))
+    monkeypatch.setattr(SSDDetector, "detect", lambda self, _: used.append(self.config.suppression) or NOTHING)
     (tmp_path / "spec.txt").write_text(SPEC)
     source = draw(tmp_path / "a.png")
     infer(model, source, tmp_path / "out", key="k")
@@ -235,7 +236,7 @@ def test_a_spec_brings_its_own_suppression(model, tmp_path, monkeypatch):
         infer(model, source, tmp_path / "out", key="k", spec=tmp_path / "spec.txt")
 
 
-NOTHING = [(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), torch.zeros(0))]
+NOTHING = [Detections.of()]
 
 
 @pytest.mark.parametrize("threshold", [0.0, 1.0, -1, 30, float("nan")])
@@ -267,7 +268,7 @@ def test_mistakes_are_one_sentence(model, told, tmp_path, monkeypatch):
     def full(self, images):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
 
-    monkeypatch.setattr(Detector, "detect", full)
+    monkeypatch.setattr(SSDDetector, "detect", full)
     with pytest.raises(TrainingError, match=r"Out of memory at --batch-size 4\. Try --batch-size 2"):
         infer(model, source, tmp_path / "out", key="k", batch_size=4)
 
@@ -276,7 +277,7 @@ def test_the_key_is_written_nowhere(model, told, tmp_path, caplog):
     caplog.set_level(logging.DEBUG)
     told(((0, 0, 32, 32), 0, 0.9))
     secret = "a-very-secret-key"
-    save_detector(small_detector("squeezenet", 0), tmp_path / "m.tlt", key=secret)
+    save_detector(small_detector("squeezenet"), tmp_path / "m.tlt", key=secret)
     infer(tmp_path / "m.tlt", draw(tmp_path / "in" / "a.png"), tmp_path / "out", key=secret)
     assert secret not in caplog.text
     assert not [p for p in tmp_path.rglob("*") if p.is_file() and secret.encode() in p.read_bytes()]

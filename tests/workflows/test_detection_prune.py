@@ -11,7 +11,7 @@ from xraycls.workflows.detection.prune import prune_detector
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     path = tmp_path_factory.mktemp("model") / "model.safetensors"
-    save_detector(small_detector("googlenet", 0), path)
+    save_detector(small_detector("googlenet"), path)
     return path
 
 

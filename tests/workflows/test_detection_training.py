@@ -169,7 +169,7 @@ def test_the_focal_loss_of_tlt2_learns_too(root, tmp_path):
     made = train_ssd(focal, tmp_path / "focal", epochs=2, device="cpu", precision="fp32")
     assert made.setup.dialect == "TLT 2"
     detector, _ = load_detector(tmp_path / "focal/weights/ssd_resnet10_epoch_002.safetensors")
-    assert detector.plan.sigmoid
+    assert detector.config.loss.focal == pytest.approx((0.25, 2.0))
     assert made.outcome.rows[-1]["val_loss"] < 20
 
 

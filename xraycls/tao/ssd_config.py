@@ -15,8 +15,8 @@ from xraycls.tao.dialects import Dialect
 from xraycls.training.annealing import SoftStartAnnealing
 
 if TYPE_CHECKING:
-    from xraycls.models.detection.detector import DetectorPlan, Suppression
-    from xraycls.training.detection import DetectionLoss
+    from xraycls.models.detection.base import Suppression
+    from xraycls.models.detection.ssd import SSDConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +143,7 @@ class SSDEvaluation:
 
     def suppression(self) -> Suppression:
         """What becomes of boxes that overlap."""
-        from xraycls.models.detection.detector import Suppression
+        from xraycls.models.detection.base import Suppression
 
         return Suppression(confidence=self.confidence, iou=self.nms_iou, top_k=self.top_k)
 
@@ -185,35 +185,27 @@ class SSDSetup:
         changed = replace(training, epochs=epochs or training.epochs, batch_size=batch_size or training.batch_size)
         return replace(self, training=changed)
 
-    def plan(self) -> DetectorPlan:
+    def detector(self) -> SSDConfig:
         """What a detector is built from."""
-        from xraycls.models.detection.detector import DetectorPlan
+        from xraycls.models.detection.ssd import SSDConfig
+        from xraycls.models.detection.ssd_loss import SSDLoss
 
-        network = self.network
-        return DetectorPlan(
-            arch=network.arch,
-            layers=network.layers,
+        network, training = self.network, self.training
+        return SSDConfig(
+            network=network.kind,
+            backbone=f"{network.arch}{network.layers or ''}",
             classes=self.data.classes,
             height=network.height,
             width=network.width,
-            anchors=network.anchors,
             mean=network.means,
-            sigmoid=self.training.focal is not None,
+            suppression=self.evaluation.suppression(),
+            anchors=network.anchors,
             prediction_channels=network.prediction_channels,
-            network=network.kind,
-        )
-
-    def loss(self) -> DetectionLoss:
-        """What a detector learns by."""
-        from xraycls.training.detection import DetectionLoss
-
-        training = self.training
-        return DetectionLoss(
-            positive=training.positive_iou,
-            negative=training.negative_iou,
-            neg_pos=training.neg_pos,
-            alpha=training.box_weight,
-            focal=training.focal,
-            regularizer=training.regularizer.type,
-            regularizer_weight=training.regularizer.weight,
+            loss=SSDLoss(
+                training.positive_iou,
+                training.negative_iou,
+                training.neg_pos,
+                training.box_weight,
+                training.focal,
+            ),
         )

@@ -97,9 +97,10 @@ def convolution_names(paths: Iterable[str], arch: str) -> dict[str, str]:
 
     Args:
         paths: of the convolutions in :class:`xraycls.models.detection.ssd.SSD`.
-        arch: the backbone without its number of layers, as in a spec. TAO builds no SSD on efficientnet_b1; its names
+        arch: the backbone, with or without its number of layers. TAO builds no SSD on efficientnet_b1; its names
             are those of TAO's classifier.
     """
+    arch = arch if arch in _BACKBONES else arch.rstrip("0123456789")
     rules = [*((rf"backbone\.(?:{path})", name) for path, name in _BACKBONES[arch]), *_TOP]
     names = {_first(rules, path): path for path in paths}
     return {name: path for name, path in names.items() if name}

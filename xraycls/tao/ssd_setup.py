@@ -32,7 +32,7 @@ from xraycls.tao.ssd_rules import (
 from xraycls.training.annealing import SoftStartAnnealing
 
 if TYPE_CHECKING:
-    from xraycls.models.detection.detector import Suppression
+    from xraycls.models.detection.base import Suppression
 
 _MEANS = {"b": 103.939, "g": 116.779, "r": 123.68, "l": 117.3786}
 

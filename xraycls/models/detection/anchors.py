@@ -26,12 +26,12 @@ class SSDAnchors:
         variances: that offsets of centre x, centre y, width and height are divided by.
     """
 
-    scales: Sequence[float]
-    aspect_ratios: Sequence[Sequence[float]]
+    scales: tuple[float, ...] = (0.05, 0.1, 0.25, 0.4, 0.55, 0.7, 0.85)
+    aspect_ratios: tuple[tuple[float, ...], ...] = ((1.0, 2.0, 0.5, 3.0, 1.0 / 3.0),) * 6
     two_boxes_for_ar1: bool = True
     clip: bool = False
-    steps: Sequence[Pair] | None = None
-    offsets: Sequence[Pair] | None = None
+    steps: tuple[Pair, ...] | None = None
+    offsets: tuple[Pair, ...] | None = None
     variances: tuple[float, float, float, float] = (0.1, 0.1, 0.2, 0.2)
 
     def boxes_a_cell(self) -> tuple[int, ...]:

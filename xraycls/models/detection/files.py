@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +15,22 @@ from torch import Tensor
 
 from xraycls.data.files import atomic_write
 from xraycls.errors import RunError, UsageError
-from xraycls.models.detection.detector import Detector, DetectorPlan, Suppression
+from xraycls.models.detection.base import Detector
+from xraycls.models.detection.registry import build_detector, parse_detector_config
 from xraycls.models.encryption import WrongKey, decrypt, encrypt, is_encrypted
 from xraycls.models.pruning_plan import PrunePlan, apply_plan, plan_between
 from xraycls.models.weight_files import METADATA_KEY, foreign_format
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 3  # 1 had the description of an SSD in other words, see _of_format_1
 PLAIN, ENCRYPTED = ".safetensors", ".tlt"
 """Suffixes of models without and with a key; the second is that of TLT, whose scripts name it."""
 
 SUFFIXES = (PLAIN, ENCRYPTED, ".hdf5", ".h5")
 """What the name of a model may end with: ours and those of TAO."""
+
+_FOCAL = (0.25, 2.0)  # of Lin et al. 2017
 
 _ANEW = (
     "Models of TLT and TAO can't be taken over: train anew from the same spec with xraycls ssd train, "
@@ -72,17 +74,18 @@ def find_model(path: Path, key: str = "") -> Path:
 
 
 def pruning_of(detector: Detector) -> PrunePlan:
-    """How much narrower than its plan says pruning made a detector's network; an empty plan when it isn't pruned."""
+    """How much narrower pruning made a network than its configuration says; an empty plan when it isn't pruned."""
     with torch.device("meta"):  # shapes alone
-        whole = Detector(detector.plan).net
+        whole = build_detector(detector.config).net
     return plan_between(whole, detector.net.state_dict())
 
 
 def save_detector(detector: Detector, path: Path, *, key: str = "", extra: Mapping[str, str] | None = None) -> None:
     """Write a detector as one safetensors file, atomically; with a key, encrypted.
 
-    The tensors have the names of the network's layers. The metadata holds, under "xraycls", JSON with the format's
-    version, the detector's plan and suppression and, of a pruned network, the widths of its layers under "plan".
+    The tensors have the names of the layers of ``detector.net``. The metadata holds, under "xraycls", JSON with the
+    version of the format, the kind "detector", the classes, the configuration and, of a pruned network, the widths of
+    its layers under "pruned".
 
     Args:
         detector: to write.
@@ -98,9 +101,9 @@ def save_detector(detector: Detector, path: Path, *, key: str = "", extra: Mappi
     description = {
         "format": FORMAT,
         "kind": "detector",
-        "detector": detector.plan.described(),
-        "suppression": asdict(detector.suppression),
-        "plan": dict(pruning_of(detector).layers),
+        "classes": detector.config.classes,
+        "config": detector.config.described(),
+        "pruned": dict(pruning_of(detector).layers),
     }
     metadata = {**(extra or {}), METADATA_KEY: json.dumps(description, ensure_ascii=False)}
     content = safetensors.torch.save(tensors, metadata)
@@ -143,15 +146,33 @@ def load_detector(path: Path, *, key: str = "") -> tuple[Detector, dict[str, str
 
 
 def _rebuilt(description: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Detector:
-    suppression = Suppression(**description["suppression"])
-    detector = Detector(DetectorPlan.parse(description["detector"]), suppression)
-    apply_plan(detector.net, PrunePlan.parse(description["plan"]))
+    if description["format"] == 1:
+        description = _of_format_1(description)
+    detector = build_detector(parse_detector_config(description["config"]))
+    apply_plan(detector.net, PrunePlan.parse(description["pruned"]))
     own = detector.net.state_dict()
     wrong = [n for n in own if n not in tensors or tensors[n].shape != own[n].shape] + list(tensors.keys() - own)
     if wrong:
         raise ValueError(f"{len(wrong)} tensors differ, the first is {wrong[0]}")
     detector.net.load_state_dict(tensors)
     return detector.eval()
+
+
+def _of_format_1(description: Mapping[str, Any]) -> dict[str, Any]:
+    """The description of an SSD of the first format in today's words.
+
+    It didn't say how the network was trained, but for a focal loss, and its backbones had torchvision's arithmetic.
+    """
+    old = dict(description["detector"])
+    config = {
+        **{name: old[name] for name in ("classes", "height", "width", "anchors", "mean", "prediction_channels")},
+        "network": old["network"],
+        "backbone": f"{old['arch']}{old['layers'] or ''}",
+        "arithmetic": "torchvision",
+        "suppression": description["suppression"],
+        "loss": {"focal": _FOCAL if old["sigmoid"] else None},
+    }
+    return {"config": config, "pruned": description["plan"]}
 
 
 def _opened(path: Path, key: str) -> bytes:

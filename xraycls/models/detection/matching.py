@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torchvision.ops import box_iou
 
+from xraycls.types import Objects
+
 BACKGROUND, NEUTRAL = -1, -2
 _UNAVAILABLE = -1.0  # in place of an overlap
 
@@ -54,3 +56,18 @@ def _with_own_anchors(matches: Tensor, iou: Tensor) -> Tensor:
         iou.scatter_(-1, own[..., None, :].expand(*pictures, count, 1), _UNAVAILABLE)  # taken
         iou.scatter_(-2, index[..., None].expand(*pictures, 1, anchors), _UNAVAILABLE)  # served
     return matches
+
+
+def by_picture(objects: Objects, pictures: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns boxes [B, n, 4], classes int64 [B, n] and which of them are there, bool [B, n].
+
+    n is the most objects in a picture, or 1. A step then costs the same few kernels, however many pictures and objects
+    there are.
+    """
+    counts = torch.bincount(objects.owners, minlength=pictures)
+    place = torch.arange(len(objects.owners), device=counts.device) - (counts.cumsum(0) - counts)[objects.owners]
+    shape = pictures, max(int(counts.max()), 1)
+    at = objects.owners, place
+    boxes = objects.boxes.new_zeros(*shape, 4).index_put(at, objects.boxes)
+    classes = objects.labels.new_zeros(shape).index_put(at, objects.labels)
+    return boxes, classes, counts[:, None] > torch.arange(shape[1], device=counts.device)

@@ -1,16 +1,25 @@
-"""SSD as TAO builds it: six maps of strides 8 to 256 on a backbone of stride 16."""
+"""SSD and DSSD as TAO builds them: six maps of strides 8 to 256 on a backbone of stride 16."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from xraycls.models.detection.backbones import Backbone
-from xraycls.models.detection.backbones.base import Width
+from xraycls.models.detection.anchors import SSDAnchors
+from xraycls.models.detection.backbones import Backbone, build_backbone
+from xraycls.models.detection.backbones.base import Width, take_one_channel
+from xraycls.models.detection.base import Detector, DetectorConfig, Raw
+from xraycls.models.detection.coding import decode
 from xraycls.models.detection.dssd import Deconvolutions, Predictions, Size
+from xraycls.models.detection.ssd_loss import SSDLoss, ssd_loss
+from xraycls.models.detection.suppression import detections_of
+from xraycls.types import Detections, Objects
 
 # Channels of the 1x1 and of the 3x3 convolution of each extra block; the first keeps the size, the others halve it.
 _EXTRAS: dict[Width, tuple[tuple[int, int] | None, ...]] = {
@@ -20,6 +29,93 @@ _EXTRAS: dict[Width, tuple[tuple[int, int] | None, ...]] = {
 }
 _MAPS = 6
 _EPSILON, _MOMENTUM = 1e-3, 0.01  # of batch normalisation in Keras, whose 0.99 is torch's 0.01
+_PRIOR, _SPREAD = 0.01, 0.01  # of the classes' probabilities, and of the kernels that give them
+
+
+@dataclass(frozen=True, kw_only=True)
+class SSDConfig(DetectorConfig):
+    """An SSD or, with ``network="dssd"``, a DSSD.
+
+    Attributes:
+        anchors: the default boxes.
+        prediction_channels: of the prediction module before each pair of heads; 0 for none.
+        loss: how it learns; with a focal loss each class has a probability of its own, not shared with the background.
+    """
+
+    network: str = "ssd"
+    anchors: SSDAnchors = field(default=SSDAnchors())
+    prediction_channels: int = 0
+    loss: SSDLoss = field(default=SSDLoss())
+
+    def architecture(self) -> dict[str, Any]:
+        """What the weights depend on, which of the loss settings is whether the logits are read by a sigmoid."""
+        return {**super().architecture(), "sigmoid": self.loss.focal is not None}
+
+
+class SSDDetector(Detector):
+    """A single-shot detector (Liu et al. 2016) of grey pictures.
+
+    Attributes:
+        anchors: float [A, 4], the default boxes as left, top, right, bottom in shares of the input.
+        variances: float [4], what encoded offsets are divided by.
+    """
+
+    config: SSDConfig
+    net: SSD
+    anchors: Tensor
+    variances: Tensor
+
+    def __init__(self, config: SSDConfig) -> None:
+        super().__init__(config)
+        backbone = _backbone(config)
+        self.blocks, self.known_as = backbone.stages, backbone.known_as
+        boxes_a_cell, size = config.anchors.boxes_a_cell(), (config.height, config.width)
+        deconvolved = size if config.network == "dssd" else None
+        self.net = SSD(backbone, len(config.classes), boxes_a_cell, config.prediction_channels, deconvolved)
+        anchors = config.anchors.boxes(size, self.net.map_sizes(*size))
+        self.register_buffer("anchors", torch.from_numpy(anchors).float(), persistent=False)
+        self.register_buffer("variances", torch.tensor(config.anchors.variances), persistent=False)
+        if config.loss.focal is not None:
+            self._expect_little()
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits [B, A, classes + 1], the background first, and offsets [B, A, 4] of uint8 pictures [B, 1, H, W]."""
+        logits, offsets = self.net(self.normalized(images))
+        return logits, offsets
+
+    def criterion(self, raw: Raw, objects: Objects, weights: Tensor) -> dict[str, Tensor]:
+        """The losses "classes" and "boxes", over the number of matched anchors of the batch."""
+        logits, offsets = raw
+        return ssd_loss(logits, offsets, objects, weights, self.anchors, self.variances, self.size, self.config.loss)
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Of the classes without the background, [B, A, classes], 0–1."""
+        if self.config.loss.focal is not None:
+            return logits[..., 1:].float().sigmoid()
+        return logits.float().softmax(dim=-1)[..., 1:]
+
+    def detect(self, raw: Raw) -> list[Detections]:
+        """The detections of each picture; boxes are not clipped to it."""
+        logits, offsets = raw
+        boxes = decode(offsets.float(), self.anchors, self.variances) * self.size
+        return detections_of(self.probabilities(logits), boxes, self.config.suppression)
+
+    def _expect_little(self) -> None:
+        """Let every class begin with a probability of about 0.01: else the many anchors of the background drown the few
+        of objects in a focal loss (Lin et al. 2017, sections 3.3 and 4.1)."""
+        for name, head in self.net.heads.items():
+            if name.startswith("ssd_conf") and isinstance(head, nn.Conv2d) and head.bias is not None:
+                nn.init.normal_(head.weight, std=_SPREAD)
+                nn.init.constant_(head.bias, -math.log((1 - _PRIOR) / _PRIOR))
+
+
+def _backbone(config: SSDConfig) -> Backbone:
+    name = config.backbone
+    digits = name.removeprefix(name.rstrip("0123456789")) if name.startswith(("resnet", "vgg", "darknet")) else ""
+    backbone = build_backbone(name.removesuffix(digits), int(digits or 0))
+    if len(config.mean) == 1:
+        take_one_channel(backbone)
+    return backbone
 
 
 class SSD(nn.Module):
@@ -138,4 +234,4 @@ class _Convolution(nn.Conv2d):
 
 
 def _a_row_a_box(predicted: Tensor, values: int) -> Tensor:
-    return predicted.permute(0, 2, 3, 1).reshape(len(predicted), -1, values)
+    return predicted.permute(0, 2, 3, 1).reshape(predicted.shape[0], -1, values)

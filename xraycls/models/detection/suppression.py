@@ -1,10 +1,31 @@
-"""From scores and boxes to the few that are told."""
+"""From the scores and boxes of anchors to detections."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 from torchvision.ops import nms
+
+from xraycls.models.detection.base import Suppression
+from xraycls.types import Detections
+
+
+def detections_of(probabilities: Tensor, boxes: Tensor, rules: Suppression) -> list[Detections]:
+    """Returns the detections of each picture of a batch.
+
+    Args:
+        probabilities: [B, A, C] of the classes without the background, 0–1.
+        boxes: [B, A, 4], left, top, right, bottom in pixels of the input.
+        rules: which boxes are kept.
+    """
+    detections = []
+    for picture in range(probabilities.shape[0]):
+        kept = suppress(
+            probabilities[picture], boxes[picture], confidence=rules.confidence, iou=rules.iou, top_k=rules.top_k
+        )
+        corners, labels, scores = (part.detach().cpu() for part in kept)
+        detections.append(Detections(corners.float().numpy(), labels.numpy(), scores.float().numpy()))
+    return detections
 
 
 def suppress(

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from xraycls.errors import WeightsError
 from xraycls.models.build import under
-from xraycls.models.detection.detector import Detector
+from xraycls.models.detection.base import Detector
 from xraycls.models.weight_files import METADATA_KEY, read_weights
 
 logger = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ def transfer_classifier(detector: Detector, path: Path) -> list[str]:
     Raises:
         WeightsError: the file can't be read, or nothing of it fits.
     """
-    backbone = detector.net.backbone
+    backbone = detector.net.get_submodule("backbone")
     own = backbone.state_dict()
     source = {_renamed(name, own, detector.known_as): t for name, t in read_weights(path).tensors.items()}
     copied = {}
@@ -62,7 +62,7 @@ def transfer_classifier(detector: Detector, path: Path) -> list[str]:
             copied[name] = tensor
     if not copied:
         raise WeightsError(
-            f"Nothing in {path} has the name and the shape of a tensor of the backbone {detector.plan.name}",
+            f"Nothing in {path} has the name and the shape of a tensor of the backbone {detector.config.backbone}",
             "Give torchvision's or timm's weights of the same network, or leave out -m to begin at random",
         )
     _fit_grey_levels(backbone, copied)

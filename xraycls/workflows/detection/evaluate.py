@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -17,17 +17,16 @@ from xraycls.evaluation.detection.table import DetectionReport
 from xraycls.loaders.choose import build_loader
 from xraycls.loaders.recipes.ssd import SSDRecipe
 from xraycls.loaders.views import Canvas
-from xraycls.models.detection.detector import Detector
+from xraycls.models.detection.base import Detector
 from xraycls.models.detection.files import find_model, load_detector
 from xraycls.tao.mounts import Mounts
 from xraycls.tao.results import reported
 from xraycls.tao.spec import open_spec
 from xraycls.tao.ssd import SSDSpec
 from xraycls.tao.ssd_setup import evaluation_setup
-from xraycls.training.detection import Found
 from xraycls.training.memory import explained_out_of_memory
 from xraycls.training.precision import Precision, autocast, choose_device, choose_precision
-from xraycls.types import Batch
+from xraycls.types import Batch, Detections
 from xraycls.workflows.detection.data import read_validation
 from xraycls.workflows.detection.exam import Exam
 
@@ -84,13 +83,13 @@ def evaluate_ssd(
     with reported(folder, "SSD evaluation") as status:
         data, settings = evaluation_setup(open_spec(spec, SSDSpec), mounts)
         detector, _ = load_detector(model, key=key)
-        plan = detector.plan
+        plan = detector.config
         if plan.classes != data.classes:
             raise UsageError(
                 f"The model finds {', '.join(plan.classes)}, and the spec names {', '.join(data.classes)}",
                 "Give the spec that the model was trained with",
             )
-        detector.suppression = settings.suppression()
+        detector.config = replace(plan, suppression=settings.suppression())
         table = read_validation(data)
         canvas = Canvas(plan.height, plan.width)
         place = choose_device(device, 0)
@@ -120,16 +119,15 @@ def evaluate_ssd(
 
 def _found(
     detector: Detector, batches: Iterable[Batch], precision: Precision, progress: Callable[[int], None]
-) -> dict[int, Found]:
+) -> dict[int, Detections]:
     """What there is in the pictures that can be read, by their place in the table; tells how many are done."""
     found = {}
     device = detector.mean.device
     for batch in batches:
         with torch.inference_mode(), autocast(device, precision):
-            detected = detector.detect(batch.images.to(device))
+            detected = detector.detect(detector(batch.images.to(device)))
         for row in torch.nonzero(batch.weights).flatten().tolist():
-            boxes, labels, scores = detected[row]
-            found[int(batch.indices[row])] = boxes.cpu(), labels.cpu(), scores.cpu()
+            found[int(batch.indices[row])] = detected[row]
         progress(int(batch.indices.max()) + 1)
     return found
 

@@ -13,7 +13,7 @@ from xraycls.evaluation.detection.cases import Detections, ImageBoxes, rounded
 from xraycls.evaluation.detection.table import DetectionReport, detection_report
 from xraycls.loaders.views import Canvas
 from xraycls.tao.ssd_config import SSDEvaluation
-from xraycls.training.detection import Found
+from xraycls.types import Detections as Found
 from xraycls.workflows.detection.data import truths_of
 
 
@@ -66,7 +66,7 @@ class Exam:
     def _cases(self, found: Mapping[int, Found]) -> tuple[list[ImageBoxes], list[Detections]]:
         """Truth and detections of the images that were read, in the table's order."""
         places = sorted(found)
-        detected = [self._detected(*(np.asarray(part.float()) for part in found[place])) for place in places]
+        detected = [self._detected(found[place].boxes, found[place].labels, found[place].scores) for place in places]
         return [self.truths[place] for place in places], detected
 
     def _detected(self, boxes: np.ndarray, labels: np.ndarray, scores: np.ndarray) -> Detections:

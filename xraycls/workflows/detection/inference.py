@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -24,7 +24,7 @@ from xraycls.explain.boxes import annotated as drawn
 from xraycls.loaders.recipes.ssd import SSDRecipe
 from xraycls.loaders.render import render
 from xraycls.loaders.views import Canvas
-from xraycls.models.detection.detector import Detector, DetectorPlan
+from xraycls.models.detection.base import Detector, DetectorConfig
 from xraycls.models.detection.files import load_detector
 from xraycls.tao.detection_labels import detection_labels
 from xraycls.tao.results import reported
@@ -33,12 +33,10 @@ from xraycls.tao.ssd import SSDSpec
 from xraycls.tao.ssd_setup import suppression_setup
 from xraycls.training.memory import explained_out_of_memory
 from xraycls.training.precision import Precision, autocast, choose_device, choose_precision
-from xraycls.types import Box
+from xraycls.types import Detections
 from xraycls.workflows.detection.places import ResultPlace, result_places
 
 logger = logging.getLogger(__name__)
-
-Floats = npt.NDArray[np.float32]
 
 ANNOTATED, LABELS = "images_annotated", "labels"
 """Folders of TAO's results."""
@@ -70,14 +68,6 @@ class _Seen(NamedTuple):
     width: int
     height: int
     matrix: npt.NDArray[np.float64]
-
-
-class _Found(NamedTuple):
-    """What is told of a picture: boxes [n, 4] in its own pixels, classes [n] and scores [n]."""
-
-    boxes: Floats
-    classes: list[int]
-    scores: Floats
 
 
 def infer(
@@ -135,21 +125,21 @@ def infer(
         on = choose_device(device)
         detector, _ = load_detector(model, key=key)
         if spec:
-            detector.suppression = suppression_setup(open_spec(spec, SSDSpec))
+            detector.config = replace(detector.config, suppression=suppression_setup(open_spec(spec, SSDSpec)))
         look = _Looker(detector.to(on), choose_precision(precision, on), threshold)
-        writer = _Writer(detector.plan.classes, annotated, labels)
+        writer = _Writer(detector.config.classes, annotated, labels)
         places = result_places(images, annotated)
         objects, done, failures = 0, 0, dict[str, str]()
         hint = f"Try --batch-size {max(batch_size // 2, 1)}"
         with ThreadPoolExecutor(threads or available_processors()) as pool, explained_out_of_memory(hint, batch_size):
             for batch in _batches(places, batch_size):
-                read = list(pool.map(partial(_seen, plan=detector.plan, whole=annotated is not None), batch))
+                read = list(pool.map(partial(_seen, plan=detector.config, whole=annotated is not None), batch))
                 told = zip(batch, read, strict=True)
                 failures |= {place.sample.name: why for place, why in told if isinstance(why, str)}
                 seen = [each for each in read if isinstance(each, _Seen)]
                 found = look(seen)
                 list(pool.map(writer, seen, found))
-                objects += sum(len(each.classes) for each in found)
+                objects += sum(len(each) for each in found)
                 done += len(batch)
                 progress(done, len(places))
     folders = tuple(folder for folder in (labels, annotated) if folder)
@@ -173,28 +163,25 @@ class _Looker:
     threshold: float
 
     @torch.inference_mode()
-    def __call__(self, seen: list[_Seen]) -> list[_Found]:
+    def __call__(self, seen: list[_Seen]) -> list[Detections]:
         if not seen:
             return []
         device = self.detector.mean.device
         images = torch.from_numpy(np.stack([each.input for each in seen])[:, None]).to(device)
         with autocast(device, self.precision):
-            found = self.detector.detect(images)
-        return [self._told(each, *(t.cpu() for t in what)) for each, what in zip(seen, found, strict=True)]
+            found = self.detector.detect(self.detector(images))
+        return [self._checked(each, what.above(self.threshold)) for each, what in zip(seen, found, strict=True)]
 
-    def _told(self, seen: _Seen, boxes: torch.Tensor, classes: torch.Tensor, scores: torch.Tensor) -> _Found:
-        kept = scores.double() >= self.threshold
-        inside: Floats = boxes[kept].float().numpy()
-        if not np.isfinite(inside).all():
+    def _checked(self, seen: _Seen, found: Detections) -> Detections:
+        if not np.isfinite(found.boxes).all():
             raise RunError(
                 f"The model gives boxes that aren't numbers for {seen.place.sample.name}",
                 "Its weights are broken or the precision too low; try --precision fp32",
             )
-        own = inside * np.tile(np.diagonal(seen.matrix), 2) + np.tile(seen.matrix[:, 2], 2)
-        return _Found(own.astype(np.float32), classes[kept].tolist(), scores[kept].float().numpy())
+        return found.mapped(seen.matrix)
 
 
-def _seen(place: ResultPlace, plan: DetectorPlan, whole: bool) -> _Seen | str:
+def _seen(place: ResultPlace, plan: DetectorConfig, whole: bool) -> _Seen | str:
     """A picture as the network sees it and, where it is to be annotated, as it is; or why it can't be read."""
     canvas = Canvas(plan.height, plan.width)
     try:
@@ -215,8 +202,8 @@ class _Writer:
     annotated: Path | None
     labels: Path | None
 
-    def __call__(self, seen: _Seen, found: _Found) -> None:
-        names = [self.classes[label] for label in found.classes]
+    def __call__(self, seen: _Seen, found: Detections) -> None:
+        names = [self.classes[label] for label in found.labels]
         if self.labels:
             text = detection_labels(found.boxes, names, found.scores)
             with atomic_write(self.labels / seen.place.label) as temporary:
@@ -224,11 +211,9 @@ class _Writer:
         if self.annotated and seen.pixels is not None:
             # A prepared picture was stored smaller than its source, which boxes belong to.
             height, width = seen.pixels.shape
-            corners = (found.boxes * np.array([width / seen.width, height / seen.height] * 2)).tolist()
-            scored = zip(names, corners, found.scores.tolist(), strict=True)
-            boxes = [Box(name, left, top, right, low, score) for name, (left, top, right, low), score in scored]
+            own = found.mapped(np.array([[width / seen.width, 0.0, 0.0], [0.0, height / seen.height, 0.0]]))
             # TAO's SSD counts the background as well, so its first class has the second colour.
-            picture = drawn(seen.pixels, boxes, [label + 1 for label in found.classes])
+            picture = drawn(seen.pixels, own.to_boxes(self.classes), [label + 1 for label in found.labels.tolist()])
             write_picture(picture, self.annotated / seen.place.picture)
 
 

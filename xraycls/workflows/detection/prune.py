@@ -55,7 +55,7 @@ def prune_detector(
     path = named_model(output, key)
     with reported(results or path.parent, "SSD pruning") as status:
         detector, extra = load_detector(model, key=key)
-        plan = detector.plan
+        plan = detector.config
         report = prune(
             detector.net,
             torch.zeros(1, len(plan.mean), plan.height, plan.width),
@@ -64,9 +64,9 @@ def prune_detector(
             threshold=threshold,
             granularity=granularity,
             min_filters=min_filters,
-            excluded=_paths(detector.net, plan.arch, excluded),
+            excluded=_paths(detector.net, plan.backbone, excluded),
         )
-        detector.net = report.model  # type: ignore[assignment]  # a copy of it
+        detector.net = report.model
         save_detector(detector, path, key=key, extra=extra)
         size = path.stat().st_size / 2**20
         kpi = {"pruning_ratio": report.ratio, "size": size, "param_count": report.after}

@@ -17,9 +17,10 @@ from xraycls.data.table import SampleTable
 from xraycls.errors import UsageError
 from xraycls.loaders.choose import build_loader, choose_engine, notice
 from xraycls.loaders.objects import ObjectTable
-from xraycls.models.detection.detector import Detector, freeze
+from xraycls.models.detection.base import Detector
 from xraycls.models.detection.files import find_model, load_detector, model_suffix, pruning_of, save_detector
-from xraycls.models.detection.ssd import set_momentum
+from xraycls.models.detection.registry import build_detector
+from xraycls.models.detection.ssd import SSDDetector, set_momentum
 from xraycls.models.detection.transfer import is_classifier, transfer_classifier, transfer_detector
 from xraycls.models.encryption import encrypt
 from xraycls.tao.mounts import Mounts
@@ -32,7 +33,7 @@ from xraycls.tao.ssd_setup import ssd_setup
 from xraycls.tao.status import StatusLog
 from xraycls.training.annealing import SoftStartAnnealing
 from xraycls.training.config import parse_config
-from xraycls.training.detection import Detection, Found
+from xraycls.training.detection import Detection, Regularizer
 from xraycls.training.distributed import current_world, joined
 from xraycls.training.early_stopping import EarlyStopping
 from xraycls.training.loop import Hints, Outcome, Place, Training
@@ -41,6 +42,7 @@ from xraycls.training.precision import choose_device, choose_precision
 from xraycls.training.reporter import Reporter, Silent
 from xraycls.training.run_folder import RunFolder
 from xraycls.training.tensorboard import TensorBoardReporter
+from xraycls.types import Detections
 from xraycls.workflows.detection.checkpoints import Checkpoints
 from xraycls.workflows.detection.data import DetectionData, count_learnable, read_data
 from xraycls.workflows.detection.exam import Exam
@@ -116,7 +118,7 @@ def train_ssd(
     setup = ssd_setup(opened, mounts).with_training(epochs, batch_size)
     if size:
         setup = setup.resized(*size)
-    folder = Results(results, setup.network.kind, setup.plan().name)
+    folder = Results(results, setup.network.kind, setup.detector().backbone)
     goes_on = resume or initial_epoch > 1
     check_folder(folder, resume=goes_on)
     world, run = current_world(), RunFolder(results)
@@ -188,14 +190,14 @@ def _changed(epochs: int | None, batch_size: int | None, size: tuple[int, int] |
 def _start(setup: SSDSetup, weights: Path | None, key: str, reporter: Reporter) -> Detector:
     """A new detector, or a given one: a pruned model keeps its narrow layers."""
     torch.manual_seed(setup.seed)
-    detector = Detector(setup.plan(), setup.evaluation.suppression())
+    detector = build_detector(setup.detector())
     lines: Sequence[str] = ["All weights are random."]
     if weights and is_classifier(weights):
         lines = transfer_classifier(detector, weights)
     elif weights:
         given, _ = load_detector(weights, key=key)
-        if given.plan == detector.plan:
-            given.suppression = detector.suppression
+        if given.config.architecture() == detector.config.architecture():
+            given.config = detector.config
             detector, lines = given, [f"The network and its weights come from {weights}."]
         elif pruning_of(given).layers:
             raise UsageError(
@@ -207,14 +209,19 @@ def _start(setup: SSDSetup, weights: Path | None, key: str, reporter: Reporter) 
     for line in lines:
         reporter.message(line)
     network = setup.network
-    freeze(detector, network.freeze_blocks, network.freeze_bn)
-    if setup.training.batch_size == 1 and (1, 1) in detector.net.map_sizes(network.height, network.width):
+    detector.freeze(network.freeze_blocks, network.freeze_bn)
+    if setup.training.batch_size == 1 and (1, 1) in _map_sizes(detector):
         raise UsageError(
             f"One image at a time can't be trained at {network.width} × {network.height} pixels: the last map is a "
             "single number, and batch normalisation needs two",
             "Use --batch-size 2 or more, or a --size above 256",
         )
     return detector
+
+
+def _map_sizes(detector: Detector) -> list[tuple[int, int]]:
+    config = detector.config
+    return detector.net.map_sizes(config.height, config.width) if isinstance(detector, SSDDetector) else []
 
 
 def _train(job: _Job, training: Training, data: DetectionData, reporter: Reporter, status: StatusLog) -> Outcome:
@@ -279,7 +286,8 @@ def _training(job: _Job, data: DetectionData, detector: Detector, reporter: Repo
         }
     )
     rate = setup.training.learning_rate
-    task = Detection(setup.loss(), _scorer(setup, data.validation), partial(_save, key=job.key))
+    regularizer = Regularizer(setup.training.regularizer.type, setup.training.regularizer.weight)
+    task = Detection(regularizer, _scorer(setup, data.validation), partial(_save, key=job.key))
     patience = stopping.patience if stopping else _WITHOUT_END
     return Training(
         detector,
@@ -306,10 +314,10 @@ def _trainable(detector: nn.Module) -> list[nn.Parameter]:
     return [parameter for parameter in detector.parameters() if parameter.requires_grad]
 
 
-def _scorer(setup: SSDSetup, validation: SampleTable) -> Callable[[Mapping[int, Found]], Mapping[str, float]]:
+def _scorer(setup: SSDSetup, validation: SampleTable) -> Callable[[Mapping[int, Detections]], Mapping[str, float]]:
     exam = Exam.of(validation, setup.data.classes, setup.recipe.canvas, setup.evaluation)
 
-    def score(found: Mapping[int, Found]) -> Mapping[str, float]:
+    def score(found: Mapping[int, Detections]) -> Mapping[str, float]:
         average = exam.average(found)
         return {"mAP": average.mean, **{f"AP_{name}": value for name, value in average.per_class.items()}}
 

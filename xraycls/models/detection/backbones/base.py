@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -67,3 +68,13 @@ def convolution(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.S
         nn.BatchNorm2d(outputs),
         nn.ReLU(inplace=True),
     )
+
+
+def take_one_channel(backbone: Backbone) -> None:
+    """Let a backbone take grey pictures: its first convolution sees the sum of what it saw of three channels."""
+    name, first = next((n, m) for n, m in backbone.module.named_modules() if isinstance(m, nn.Conv2d))
+    grey: nn.Conv2d = copy.deepcopy(first)
+    grey.in_channels = 1
+    grey.weight = nn.Parameter(first.weight.detach().sum(dim=1, keepdim=True))
+    parent, _, child = name.rpartition(".")
+    setattr(backbone.module.get_submodule(parent), child, grey)

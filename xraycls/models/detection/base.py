@@ -1,0 +1,223 @@
+"""What every detector is: a frozen configuration, and a module from grey pictures to losses and detections."""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Self
+
+import torch
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from torch import Tensor, nn
+
+from xraycls.models.pruning_plan import is_depthwise
+from xraycls.types import Detections, Objects
+
+logger = logging.getLogger(__name__)
+
+Raw = tuple[Tensor, ...]
+"""What a network gives for a batch, before decoding; the batch is the first dimension of each tensor."""
+
+BGR_MEAN = (103.939, 116.779, 123.68)
+GREY_MEAN = (117.3786,)
+
+
+@dataclass(frozen=True, slots=True)
+class Suppression:
+    """Which predicted boxes become detections; see :func:`xraycls.models.detection.suppression.suppress`.
+
+    Attributes:
+        confidence: boxes must score more, 0–1.
+        iou: above which the lower-scored of two boxes of a class is removed, 0–1.
+        top_k: most detections of a picture.
+    """
+
+    confidence: float = 0.01
+    iou: float = 0.6
+    top_k: int = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectorConfig:
+    """All that is needed to build a detector, as plain values that JSON and YAML can hold.
+
+    Every network has a subclass with its own fields. Loss settings belong in a field named ``loss``, which doesn't
+    count when two configurations are compared by :meth:`architecture`.
+
+    Attributes:
+        network: name of the detector in :data:`xraycls.models.detection.registry.DETECTORS`, such as "ssd".
+        backbone: name of the feature extractor, such as "resnet18" or "mobilenet_v2".
+        classes: names of the objects, without the background.
+        height: of the input, pixels.
+        width: of the input, pixels.
+        mean: grey level subtracted from each input channel, 0–255: blue, green and red, or grey alone.
+        arithmetic: whose details the backbone follows: those of TAO's graphs or those of torchvision's and timm's.
+        suppression: which predicted boxes become detections.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    network: str
+    backbone: str
+    classes: tuple[str, ...]
+    height: int
+    width: int
+    mean: tuple[float, ...] = BGR_MEAN
+    arithmetic: Literal["tao", "torchvision"] = "tao"
+    suppression: Suppression = Suppression()
+
+    def described(self) -> dict[str, Any]:
+        """The configuration as values of JSON.
+
+        Example:
+            >>> from xraycls.models.detection.ssd import SSDConfig
+            >>> config = SSDConfig(backbone="resnet18", classes=("nodule",), height=300, width=300)
+            >>> config.described()["classes"]
+            ['nodule']
+            >>> SSDConfig.parse(config.described()) == config
+            True
+        """
+        values: dict[str, Any] = TypeAdapter(type(self)).dump_python(self, mode="json")
+        return values
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any]) -> Self:
+        """Returns the configuration of which :meth:`described` gave the values.
+
+        Raises:
+            ValueError: a field is missing, unknown or of another type; the message names it.
+        """
+        try:
+            return TypeAdapter(cls).validate_python(values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(map(str, first["loc"])) or "the description"
+            raise ValueError(f"{field}: {first['msg']}") from None
+
+    def architecture(self) -> dict[str, Any]:
+        """What the weights of a trained network depend on: the description without suppression and loss settings."""
+        return {name: value for name, value in self.described().items() if name not in ("suppression", "loss")}
+
+
+class Detector(nn.Module, ABC):
+    """A network that finds objects in grey pictures.
+
+    A subclass builds ``net`` in its constructor, whose submodule ``backbone`` is the feature extractor, and defines
+    :meth:`forward`, :meth:`criterion` and :meth:`detect`.
+
+    Attributes:
+        config: what it was built from.
+        net: the layers, from normalised pictures float [B, C, H, W]; what files hold and what pruning narrows.
+        blocks: paths of the parts of ``net.backbone`` by the numbers of TAO's ``freeze_blocks``.
+        known_as: names of layers of the backbone by torchvision's, where the two have nothing in common.
+        mean: float [1, C, 1, 1], see :class:`DetectorConfig`.
+        size: float [4], width and height of the input, twice: pixels to a unit of relative coordinates.
+    """
+
+    net: nn.Module
+    blocks: Mapping[int, tuple[str, ...]]
+    known_as: Mapping[str, str]
+    mean: Tensor
+    size: Tensor
+
+    def __init__(self, config: DetectorConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.frozen_statistics = False
+        self.register_buffer("mean", torch.tensor(config.mean).view(1, -1, 1, 1), persistent=False)
+        corners = [float(config.width), float(config.height)] * 2
+        self.register_buffer("size", torch.tensor(corners), persistent=False)
+
+    @abstractmethod
+    def forward(self, images: Tensor) -> Raw:
+        """Returns the network's raw outputs, the batch first in each.
+
+        An exporter traces this method: it has no Python condition on a tensor's values, and reads sizes as
+        ``shape[0]`` so that the batch stays dynamic.
+
+        Args:
+            images: uint8 [B, 1, H, W], grey levels 0–255. Normalisation happens inside, see :meth:`normalized`.
+        """
+
+    @abstractmethod
+    def criterion(self, raw: Raw, objects: Objects, weights: Tensor) -> dict[str, Tensor]:
+        """Returns the terms of the loss by name, scalars; the loss is their sum.
+
+        Each term is normalised by the network's own rule, such as the number of matched anchors.
+
+        Args:
+            raw: what :meth:`forward` gave.
+            objects: the ground truth of the batch.
+            weights: float [B]; a picture of weight 0 could not be read and adds nothing.
+        """
+
+    @abstractmethod
+    def detect(self, raw: Raw) -> list[Detections]:
+        """Returns the detections of each picture, decoded and suppressed, in pixels of the input.
+
+        Args:
+            raw: what :meth:`forward` gave.
+        """
+
+    def loss(self, images: Tensor, objects: Objects, weights: Tensor) -> dict[str, Tensor]:
+        """Returns the terms of the loss of a batch; overridden where the targets are needed during the forward pass."""
+        return self.criterion(self(images), objects, weights)
+
+    def loss_and_detections(
+        self, images: Tensor, objects: Objects, weights: Tensor
+    ) -> tuple[dict[str, Tensor], list[Detections]]:
+        """Returns what validation needs, from one forward pass."""
+        raw: Raw = self(images)
+        return self.criterion(raw, objects, weights), self.detect(raw)
+
+    def normalized(self, images: Tensor) -> Tensor:
+        """Returns float [B, C, H, W]: grey levels minus the mean of each channel."""
+        return images.to(self.mean.dtype) - self.mean
+
+    def regularized(self) -> list[nn.Parameter]:
+        """Returns the kernels that a spec's L1 or L2 penalty covers.
+
+        As in TAO's graphs these are the kernels of convolutions and linear layers, frozen ones included, but not
+        those of depthwise convolutions.
+        """
+        covered = (m for m in self.net.modules() if isinstance(m, nn.Conv2d | nn.Linear) and not is_depthwise(m))
+        return [parameter for module in covered for parameter in module.parameters(recurse=False) if parameter.ndim > 1]
+
+    def freeze(self, blocks: tuple[int, ...], statistics: bool) -> None:
+        """Keep the convolutions of some blocks of the backbone, and the statistics of its batch normalisation.
+
+        As in TAO, the batch normalisation of a frozen block goes on learning. A number that the backbone has no
+        block for freezes nothing; a warning says so.
+
+        Args:
+            blocks: numbers as in the spec's ``freeze_blocks``.
+            statistics: whether running means and variances are kept (``freeze_bn``).
+        """
+        if lacking := sorted(set(blocks) - self.blocks.keys()):
+            logger.warning(
+                "%s has the blocks %d to %d: freeze_blocks %s freezes nothing.",
+                self.config.backbone,
+                min(self.blocks),
+                max(self.blocks),
+                ", ".join(map(str, lacking)),
+            )
+        for part in (part for number in blocks for part in self.blocks.get(number, ())):
+            for module in self.net.get_submodule("backbone").get_submodule(part).modules():
+                if isinstance(module, nn.Conv2d):
+                    module.requires_grad_(False)
+        self.frozen_statistics = statistics
+
+    def train(self, mode: bool = True) -> Self:
+        """Set training mode, except for the backbone's batch normalisation where its statistics are frozen."""
+        super().train(mode)
+        for module in self.net.get_submodule("backbone").modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.train(mode and not self.frozen_statistics)
+        return self
+
+
+def total(terms: Mapping[str, Tensor]) -> Tensor:
+    """Returns the sum of the terms of a loss, a scalar."""
+    return torch.stack([term.float() for term in terms.values()]).sum()
