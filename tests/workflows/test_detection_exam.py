@@ -3,20 +3,19 @@
 from pathlib import Path
 
 import pytest
-import torch
 
 from xraycls.data.table import SampleTable
 from xraycls.evaluation.detection.cases import ImageBoxes
 from xraycls.loaders.views import Canvas
 from xraycls.tao.ssd_config import SSDEvaluation
-from xraycls.types import Sample
+from xraycls.types import Detections, Sample
 from xraycls.workflows.detection.exam import Exam
 
 SETTINGS = SSDEvaluation(1, 1, "integrate", 0.5, False, 0.01, 0.6, 10)
 
 
 def found(*corners):
-    return torch.tensor([corners], dtype=torch.float32), torch.tensor([0]), torch.tensor([0.9])
+    return Detections.of([corners], [0], [0.9])
 
 
 @pytest.fixture
