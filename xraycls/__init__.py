@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from xraycls.data.source import load_table
     from xraycls.data.table import SampleTable
     from xraycls.evaluation.report import evaluate
+    from xraycls.inference.load import load_model
     from xraycls.models.classifier import build_classifier, load_classifier
     from xraycls.progress import TrainingProgress
     from xraycls.workflows.cam import cam
-    from xraycls.workflows.locate import load_model
     from xraycls.workflows.predict import predict
     from xraycls.workflows.test import test
     from xraycls.workflows.train import train
@@ -39,7 +39,7 @@ _LAZY = {
     "cam": "xraycls.workflows.cam",
     "evaluate": "xraycls.evaluation.report",
     "load_classifier": "xraycls.models.classifier",
-    "load_model": "xraycls.workflows.locate",
+    "load_model": "xraycls.inference.load",
     "load_table": "xraycls.data.source",
     "phantom_table": "xraycls.data.phantom",
     "predict": "xraycls.workflows.predict",

@@ -23,10 +23,10 @@ def cam(
     """Show where a classifier looks: CAM_<Model>.jpg with the image, the overlay, the class and its probability."""
     from xraycls.data.lettering import write_picture
     from xraycls.data.source import list_images
+    from xraycls.inference.load import load_model
     from xraycls.progress import counting
     from xraycls.training.precision import choose_device
     from xraycls.workflows.cam import cam_path, explain
-    from xraycls.workflows.locate import load_model
 
     trained = load_model(run, choose_device(device))
     samples = list_images(paths)

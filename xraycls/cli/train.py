@@ -172,9 +172,9 @@ def _settings(context: typer.Context, config: Path | None) -> dict[str, Any]:
 
 def _on_drive(output: Path | None, resume: str | None, model: str) -> Path:
     """The run folder below the mounted Drive."""
+    from xraycls.inference.load import runs_of
     from xraycls.training.run_folder import new_run
     from xraycls.workflows.colab import drive_runs
-    from xraycls.workflows.locate import runs_of
 
     runs = drive_runs()
     if output and output.is_absolute():

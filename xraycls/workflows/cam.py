@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, count
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -13,16 +15,22 @@ import torch
 
 from xraycls.data.image import GreyImage
 from xraycls.data.open import open_image
-from xraycls.data.source import list_images
 from xraycls.errors import DataError, unknown
-from xraycls.evaluation.cases import predicted_classes
-from xraycls.explain.cam import class_activation_map
+from xraycls.evaluation.cases import FloatArray
+from xraycls.explain.cam import CamResult, class_activation_map
 from xraycls.explain.overlay import side_by_side
-from xraycls.loaders.render import render
+from xraycls.inference.classification import TrainedModel
+from xraycls.inference.inputs import samples_of
+from xraycls.inference.load import load_model
+from xraycls.inference.predictor import Predictor, Result, overlapped
 from xraycls.training.precision import choose_device
 from xraycls.training.run_folder import safe_name
 from xraycls.types import Sample
-from xraycls.workflows.locate import TrainedModel, load_model
+
+if TYPE_CHECKING:
+    from xraycls.inference.inputs import Picture
+
+_AT_A_TIME, _THREADS = 8, 2  # pictures of a forward pass; threads that read them and, as many again, draw
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,62 +58,68 @@ class Explanation:
 
 def cam(
     model: str | Path,
-    paths: Sequence[str | Path],
+    paths: Picture | Iterable[Picture],
     *,
     method: str = "gradcam",
     target: str | None = None,
     device: str = "auto",
 ) -> list[Explanation]:
-    """Explain image files and folders.
+    """Returns an explanation of each picture, in order.
 
     Args:
-        model: a run folder, a model's name or a weights file.
-        paths: files and folders.
+        model: a run folder, a model's name or a weights file, as :func:`xraycls.load_model` takes it.
+        paths: pictures, as :func:`xraycls.predict` takes them.
         method: any of :data:`xraycls.explain.cam.METHODS`.
         target: the class to explain; None takes the one predicted at the operating threshold.
         device: as in training.
 
     Raises:
-        UsageError: no such method or class.
+        UsageError: no such method or class, or something that is no picture.
         RunError: no such model.
     """
     trained = load_model(model, choose_device(device))
-    return list(explain(trained, list_images([Path(p) for p in paths]), method=method, target=target))
+    return list(explain(trained, samples_of(paths), method=method, target=target))
 
 
 def explain(
-    trained: TrainedModel, samples: Iterable[Sample], *, method: str = "gradcam", target: str | None = None
+    trained: TrainedModel, samples: Sequence[Sample], *, method: str = "gradcam", target: str | None = None
 ) -> Iterator[Explanation]:
-    """Explain samples one by one, so that any number of them needs the memory of one."""
-    for sample in samples:
+    """Explain samples as they come, so that any number of them needs the memory of a few.
+
+    Pictures are drawn while the maps of the next ones are computed.
+    """
+    index = None if target is None else _class_index(trained.classes, target)
+    predictor = Predictor(
+        model=trained, batch_size=_AT_A_TIME, precision="fp32", loader="torch", threads=_THREADS, keep_inputs=True
+    )
+    results = ((result, _map_of(trained, result, method, index)) for result in predictor(samples))
+    return overlapped(results, partial(_drawn, trained, method), threads=_THREADS)
+
+
+def _map_of(trained: TrainedModel, result: Result[FloatArray], method: str, index: int | None) -> CamResult | None:
+    """The map of the class to explain, of the one that is decided for by default; None for a bad file."""
+    if result.output is None or result.input is None:
+        return None
+    images = torch.from_numpy(result.input)[None, None].to(trained.device)
+    chosen = trained.decide(result.output) if index is None else index
+    return class_activation_map(trained.classifier, images, method=method, target=chosen)
+
+
+def _drawn(trained: TrainedModel, method: str, explained: tuple[Result[FloatArray], CamResult | None]) -> Explanation:
+    result, found = explained
+    name, error = result.sample.name, result.error
+    if found is not None:
         try:
-            image = open_image(sample)
-            original = image.pixels()
-            view = trained.recipe.evaluation_view(image.width, image.height)
-            picture = render(image, view, trained.recipe.canvas)
-        except DataError as error:
-            yield Explanation(sample.name, None, None, "", float("nan"), None, error.message)
+            original = open_image(result.sample).pixels()
+        except DataError as damaged:
+            error = damaged.message
         else:
-            yield _explain(trained, sample.name, original, picture, method, target)
-
-
-def _explain(
-    trained: TrainedModel, name: str, original: GreyImage, picture: GreyImage, method: str, target: str | None
-) -> Explanation:
-    classifier = trained.classifier
-    images = torch.from_numpy(picture)[None, None].to(next(classifier.parameters()).device)
-    index = _class_index(classifier.classes, target) if target else _predicted(trained, images)
-    result = class_activation_map(classifier, images, method=method, target=index)
-    class_name, probability = classifier.classes[index], float(result.probabilities[0][index])
-    title = f"{classifier.architecture.name}, {method}"
-    rgb = side_by_side(original, result.maps[0], class_name, probability, title)
-    return Explanation(name, original, result.maps[0], class_name, probability, rgb)
-
-
-@torch.inference_mode()
-def _predicted(trained: TrainedModel, images: torch.Tensor) -> int:
-    probabilities = trained.classifier(images).cpu().double().softmax(1).numpy()
-    return int(predicted_classes(probabilities, 0.5 if trained.threshold is None else trained.threshold)[0])
+            index = int(found.classes[0])
+            class_name, probability = trained.classes[index], float(found.probabilities[0][index])
+            title = f"{trained.classifier.architecture.name}, {method}"
+            picture = side_by_side(original, found.maps[0], class_name, probability, title)
+            return Explanation(name, original, found.maps[0], class_name, probability, picture)
+    return Explanation(name, None, None, "", float("nan"), None, error)
 
 
 def _class_index(classes: tuple[str, ...], target: str) -> int:

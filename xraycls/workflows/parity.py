@@ -14,12 +14,12 @@ import torch
 from xraycls.data.source import read_source
 from xraycls.data.table import SampleTable
 from xraycls.errors import DataError, UsageError, XrayclsError, install_command
+from xraycls.inference.load import load_model
 from xraycls.loaders.choose import ENGINES, build_loader
 from xraycls.loaders.dali_graph import is_installed
 from xraycls.loaders.recipes.classification import Recipe, find_recipe
 from xraycls.training.memory import explained_out_of_memory
 from xraycls.training.precision import choose_device
-from xraycls.workflows.locate import load_model
 from xraycls.workflows.parity_model import RANDOM, logits_of, random_classifier
 from xraycls.workflows.parity_report import VIEWS, Comparison, Drawn, Pair, Parity, View, compare
 

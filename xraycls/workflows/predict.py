@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xraycls.data.files import atomic_write
-from xraycls.data.source import list_images
-from xraycls.data.table import SampleTable
 from xraycls.evaluation.write import write_predictions as write_csv
+from xraycls.inference.inputs import samples_of
+from xraycls.inference.load import load_model
+from xraycls.inference.predictor import Predictor
 from xraycls.training.precision import choose_device
 from xraycls.types import Prediction
-from xraycls.workflows.inference import as_predictions, probabilities_of
-from xraycls.workflows.locate import load_model
+
+if TYPE_CHECKING:
+    from xraycls.inference.inputs import Picture
 
 
 def predict(
     model: str | Path,
-    paths: Sequence[str | Path],
+    paths: Picture | Iterable[Picture],
     *,
     device: str = "auto",
     batch_size: int = 64,
@@ -28,27 +30,35 @@ def predict(
     threads: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[list[Prediction], tuple[str, ...]]:
-    """Predictions for files and folders, in order, and the names of the classes.
+    """Returns predictions for pictures, in order, and the names of the classes.
 
-    A file that can't be read becomes a prediction with an ``error``; the others are done all the same.
+    A picture that can't be read becomes a prediction with an ``error``; the others are done all the same.
+
+    Args:
+        model: a run folder, a model's name or a weights file, as :func:`xraycls.load_model` takes it.
+        paths: a path of a file or folder, the bytes of a file, a NumPy array [H, W] or [H, W, 3], a pydicom dataset, or
+            a sequence of these.
+        device: as in training.
+        batch_size: pictures at a time.
+        precision: as in training.
+        loader: likewise.
+        threads: likewise.
+        progress: told how many pictures are done, of how many.
 
     Raises:
         RunError: no such model.
         DataError: the paths hold no images at all.
+        UsageError: something that is no picture.
     """
     trained = load_model(model, choose_device(device))
-    samples = list_images([Path(p) for p in paths])
-    table = SampleTable(tuple(samples), trained.classifier.classes, Path.cwd(), "files")
-    probabilities, failures = probabilities_of(
-        trained,
-        table,
-        batch_size=batch_size,
-        precision=precision,
-        loader=loader,
-        threads=threads,
-        progress=progress,
-    )
-    return as_predictions(trained, table, probabilities, failures), trained.classifier.classes
+    predictor = Predictor(model=trained, batch_size=batch_size, precision=precision, loader=loader, threads=threads)
+    samples = samples_of(paths)
+    predictions = []
+    for prediction in trained.predictions(predictor(samples)):
+        predictions.append(prediction)
+        if progress:
+            progress(len(predictions), len(samples))
+    return predictions, trained.classes
 
 
 def prediction_rows(predictions: Sequence[Prediction], classes: Sequence[str]) -> list[dict[str, Any]]:

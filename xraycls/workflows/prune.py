@@ -12,10 +12,10 @@ import torch
 from xraycls.compress.prune import PruneReport
 from xraycls.compress.prune import prune as prune_network
 from xraycls.errors import UsageError
+from xraycls.inference.load import weights_of
 from xraycls.models.classifier import Classifier, load_classifier, save_classifier
 from xraycls.models.pruning_plan import PrunePlan
 from xraycls.models.weight_files import METADATA_KEY, read_weights
-from xraycls.workflows.locate import weights_of
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ def prune(
     """Prune a trained classifier and write what is left, with the settings that travelled with it.
 
     Args:
-        model: a run folder, a model's name or a weights file, as :func:`xraycls.workflows.locate.load_model`.
+        model: a run folder, a model's name or a weights file, as :func:`xraycls.inference.load.load_model`.
         output: the file to write; ``.safetensors`` is added unless it ends so.
         criterion: as in :func:`xraycls.compress.prune.prune`, which has the other settings too.
         normalizer: likewise.

@@ -9,9 +9,9 @@ from typing import Any
 
 from xraycls.data.table import SampleTable
 from xraycls.errors import RunError, UsageError
+from xraycls.inference.load import runs_of
 from xraycls.training.config import RESUMABLE, TrainConfig
 from xraycls.training.run_folder import RUNS, RunFolder
-from xraycls.workflows.locate import runs_of
 
 logger = logging.getLogger(__name__)
 

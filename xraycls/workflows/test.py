@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from xraycls.data.image import GreyImage
 from xraycls.data.open import open_image
@@ -14,12 +16,13 @@ from xraycls.data.table import SampleTable
 from xraycls.errors import DataError, RunError
 from xraycls.evaluation.report import Report, evaluate
 from xraycls.evaluation.write import write_report
+from xraycls.inference.classification import TrainedModel
+from xraycls.inference.load import load_model
+from xraycls.inference.predictor import Predictor
 from xraycls.training.precision import choose_device
 from xraycls.training.run_folder import RunFolder
-from xraycls.types import Split
+from xraycls.types import Prediction, Split
 from xraycls.version import __version__
-from xraycls.workflows.inference import as_predictions, probabilities_of, with_classes
-from xraycls.workflows.locate import TrainedModel, load_model
 from xraycls.workflows.resume import check_same_data
 from xraycls.workflows.train import run_table
 
@@ -63,7 +66,7 @@ def test(
     """Test on a split of the data a run was trained with, or on other data.
 
     Args:
-        model: a run folder, a model's name or a weights file, as :func:`xraycls.workflows.locate.load_model`.
+        model: a run folder, a model's name or a weights file, as :func:`xraycls.load_model`.
         data: other data; its ``split`` is taken, or all of it when it has no splits of its own.
         images: the folder that a CSV's paths are relative to.
         split: the split to test on.
@@ -83,17 +86,20 @@ def test(
     """
     trained = load_model(model, choose_device(device))
     table = _table(trained, data, images, split, strict)
-    probabilities, failures = probabilities_of(
-        trained,
-        table,
-        batch_size=batch_size,
-        precision=precision,
-        loader=loader,
-        threads=threads,
-        strict=strict,
-        progress=progress,
+    predictor = Predictor(
+        model=trained, batch_size=batch_size, precision=precision, loader=loader, threads=threads, strict=strict
     )
-    predictions = as_predictions(trained, table, probabilities, failures)
+    probabilities = np.full((len(table), len(trained.classes)), np.nan)
+    failures: dict[str, str] = {}
+    predictions: list[Prediction] = []
+    for result in predictor.over(table):
+        predictions += trained.predictions([result])
+        if result.output is None:
+            failures[result.sample.name] = result.error or ""
+        else:
+            probabilities[result.index] = result.output
+        if progress:
+            progress(len(predictions), len(table))
     kept = [i for i, sample in enumerate(table) if sample.name not in failures]
     if not kept:
         raise DataError(f"None of the {len(table)} images of {table.root} could be read", table.root)
@@ -142,6 +148,23 @@ def _table(
     if trained.run and not own:
         _warn_of_trained_images(trained.run, table)
     return with_classes(table, trained.classifier.classes)
+
+
+def with_classes(table: SampleTable, classes: tuple[str, ...]) -> SampleTable:
+    """The table with its labels as indices into a model's classes, matched by name whatever the case.
+
+    Raises:
+        RunError: the table has a class that the model doesn't know.
+    """
+    known = {name.lower(): index for index, name in enumerate(classes)}
+    strangers = [name for name in table.classes if name.lower() not in known]
+    if strangers:
+        raise RunError(
+            f"{table.root} holds the classes {', '.join(table.classes)}, but the model knows {', '.join(classes)}",
+            "Rename the class folders or labels, or test a model that was trained on these classes",
+        )
+    renumbered = (s if s.label is None else replace(s, label=known[table.classes[s.label].lower()]) for s in table)
+    return replace(table, samples=tuple(renumbered), classes=classes)
 
 
 def _warn_of_trained_images(run: RunFolder, table: SampleTable) -> None:

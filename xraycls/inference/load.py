@@ -3,37 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from xraycls.errors import RunError, XrayclsError
-from xraycls.loaders.recipes.classification import Recipe, find_recipe
-from xraycls.models.classifier import Classifier, load_classifier
+from xraycls.inference.classification import TrainedModel
+from xraycls.loaders.recipes.classification import find_recipe
+from xraycls.models.classifier import load_classifier
 from xraycls.models.zoo import find
 from xraycls.training.run_folder import RUNS, RunFolder, find_runs
-
-
-@dataclass(frozen=True, slots=True)
-class TrainedModel:
-    """A classifier as it was trained.
-
-    Attributes:
-        classifier: in evaluation mode, on its device.
-        recipe: how its pictures are rendered.
-        engine: the engine that fed its training; None when unknown.
-        threshold: the operating threshold of two classes, chosen on validation; None without one.
-        weights: the file it came from.
-        run: the run folder it came from; None for a bare weights file.
-    """
-
-    classifier: Classifier
-    recipe: Recipe
-    engine: str | None
-    threshold: float | None
-    weights: Path
-    run: RunFolder | None
 
 
 def load_model(name: str | Path, device: torch.device | str = "cpu", runs: Path = RUNS) -> TrainedModel:

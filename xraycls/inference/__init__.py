@@ -1,0 +1,1 @@
+"""Load any trained model, read any picture, and predict."""

@@ -1,0 +1,74 @@
+"""A trained classifier, and what it says of pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from xraycls.evaluation.cases import FloatArray, predicted_classes
+from xraycls.inference.predictor import Result
+from xraycls.loaders.recipes.classification import Recipe
+from xraycls.models.classifier import Classifier
+from xraycls.training.run_folder import RunFolder
+from xraycls.types import Batch, Prediction
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedModel:
+    """A classifier as it was trained; its output of a picture are the probabilities of its classes, float64 [C].
+
+    Attributes:
+        classifier: in evaluation mode, on its device.
+        recipe: how its pictures are rendered.
+        engine: the engine that fed its training; None when unknown.
+        threshold: the operating threshold of two classes, chosen on validation; None without one.
+        weights: the file it came from.
+        run: the run folder it came from; None for a bare weights file.
+    """
+
+    classifier: Classifier
+    recipe: Recipe
+    engine: str | None
+    threshold: float | None
+    weights: Path
+    run: RunFolder | None
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names, in the order of the probabilities."""
+        return self.classifier.classes
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return next(self.classifier.parameters()).device
+
+    def launch(self, images: torch.Tensor) -> torch.Tensor:
+        """Returns logits [B, C] of uint8 images [B, 1, S, S]."""
+        logits: torch.Tensor = self.classifier(images)
+        return logits
+
+    def outputs(self, raw: torch.Tensor, batch: Batch) -> list[FloatArray]:
+        """Returns the probabilities of each picture, float64 [C]."""
+        return list(raw.cpu().double().softmax(1).numpy())
+
+    def decide(self, probabilities: FloatArray) -> int:
+        """Returns the class index that probabilities [C] mean, at the operating threshold where there is one."""
+        return int(predicted_classes(probabilities[None], 0.5 if self.threshold is None else self.threshold)[0])
+
+    def predictions(self, results: Iterable[Result[FloatArray]]) -> Iterator[Prediction]:
+        """Returns an iterator with one :class:`~xraycls.types.Prediction` a result."""
+        for result in results:
+            name, label = result.sample.name, result.sample.label
+            if result.output is None:
+                yield Prediction(name, (), None, label, result.error)
+            elif np.isnan(result.output).any():
+                error = f"{name}: the model gives no number; try --precision fp32"
+                yield Prediction(name, (), None, label, error)
+            else:
+                probabilities = tuple(map(float, result.output))
+                yield Prediction(name, probabilities, self.decide(result.output), label)
