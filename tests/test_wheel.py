@@ -60,12 +60,3 @@ def test_the_wheel_alone_trains_tests_predicts_and_explains(program, tiny, tmp_p
     assert "PNEUMONIA" in run(program, "predict", "run", picture, **options)
     run(program, "cam", "run", picture, "--output", "maps", **options)
     assert list((tmp_path / "maps").iterdir())
-
-
-@pytest.mark.slow
-def test_what_an_extra_brings_is_asked_for_with_its_command(program, tiny, tmp_path):
-    command = [program, "train", "--data", tiny, "--dali", "--output", tmp_path / "run"]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False, cwd=tmp_path)
-    assert done.returncode == 1
-    assert "pip install" in done.stderr
-    assert "nvidia-dali" in done.stderr
