@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from xraycls.data.describe import described_store
-from xraycls.data.draft import JOURNAL, PARTIAL, Draft, Row
 from xraycls.data.files import atomic_write, remove_leftovers
 from xraycls.data.image import GreyImage
 from xraycls.data.open import open_image
+from xraycls.data.partial_store import JOURNAL, PARTIAL, PartialStore, Row
 from xraycls.data.processors import available_processors, one_thread_a_picture
 from xraycls.data.source import read_source
 from xraycls.data.square import central_region, prepared_picture
@@ -155,32 +155,34 @@ class _Work:
     def run(self, threads: int, strict: bool, progress: Progress | None) -> Prepared:
         earlier = self._earlier()
         at_hand = self._at_hand(earlier) if earlier else {}
-        with Draft(self.folder, self._plan(), len(self.table), self.settings.size, self._is_same) as draft:
-            missing = [i for i in range(len(self.table)) if not (i in self.left_out or i in at_hand or i in draft.rows)]
-            resumed = len(draft.rows)
-            self._decode(missing, draft, threads, strict, progress)
-            decoded = len(draft.rows) - resumed
+        with PartialStore(self.folder, self._plan(), len(self.table), self.settings.size, self._is_same) as partial:
+            missing = [
+                i for i in range(len(self.table)) if not (i in self.left_out or i in at_hand or i in partial.rows)
+            ]
+            resumed = len(partial.rows)
+            self._decode(missing, partial, threads, strict, progress)
+            decoded = len(partial.rows) - resumed
             kept = [i for i in range(len(self.table)) if i not in self.left_out]
             if not kept:
                 raise DataError(f"No image of {self.table.root} could be read", self.table.root)
-            rows = at_hand | draft.rows
-            if not (earlier and not draft.rows and [self.names[i] for i in kept] == earlier.pictures.name):
+            rows = at_hand | partial.rows
+            if not (earlier and not partial.rows and [self.names[i] for i in kept] == earlier.pictures.name):
                 if earlier:
-                    self._copy(earlier, [i for i in kept if i not in draft.rows], rows, draft)
-                draft.finish(kept)
+                    self._copy(earlier, [i for i in kept if i not in partial.rows], rows, partial)
+                partial.finish(kept)
             described = described_store(self.settings, self.table, [(i, rows[i]) for i in kept])
             is_new = described != earlier or not is_store(self.folder)
             if is_new:
                 with atomic_write(self.folder / STORE) as temporary:
                     temporary.write_text(described.model_dump_json(), encoding="utf-8")
-            draft.discard()
+            partial.discard()
         on_disk = sum((self.folder / name).stat().st_size for name in (PIXELS, STORE))
         left_out = {self.names[i]: reason for i, reason in sorted(self.left_out.items())}
         _tell(left_out, self.table)
         return Prepared(self.folder, len(kept), self.settings.size, decoded, is_new, left_out, on_disk)
 
     def _plan(self) -> dict[str, Any]:
-        """What a draft must agree in to be gone on with."""
+        """What a partial must agree in to be gone on with."""
         names = hashlib.sha256("\n".join(self.names).encode()).hexdigest()
         return {"format": 1, **self.settings.model_dump(), "names": names}
 
@@ -227,9 +229,9 @@ class _Work:
         return self._same(self.table[index], row.file) is not None
 
     def _decode(
-        self, missing: Sequence[int], draft: Draft, threads: int, strict: bool, progress: Progress | None
+        self, missing: Sequence[int], partial: PartialStore, threads: int, strict: bool, progress: Progress | None
     ) -> None:
-        """Put the missing pictures into the draft, and note those that can't be read."""
+        """Put the missing pictures into the partial, and note those that can't be read."""
         total = len(self.table)
         with ThreadPoolExecutor(threads, thread_name_prefix="xraycls-prepare") as pool:
             upcoming = ((index, pool.submit(self._picture, self.table[index])) for index in missing)
@@ -239,7 +241,7 @@ class _Work:
                 index, future = waiting.popleft()
                 waiting.extend(islice(upcoming, 1))
                 try:
-                    draft.put(index, *future.result())
+                    partial.put(index, *future.result())
                 except DataError as error:
                     if strict:
                         raise
@@ -257,12 +259,12 @@ class _Work:
         region = central_region(image.width, image.height, self.settings.central_crop)
         return Row(*region, zlib.crc32(picture.tobytes()), facts), picture
 
-    def _copy(self, earlier: StoreFile, indices: Sequence[int], rows: dict[int, Row], draft: Draft) -> None:
-        """Put pictures of the earlier store into the draft."""
+    def _copy(self, earlier: StoreFile, indices: Sequence[int], rows: dict[int, Row], partial: PartialStore) -> None:
+        """Put pictures of the earlier store into the partial."""
         pixels = stored_pixels(self.folder / PIXELS)
         row_of = {name: row for row, name in enumerate(earlier.pictures.name)}
         for index in indices:
-            draft.put(index, rows[index], pixels[row_of[self.names[index]]])
+            partial.put(index, rows[index], pixels[row_of[self.names[index]]])
 
 
 def _require_ours(folder: Path, source: Path) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from xraycls.data.audit import warn_of_faults
 from xraycls.data.csv import read_csv
-from xraycls.data.draft import JOURNAL
 from xraycls.data.folder import pictures_below, read_folder
 from xraycls.data.formats import FORMATS, detect_format
 from xraycls.data.formats.beside import with_boxes_beside
@@ -17,6 +16,7 @@ from xraycls.data.formats.format import CLASSES as BOX_CLASSES
 from xraycls.data.formats.mapping import MAPPING, with_mapping
 from xraycls.data.formats.whole import is_ours
 from xraycls.data.medmnist import read_medmnist
+from xraycls.data.partial_store import JOURNAL
 from xraycls.data.patients import with_patients
 from xraycls.data.split import draw_splits
 from xraycls.data.store import is_store, read_store

@@ -1,7 +1,7 @@
 """What is wrong with a data set, before anyone trains on it: one check a file."""
 
-from xraycls.data.audit.brief import warn_of_faults
 from xraycls.data.audit.finding import Audit, Finding, Group, Severity
+from xraycls.data.audit.quick_check import warn_of_faults
 from xraycls.data.audit.report import as_json, require_outside, write_report
 from xraycls.data.audit.run import audit
 

@@ -30,18 +30,18 @@ def complete_or_not(target: Path, description: dict[str, Any]) -> Iterator[Path]
         XrayclsError: the disk is full or the folder can't be written; what stood there is untouched.
     """
     final = target.resolve()
-    draft, earlier = (final.with_name(f".{final.name}.{state}") for state in ("converting", "replaced"))
+    partial, earlier = (final.with_name(f".{final.name}.{state}") for state in ("converting", "replaced"))
     try:
-        for leftover in (draft, earlier):
+        for leftover in (partial, earlier):
             shutil.rmtree(leftover, ignore_errors=True)
-        draft.mkdir(parents=True)
-        yield draft
-        with atomic_write(draft / _MARK) as temporary:
-            entries = sorted(path.name for path in draft.iterdir())
+        partial.mkdir(parents=True)
+        yield partial
+        with atomic_write(partial / _MARK) as temporary:
+            entries = sorted(path.name for path in partial.iterdir())
             temporary.write_text(json.dumps({**description, "entries": entries}, default=str), encoding="utf-8")
         if final.exists():
             final.rename(earlier)
-        draft.rename(final)
+        partial.rename(final)
         shutil.rmtree(earlier, ignore_errors=True)
     except OSError as error:
         raise XrayclsError(
@@ -50,7 +50,7 @@ def complete_or_not(target: Path, description: dict[str, Any]) -> Iterator[Path]
     finally:
         if earlier.exists() and not final.exists():  # stopped between the two
             earlier.rename(final)
-        shutil.rmtree(draft, ignore_errors=True)
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def is_ours(folder: Path) -> bool:

@@ -8,9 +8,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from xraycls.data.phantom import tissue
-from xraycls.data.phantom.attenuation import attenuation
-from xraycls.data.phantom.canvas import Canvas, Field, as_field
+from xraycls.data.phantom import skeleton, tissue
+from xraycls.data.phantom.canvas import Canvas, Field, as_field, mottle
 from xraycls.data.phantom.chest import Chest
 from xraycls.data.phantom.film import expose
 from xraycls.data.phantom.opacity import consolidations
@@ -63,9 +62,42 @@ def draw_radiograph(seed: int, patient: int, image: int, *, pneumonia: bool, siz
     patches = consolidations(canvas, air, illness) if pneumonia else []
     lost = [as_field(cv2.warpAffine(patch * air, pose, (width, height))) for patch in patches]
     filled = as_field(1.0 - np.prod([1.0 - patch for patch in patches], axis=0)) if patches else None
-    sheet = attenuation(canvas, chest, air, filled, day)
+    sheet = _attenuation(canvas, chest, air, filled, day)
     picture = cv2.warpAffine(sheet, pose, (width, height), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
     return Radiograph(expose(as_field(picture), film), tuple(box for field in lost for box in _boxes(field)))
+
+
+def _attenuation(canvas: Canvas, chest: Chest, air: Field, filled: Field | None, day: np.random.Generator) -> Field:
+    """The sum along the beam: natural logarithm of its loss at each point of the sheet, float32 [H, W], 0 or more.
+
+    Args:
+        air: depth of lung along the beam, 0-1 [H, W].
+        filled: share of the lung's air that is gone, 0-1 [H, W]; None for none.
+        day: draws what differs between two radiographs of a patient.
+    """
+    particular = np.random.default_rng(chest.patient.detail)
+    coarse = canvas.coarser()
+    body = canvas.enlarged(tissue.body(coarse, chest))
+    aerated = np.minimum(air, body)
+    if filled is not None:
+        aerated = aerated * (1.0 - filled)
+    blood = tissue.vessels(canvas, chest.hila, chest.patient.height, particular)
+    # Only what air surrounds can be seen: vessels drown in a filled lung.
+    seen = 0.45 * chest.patient.vessels * blood + 0.03 * mottle(particular, canvas.shape, 90)
+    loss = chest.patient.depth * (3.4 * body - 2.3 * aerated) + aerated * seen
+    air_elsewhere = 0.35 * tissue.airways(coarse, chest) + 0.6 * tissue.bowel_gas(coarse, chest, day)
+    loss += canvas.enlarged(0.5 * tissue.breasts(coarse, chest) - air_elsewhere)
+    metal = 0.6 * tissue.leads(canvas, chest, day)
+    bone = chest.patient.bone * _bones(canvas, chest, particular)
+    return as_field(np.maximum(loss, 0.0) + metal + bone * np.minimum(4.0 * body, 1.0))
+
+
+def _bones(canvas: Canvas, chest: Chest, rng: np.random.Generator) -> Field:
+    bone = 0.38 * skeleton.ribs(canvas, chest, rng)
+    bone += 0.28 * skeleton.spine(canvas, chest)
+    bone += 0.50 * skeleton.clavicles(canvas, chest)
+    bone += 0.60 * skeleton.shoulders(canvas, chest, rng)
+    return bone + 0.90 * skeleton.jaw(canvas, chest)
 
 
 def _pose(canvas: Canvas, size: int, rng: np.random.Generator) -> tuple[npt.NDArray[np.float64], tuple[int, int]]:

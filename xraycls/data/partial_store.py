@@ -48,12 +48,12 @@ class Row:
     file: FileFacts
 
 
-class Draft:
+class PartialStore:
     """Rows of a store in any order, until :meth:`finish` makes them ``pixels.npy``. A context manager.
 
     Args:
         folder: the store's.
-        plan: settings and names of all rows; a draft of another plan is begun anew.
+        plan: settings and names of all rows; a partial of another plan is begun anew.
         count: rows.
         size: side of a picture, pixels.
         is_valid: whether an earlier row, by its number, is still what its source gives.
@@ -81,7 +81,7 @@ class Draft:
             temporary.write_text("".join(f"{line}\n" for line in self._journal_lines(plan)), encoding="utf-8")
         self._journal = journal.open("a", encoding="utf-8")
 
-    def __enter__(self) -> Draft:
+    def __enter__(self) -> PartialStore:
         return self
 
     def __exit__(
@@ -124,7 +124,7 @@ class Draft:
         (self.folder / PARTIAL).replace(self.folder / PIXELS)
 
     def discard(self) -> None:
-        """Remove what is left of the draft, once the store is complete."""
+        """Remove what is left of the partial, once the store is complete."""
         for name in (PARTIAL, JOURNAL):
             (self.folder / name).unlink(missing_ok=True)
 

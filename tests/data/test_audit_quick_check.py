@@ -58,7 +58,7 @@ def test_boxes(folder, caplog):
 
 
 def test_other_processes_are_silent_and_spared(folder, monkeypatch):
-    monkeypatch.setattr("xraycls.data.audit.brief.picture_headers", None)  # would raise if called
+    monkeypatch.setattr("xraycls.data.audit.quick_check.picture_headers", None)  # would raise if called
     logger = logging.getLogger("xraycls.data")
     level = logger.level
     try:
