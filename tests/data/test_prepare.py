@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from xraycls.data import draft as drafts
+from xraycls.data import partial_store
 from xraycls.data import prepare as preparing
 from xraycls.data.open import open_image, read_grey
 from xraycls.data.phantom import write_phantom
@@ -205,7 +205,7 @@ def test_a_killed_run_goes_on_where_it_stopped(source, tmp_path, decoded, name):
 def test_what_a_kill_leaves_of_the_journal_is_enough(source, tmp_path, monkeypatch, journal):
     prepare(source, tmp_path / "good", size=SIZE)
     with monkeypatch.context() as patch:
-        patch.setattr(drafts.Draft, "finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(partial_store.PartialStore, "finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             prepare(source, tmp_path / "store", size=SIZE)
     path = tmp_path / "store/journal.jsonl"
@@ -216,10 +216,10 @@ def test_what_a_kill_leaves_of_the_journal_is_enough(source, tmp_path, monkeypat
     assert same(tmp_path / "store", tmp_path / "good")
 
 
-def test_a_draft_with_other_settings_or_sources_is_not_gone_on_with(source, tmp_path, monkeypatch):
+def test_a_partial_store_with_other_settings_or_sources_is_not_gone_on_with(source, tmp_path, monkeypatch):
     def stopped(**settings):
         with monkeypatch.context() as patch:
-            patch.setattr(drafts.Draft, "finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+            patch.setattr(partial_store.PartialStore, "finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
             with pytest.raises(KeyboardInterrupt):
                 prepare(source, tmp_path / "store", **settings)
 
@@ -251,7 +251,7 @@ def test_the_old_store_serves_until_the_new_one_is_complete(source, tmp_path, mo
     before = read_table(tmp_path / "store").fingerprint()
     cv2.imwrite(str(source / "train/NORMAL/another.jpeg"), np.full((50, 50), 99, np.uint8))
     with monkeypatch.context() as patch:
-        patch.setattr(drafts.Draft, "finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(partial_store.PartialStore, "finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             prepare(source, tmp_path / "store", size=SIZE)
     assert read_table(tmp_path / "store").fingerprint() == before
@@ -260,13 +260,13 @@ def test_the_old_store_serves_until_the_new_one_is_complete(source, tmp_path, mo
 
 
 def test_pixels_that_do_not_reach_the_disk_are_found(source, tmp_path, monkeypatch):
-    original = drafts.Draft._write
+    original = partial_store.PartialStore._write
 
     def failing(self, index, pixels):
         original(self, index, bytes(len(pixels)) if index == 5 else pixels)
 
     with monkeypatch.context() as patch:
-        patch.setattr(drafts.Draft, "_write", failing)
+        patch.setattr(partial_store.PartialStore, "_write", failing)
         with pytest.raises(DataError, match=r"1 of 12 pictures in .* read back other than they were written"):
             prepare(source, tmp_path / "store", size=SIZE)
     assert not (tmp_path / "store/store.json").exists()
@@ -274,7 +274,7 @@ def test_pixels_that_do_not_reach_the_disk_are_found(source, tmp_path, monkeypat
 
 
 def test_a_full_disk_is_one_sentence_and_loses_nothing(source, tmp_path, monkeypatch):
-    original = drafts.Draft.put
+    original = partial_store.PartialStore.put
 
     def full(self, index, row, picture):
         if len(self.rows) == 7:
@@ -282,7 +282,7 @@ def test_a_full_disk_is_one_sentence_and_loses_nothing(source, tmp_path, monkeyp
         original(self, index, row, picture)
 
     with monkeypatch.context() as patch:
-        patch.setattr(drafts.Draft, "put", full)
+        patch.setattr(partial_store.PartialStore, "put", full)
         with pytest.raises(XrayclsError, match=r"could not be written: No space left on device\. When that is mended"):
             prepare(source, tmp_path / "store", size=SIZE)
     assert prepare(source, tmp_path / "store", size=SIZE).decoded == 5

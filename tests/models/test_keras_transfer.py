@@ -9,7 +9,7 @@ from torch import nn
 
 from xraycls.errors import WeightsError
 from xraycls.models.detection.anchors import SSDAnchors
-from xraycls.models.detection.detector import Detector, DetectorPlan
+from xraycls.models.detection.ssd import SSDConfig, SSDDetector
 from xraycls.models.keras_file import KerasFile, KerasLayer, read_keras_file
 from xraycls.models.keras_transfer import kernel_to_torch, load_keras, normalizations_after
 from xraycls.tao.ssd_layers import convolution_names
@@ -29,8 +29,9 @@ def formula(count: int, key: str) -> np.ndarray:
     return h / 2147483648.0 - 1.0
 
 
-def ssd(layers: int = 10) -> Detector:
-    return Detector(DetectorPlan("resnet", layers, ("opacity",), 96, 128, ANCHORS)).eval()
+def ssd(layers: int = 10) -> SSDDetector:
+    config = SSDConfig(backbone=f"resnet{layers}", classes=("opacity",), height=96, width=128, anchors=ANCHORS)
+    return SSDDetector(config).eval()
 
 
 def names_of(net: nn.Module) -> dict[str, str]:

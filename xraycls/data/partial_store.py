@@ -53,7 +53,7 @@ class PartialStore:
 
     Args:
         folder: the store's.
-        plan: settings and names of all rows; a partial of another plan is begun anew.
+        plan: settings and names of all rows; a partial store of another plan is begun anew.
         count: rows.
         size: side of a picture, pixels.
         is_valid: whether an earlier row, by its number, is still what its source gives.

@@ -182,7 +182,7 @@ class _Work:
         return Prepared(self.folder, len(kept), self.settings.size, decoded, is_new, left_out, on_disk)
 
     def _plan(self) -> dict[str, Any]:
-        """What a partial must agree in to be gone on with."""
+        """What a partial store must agree in to be gone on with."""
         names = hashlib.sha256("\n".join(self.names).encode()).hexdigest()
         return {"format": 1, **self.settings.model_dump(), "names": names}
 
@@ -231,7 +231,7 @@ class _Work:
     def _decode(
         self, missing: Sequence[int], partial: PartialStore, threads: int, strict: bool, progress: Progress | None
     ) -> None:
-        """Put the missing pictures into the partial, and note those that can't be read."""
+        """Put the missing pictures into the partial store, and note those that can't be read."""
         total = len(self.table)
         with ThreadPoolExecutor(threads, thread_name_prefix="xraycls-prepare") as pool:
             upcoming = ((index, pool.submit(self._picture, self.table[index])) for index in missing)
