@@ -41,10 +41,10 @@ def test_json_for_programs(tiny, tmp_path, capfd):
 
 
 def test_ctrl_c_says_how_to_go_on(tiny, tmp_path, monkeypatch, capfd):
-    from xraycls.data.draft import Draft
+    from xraycls.data.partial_store import PartialStore
 
     with monkeypatch.context() as patch:
-        patch.setattr(Draft, "finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(PartialStore, "finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         assert run("data", "prepare", tiny, tmp_path / "store", "--size", 16) == 130
     err = capfd.readouterr().err
     assert "The same command goes on from here" in err

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from xraycls.data.draft import Row
+from xraycls.data.partial_store import Row
 from xraycls.data.store import Pictures, Settings, Sources, StoreFile
 from xraycls.data.table import SampleTable
 from xraycls.types import Box
