@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xraycls.loaders.sampler import Sampler
+from xraycls.errors import UsageError
+from xraycls.loaders.sampler import Sampler, weights_of_sources
 
 COUNTS = st.integers(1, 60)
 
@@ -87,3 +88,36 @@ def test_valid_counts_the_samples_of_a_global_batch(count, batch_size, world):
             for r in range(world)
         )
     )
+
+
+@given(st.lists(st.floats(0.01, 10), min_size=2, max_size=40), st.integers(0, 5))
+def test_weights_decide_how_often_a_sample_comes(weights, epoch):
+    """Each as often as its share of an epoch says, rounded down or up; the epoch keeps its length."""
+    weights = np.array(weights)
+    sampler = Sampler(np.zeros(len(weights), np.int64), 4, training=True, weights=weights)
+    order = sampler.order(epoch)
+    assert len(order) == len(weights)
+    times = np.bincount(order, minlength=len(weights))
+    assert (np.abs(times - weights / weights.sum() * len(weights)) < 1 + 1e-6).all()
+    assert np.array_equal(order, sampler.order(epoch))
+
+
+def test_sources_of_equal_weight_are_drawn_from_alike_whatever_their_sizes():
+    weights = weights_of_sources([10, 90], [1.0, 1.0])
+    sampler = Sampler(np.zeros(100, np.int64), 8, training=True, weights=weights)
+    counts = [np.count_nonzero(sampler.order(epoch) < 10) for epoch in range(5)]
+    assert all(abs(count - 50) <= 10 for count in counts)
+    assert len({tuple(sampler.order(epoch)) for epoch in range(5)}) == 5
+
+
+def test_a_source_of_weight_zero_is_never_drawn():
+    sampler = Sampler(np.zeros(20, np.int64), 4, training=True, weights=weights_of_sources([5, 15], [0.0, 2.0]))
+    assert sampler.order(0).min() >= 5
+
+
+@pytest.mark.parametrize("weights", [[-1.0, 2.0], [0.0, 0.0], [np.nan, 1.0]])
+def test_impossible_weights_are_one_sentence(weights):
+    with pytest.raises(UsageError, match="Sampling weights must be numbers from 0"):
+        Sampler(np.zeros(2, np.int64), 1, training=True, weights=np.array(weights))
+    with pytest.raises(UsageError, match="contradict each other"):
+        Sampler(np.zeros(2, np.int64), 1, training=True, balance=True, weights=np.ones(2))

@@ -28,6 +28,7 @@ class BatchRenderer:
     def __init__(self, pictures: torch.Tensor, canvas: Canvas) -> None:
         self.pictures = pictures
         self.canvas = canvas
+        self.fill = canvas.fill or 0
         self.chunk = _CHUNK.get(pictures.device.type, _DEFAULT_CHUNK)
         self._buffers: dict[str, torch.Tensor] = {}  # kept, because fresh memory costs more than the arithmetic
 
@@ -59,8 +60,8 @@ class BatchRenderer:
         _, height, width = self.pictures.shape
         stored = torch.index_select(self.pictures, 0, rows, out=self._buffer("stored", (count, height, width)))
         values = self._buffer("values", (count, 1, height, width)).copy_(stored[:, None])
-        if self.canvas.fill:  # what lies outside counts as 0
-            values.sub_(self.canvas.fill)
+        if self.fill:  # what lies outside counts as 0
+            values.sub_(self.fill)
         x, y = ((torch.arange(side, device=rows.device) + 0.5) / factor for side in (wide, tall))
         # A point as one complex number: adding rows and columns of them is four times as fast as adding pairs.
         across, down, offset = torch.view_as_complex(coefficients.transpose(1, 2).contiguous()).unbind(1)
@@ -73,7 +74,7 @@ class BatchRenderer:
         sampled = F.grid_sample(values, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
         if factor > 1:
             sampled = F.avg_pool2d(sampled, factor)
-        images.copy_(sampled.add_(0.5 + self.canvas.fill))
+        images.copy_(sampled.add_(0.5 + self.fill))
 
     def _normalised(self, views: Views) -> torch.Tensor:
         """Matrices to the coordinates of grid_sample, where a picture's corners lie at −1 and 1; float32 [B, 2, 3]."""

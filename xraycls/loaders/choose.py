@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from xraycls.data.processors import available_processors
@@ -15,6 +18,8 @@ from xraycls.loaders.engine import Engine
 from xraycls.loaders.objects import ObjectTable
 from xraycls.loaders.recipes.protocol import ViewRecipe
 from xraycls.loaders.sampler import Sampler
+
+logger = logging.getLogger(__name__)
 
 ENGINES = ("auto", "torch", "dali", "resident")
 
@@ -33,6 +38,7 @@ def build_loader(
     world: int = 1,
     threads: int | None = None,
     objects: ObjectTable | None = None,
+    weights: npt.NDArray[np.float64] | None = None,
     strict: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Engine:
@@ -51,12 +57,14 @@ def build_loader(
         world: number of processes.
         threads: decoding threads; None takes one for every processor of this process's share.
         objects: what is to be found in the pictures, for detection.
+        weights: float64 [n], how often each sample is drawn relative to the others; see
+            :func:`~xraycls.loaders.sampler.weights_of_sources`.
         strict: stop at a picture that can't be read.
         progress: told how many files were decoded, by an engine that decodes all of them at the start.
 
     Raises:
-        UsageError: a training batch over all processes is larger than the data, an unknown engine, or one that
-            can't work here.
+        UsageError: a training batch over all processes is larger than the data, fewer pictures than a mosaic takes,
+            an unknown engine, or one that can't work here.
         MissingExtra: the engine's package isn't installed.
     """
     if training and batch_size * world > len(table):
@@ -64,10 +72,17 @@ def build_loader(
             f"A batch of {batch_size * world} is larger than the {len(table)} training images",
             f"Lower --batch-size to at most {max(len(table) // world, 1)}",
         )
-    sampler = Sampler(table.labels, batch_size, training=training, balance=balance, seed=seed, rank=rank, world=world)
+    if training and len(table) < recipe.pictures:
+        raise UsageError(
+            f"A mosaic takes {recipe.pictures} pictures, and there are only {len(table)} training images",
+            "Add images, or set mosaic_prob to 0",
+        )
+    sampler = Sampler(
+        table.labels, batch_size, training=training, balance=balance, seed=seed, rank=rank, world=world, weights=weights
+    )
     if threads is None:
         threads = max(available_processors() // int(os.environ.get("LOCAL_WORLD_SIZE", 1)), 1)
-    chosen = choose_engine(engine, table, device)
+    chosen = choose_engine(engine, table, device, recipe)
     if chosen == "dali":
         from xraycls.loaders.dali_engine import DaliLoader
 
@@ -84,9 +99,10 @@ def build_loader(
     return TorchLoader(table, recipe, sampler, threads=threads, pin_memory=pinned, objects=objects, strict=strict)
 
 
-def choose_engine(name: str, table: SampleTable, device: torch.device) -> str:
+def choose_engine(name: str, table: SampleTable, device: torch.device, recipe: ViewRecipe | None = None) -> str:
     """The engine that a name means for this data on this device.
 
+    The resident engine draws one picture a sample, on one canvas; where a recipe wants more, another one takes over.
     "auto" takes the resident engine for prepared data that fits on the device, else DALI where it is installed and
     there is a GPU, and torch otherwise.
 
@@ -98,9 +114,13 @@ def choose_engine(name: str, table: SampleTable, device: torch.device) -> str:
         raise unknown("loader", name, ENGINES, "--loader")
     if name == "dali" and not is_installed():
         raise MissingExtra("NVIDIA DALI", "dali")
+    fixed = recipe is None or not recipe.varies
+    if name == "resident" and not fixed:
+        logger.warning("The resident engine draws neither mosaics nor letterboxes; the torch engine takes over.")
+        return "torch"
     if name != "auto":
         return name
-    if table.source == "prepared" and device.type in ("cuda", "cpu"):
+    if fixed and table.source == "prepared" and device.type in ("cuda", "cpu"):
         from xraycls.loaders.resident_engine import fits
 
         # On a CPU the store stays on disk, mapped into memory.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -14,17 +15,18 @@ import torch
 from xraycls.data.table import SampleTable
 from xraycls.errors import DataError
 from xraycls.loaders.dali_feed import Feed, black, feed_of, packed
-from xraycls.loaders.dali_graph import DaliGraph, GraphFailure
+from xraycls.loaders.dali_graph import DaliGraph, GraphFailure, Pictures
 from xraycls.loaders.dali_pipeline import DaliPipeline, Fed
 from xraycls.loaders.engine import Drawn, Engine
 from xraycls.loaders.objects import ObjectTable
 from xraycls.loaders.photometric import change_grey_levels
 from xraycls.loaders.pictures import opened
+from xraycls.loaders.plan import BatchPlan
 from xraycls.loaders.prefetch import prefetched
 from xraycls.loaders.recipes.protocol import ViewRecipe
-from xraycls.loaders.render import render
-from xraycls.loaders.sampler import IndexBatch, Sampler
-from xraycls.loaders.views import View
+from xraycls.loaders.render import draw
+from xraycls.loaders.sampler import Sampler
+from xraycls.loaders.views import Canvas, View
 
 logger = logging.getLogger(__name__)
 
@@ -72,93 +74,117 @@ class DaliLoader(Engine):
         self.prefetch = prefetch
         self.reduced = device.type == "cpu" if reduced is None else reduced
         self._refused: set[int] = set()
-        self._idle = [self._line()]  # graphs take time to build: one waits for the next epoch
+        self._idle = [self._pipeline()]  # graphs take time to build: one waits for the next epoch
 
-    def _draw(self, epoch: int, batches: Iterator[IndexBatch]) -> Drawn:
-        def fill(fed: Fed, batch: IndexBatch, rows: range) -> None:
-            self._fill(fed, batch, epoch, rows)
-
-        line = self._idle.pop() if self._idle else self._line()
+    def _draw(self, plans: Iterator[BatchPlan]) -> Drawn:
+        pipeline = self._idle.pop() if self._idle else self._pipeline()
         # The rows of a store are only looked up: on a CPU, threads for that would just get in DALI's way.
         threads = 0 if self.table.source == "prepared" and self.device.type == "cpu" else self.threads
-        reading = prefetched(batches, self._begin, fill, threads=threads, prefetch=self.prefetch + 1)
+        reading = prefetched(plans, self._begin, self._fill, threads=threads, prefetch=self.prefetch + 1)
         with closing(reading):
-            line.start(reading)
+            pipeline.start(reading)
             try:
-                while (drawn := line.next()) is not None:
-                    batch, fed, images = drawn
-                    if images is None:
-                        images = self._drawn_singly(batch, fed, epoch)
+                while (drawn := pipeline.next()) is not None:
+                    plan, fed, pictures = drawn
+                    if pictures is None:
+                        pictures = self._drawn_singly(plan, fed)
                     if fed.curves is not None:
-                        images = change_grey_levels(images, fed.curves)
-                    yield batch, images, fed.failed
+                        pictures = change_grey_levels(pictures, fed.curves)
+                    yield plan, composed(plan, pictures, fed.failed), fed.failed
             finally:
-                line.finish()
-                self._idle = [line]
+                pipeline.finish()
+                self._idle = [pipeline]
 
-    def _line(self) -> DaliPipeline:
-        return DaliPipeline(self._builder(self.index_sampler.batch_size), self.prefetch)
+    def _pipeline(self) -> DaliPipeline:
+        pictures = self.recipe.pictures if self.index_sampler.training else 1
+        return DaliPipeline(self._builder(self.index_sampler.batch_size * pictures), self.prefetch)
 
     def _builder(self, batch_size: int) -> Callable[..., DaliGraph]:
         """Makes graphs of a source and a ``prefetch``, without holding this loader alive."""
         return partial(
             DaliGraph,
-            canvas=self.recipe.canvas,
+            fill=self.recipe.canvas.fill,
             batch_size=batch_size,
             threads=self.threads + 1,  # one more fills the gaps between operators (7 % on two cores)
             device=self.device,
         )
 
-    def _begin(self, batch: IndexBatch) -> Fed:
-        count = len(batch.indices)
+    def _begin(self, plan: BatchPlan) -> Fed:
+        count = len(plan.pictures)
         changes = self.index_sampler.training and self.recipe.changes_greys
-        return Fed([black()] * count, np.empty((count, 256), np.uint8) if changes else None, set())
+        nothing = black(plan.canvas.shape)
+        return Fed([nothing] * count, np.empty((count, 256), np.uint8) if changes else None, set())
 
-    def _fill(self, fed: Fed, batch: IndexBatch, epoch: int, rows: range) -> None:
-        for row, image, view in opened(self.table, self.recipe, self.index_sampler, epoch, batch, rows, self.objects):
-            index = int(batch.indices[row])
+    def _fill(self, fed: Fed, plan: BatchPlan, rows: range) -> None:
+        for part, image, view in opened(self.table, plan, self.index_sampler, rows, self.objects):
+            sample = int(plan.pictures[part])
             try:
                 if isinstance(image, DataError):
                     raise image
-                if index in self._refused:
+                if sample in self._refused:
                     image = replace(image, encoded=None)
-                fed.feeds[row] = feed_of(image, view, self.recipe.canvas, reduced=self.reduced)
+                fed.feeds[part] = feed_of(image, view, plan.canvas, reduced=self.reduced)
             except DataError as error:
-                self._fail(index, error)
-                fed.failed.add(row)
+                self._fail(sample, error)
+                fed.failed.add(part)
             if fed.curves is not None:
-                fed.curves[row] = view.curve
+                fed.curves[part] = view.curve
 
-    def _drawn_singly(self, batch: IndexBatch, fed: Fed, epoch: int) -> torch.Tensor:
-        """The pictures of a batch that DALI refused, before the change of grey levels; uint8 [B, 1, H, W].
+    def _drawn_singly(self, plan: BatchPlan, fed: Fed) -> list[torch.Tensor]:
+        """The pictures of a batch that DALI refused, before the change of grey levels; uint8 [1, H, W] each.
 
         Only the picture that is at fault is drawn without DALI, so that the others stay what they always are.
         """
-        canvas, rows = self.recipe.canvas, range(len(batch.indices))
-        images = torch.zeros((len(rows), 1, *canvas.shape), dtype=torch.uint8, device=self.device)
-        reasons = []
-        for row, image, view in opened(self.table, self.recipe, self.index_sampler, epoch, batch, rows, self.objects):
+        rows = range(len(plan.batch.indices))
+        pictures, reasons = [], []
+        for part, image, view in opened(self.table, plan, self.index_sampler, rows, self.objects):
             try:
-                images[row] = self._alone(fed.feeds[row])
+                pictures.append(self._alone(fed.feeds[part]))
             except GraphFailure as failure:
                 reasons.append(str(failure))
-                index = int(batch.indices[row])
-                self._refused.add(index)
+                sample = int(plan.pictures[part])
+                self._refused.add(sample)
+                picture = np.zeros(fed.feeds[part].size, np.uint8)
                 try:
                     if isinstance(image, DataError):
                         raise image
-                    images[row, 0] = torch.from_numpy(render(image, View(view.matrix), canvas))
+                    alone = Canvas(*picture.shape, fill=plan.canvas.fill)
+                    draw(image, View(view.on_target().matrix), alone, picture)
                 except DataError as error:
-                    self._fail(index, error)
-                    fed.failed.add(row)
-        if len(reasons) == len(rows) > 1:
+                    self._fail(sample, error)
+                    fed.failed.add(part)
+                pictures.append(torch.from_numpy(picture)[None].to(self.device))
+        if len(reasons) == len(plan.pictures) > 1:
             logger.warning("DALI refuses every picture of a batch, so OpenCV draws it: %s", reasons[0])
-        return images
+        return pictures
 
     def _alone(self, feed: Feed) -> torch.Tensor:
-        """One picture by a graph of its own, uint8 [1, 1, H, W]; raises GraphFailure."""
+        """One picture by a graph of its own, uint8 [1, H, W]; raises GraphFailure."""
         feeds = iter([packed([feed])])
         drawn = self._builder(1)(lambda: next(feeds), prefetch=1).run()
         if drawn is None:
             raise GraphFailure("no picture came out", out_of_memory=False)
-        return drawn
+        return drawn[0]
+
+
+def composed(plan: BatchPlan, pictures: Pictures, failed: Collection[int]) -> torch.Tensor:
+    """The samples of a batch from the pictures that fill them, uint8 [B, 1, H, W].
+
+    Args:
+        plan: where each picture goes.
+        pictures: of the sizes of their targets; any size for those that could not be read.
+        failed: the numbers of those.
+    """
+    if plan.is_whole:
+        return torch.stack(pictures) if isinstance(pictures, list) else pictures
+    fill, shape = plan.canvas.fill, (len(plan.batch.indices), 1, *plan.canvas.shape)
+    images = torch.full(shape, fill or 0, dtype=torch.uint8, device=pictures[0].device)
+    for row, (first, end) in enumerate(pairwise(plan.starts.tolist())):
+        drawn = [part for part in range(first, end) if part not in failed]
+        if fill is None and drawn:
+            levels = torch.cat([pictures[part].flatten() for part in drawn])
+            images[row] = levels.to(torch.float32).mean().round().to(torch.uint8)
+        for part in drawn:
+            left, top, right, bottom = plan.targets[part].tolist()
+            images[row, :, top:bottom, left:right] = pictures[part]
+    return images

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from xraycls.data.image import Image, Levels
 from xraycls.loaders.render import decoding_of, resampled, resampled_size
-from xraycls.loaders.views import Canvas, View
+from xraycls.loaders.views import Canvas, View, whole
 
 _MARGIN = 2  # pixels around a region for interpolation, beside those for the filter of the resampling
 
@@ -28,6 +28,7 @@ class Feed(NamedTuple):
         shape: height and width of that region; of decoded pixels, of all.
         target: height and width after the resampling.
         matrix: float64 [2, 3], from output points to points of the (resampled) region.
+        size: height and width of the output.
     """
 
     data: npt.NDArray[np.uint8]
@@ -38,6 +39,7 @@ class Feed(NamedTuple):
     shape: tuple[int, int]
     target: tuple[int, int]
     matrix: npt.NDArray[np.float64]
+    size: tuple[int, int]
 
 
 # Of every field: its type in DALI's words (and NumPy's), and the dimensions of one picture's value.
@@ -50,6 +52,7 @@ FIELDS = {
     "shape": ("INT32", np.int32, 1),
     "target": ("FLOAT", np.float32, 1),
     "matrix": ("FLOAT", np.float32, 2),
+    "size": ("FLOAT", np.float32, 1),
 }
 
 
@@ -75,10 +78,12 @@ def feed_of(image: Image, view: View, canvas: Canvas, *, reduced: bool) -> Feed:
     Raises:
         DataError: the image has to be decoded here, and can't be.
     """
+    left, top, right, bottom = view.target or whole(canvas)
+    out, view = (bottom - top, right - left), view.on_target()
     reduce, on_decoded = decoding_of(image, view)
     too_large = reduce > 1 or resampled_size(image.width, image.height, view) is not None
     if image.encoded is not None and not (reduced and too_large):
-        left, top, width, height = _region(image, view, canvas)
+        left, top, width, height = _region(image, view, out)
         offset = np.array([[0.0, 0.0, left], [0.0, 0.0, top]])
         return _feed(
             image.encoded.data,
@@ -86,21 +91,22 @@ def feed_of(image: Image, view: View, canvas: Canvas, *, reduced: bool) -> Feed:
             (top, left),
             (height, width),
             replace(view, matrix=view.matrix - offset),
+            out,
         )
     pixels = image.decode(reduce)
     if reduced:
         pixels, on_decoded = resampled(pixels, on_decoded)
-    return _feed(pixels.reshape(-1), None, (0, 0), pixels.shape, on_decoded)
+    return _feed(pixels.reshape(-1), None, (0, 0), pixels.shape, on_decoded, out)
 
 
-def black() -> Feed:
-    """A picture in the place of one that can't be read."""
-    return _feed(np.zeros(1, np.uint8), None, (0, 0), (1, 1), View(np.eye(2, 3)))
+def black(size: tuple[int, int]) -> Feed:
+    """A picture in the place of one that can't be read, of so many pixels down and across."""
+    return _feed(np.zeros(1, np.uint8), None, (0, 0), (1, 1), View(np.eye(2, 3)), size)
 
 
-def _region(image: Image, view: View, canvas: Canvas) -> tuple[int, int, int, int]:
+def _region(image: Image, view: View, size: tuple[int, int]) -> tuple[int, int, int, int]:
     """Left, top, width and height of the pixels that a view can touch."""
-    height, width = canvas.shape
+    height, width = size
     corners = view.matrix @ np.array([[0, width, 0, width], [0, 0, height, height], [1, 1, 1, 1]])
     margin = _MARGIN + view.scale
     limits = np.array([image.width, image.height])
@@ -115,6 +121,7 @@ def _feed(
     start: tuple[int, int],
     shape: tuple[int, int],
     view: View,
+    size: tuple[int, int],
 ) -> Feed:
     height, width = shape
     target = resampled_size(width, height, view)
@@ -129,4 +136,5 @@ def _feed(
         shape,
         shape if target is None else (target[1], target[0]),
         view.matrix,
+        size,
     )

@@ -12,7 +12,6 @@ import torch
 from xraycls.data.image import Levels
 from xraycls.errors import MissingExtra, UsageError
 from xraycls.loaders.dali_feed import FIELDS, Feed
-from xraycls.loaders.views import Canvas
 
 _WAY_OUT = "Install the DALI of the driver's CUDA (nvidia-dali-cuda120 or nvidia-dali-cuda130), or take --loader torch"
 _FRAMING = ("Critical error", "Current pipeline", "Error in", "which was used")
@@ -20,6 +19,9 @@ _FRAMING = ("Critical error", "Current pipeline", "Error in", "which was used")
 _OUT_OF_MEMORY = ("out of memory", "memoryallocation", "can't allocate", "cuda allocation failed", "bad_alloc")
 # What DALI's native errors become in Python, apart from the StopIteration that ends an epoch.
 _NATIVE_ERRORS = (RuntimeError, ValueError, TypeError, IndexError, OverflowError, MemoryError)
+
+Pictures = torch.Tensor | list[torch.Tensor]
+"""uint8 [n, 1, H, W] where all are of one size, else a list of [1, H, W]."""
 
 # Of a batch: what `packed` gives. Raises StopIteration at the end of an epoch.
 Source = Callable[[], tuple[Any, ...]]
@@ -51,8 +53,8 @@ class DaliGraph:
 
     Args:
         source: gives the feeds of one batch after another.
-        canvas: what pictures are drawn on.
-        batch_size: of the largest batch.
+        fill: grey level of what lies outside a picture, 0–255; None repeats its edge.
+        batch_size: pictures of the largest batch.
         threads: of DALI's own.
         device: a CUDA device decodes and draws there; a CPU with DALI's CPU operators.
         prefetch: batches in work at a time.
@@ -63,10 +65,9 @@ class DaliGraph:
     """
 
     def __init__(
-        self, source: Source, canvas: Canvas, batch_size: int, *, threads: int, device: torch.device, prefetch: int
+        self, source: Source, fill: int | None, batch_size: int, *, threads: int, device: torch.device, prefetch: int
     ) -> None:
         self.device = device
-        self.canvas = canvas
         self.in_epoch = False  # begun, and not yet ended by a None
         try:
             from nvidia.dali import fn, pipeline_def, types
@@ -95,7 +96,7 @@ class DaliGraph:
                     num_outputs=len(FIELDS),
                     dtype=[getattr(types, name) for name, _, _ in FIELDS.values()],
                     ndim=[dimensions for _, _, dimensions in FIELDS.values()],
-                    # The line keeps the arrays until their pictures are there. A GPU may still be reading them then.
+                    # The arrays are kept until their pictures are there. A GPU may still be reading them then.
                     no_copy=not on_gpu,
                 )
             )
@@ -121,8 +122,8 @@ class DaliGraph:
             return fn.warp_affine(
                 picture,
                 matrix=feed.matrix,
-                size=canvas.shape,
-                fill_value=canvas.fill,
+                size=feed.size,
+                fill_value=fill,
                 inverse_map=True,
                 interp_type=types.INTERP_LINEAR,
             )
@@ -135,8 +136,8 @@ class DaliGraph:
                 raise _failure(error) from error
             raise UsageError(f"DALI can't use {device}: {_reason(error)}", _WAY_OUT) from error
 
-    def run(self) -> torch.Tensor | None:
-        """The pictures of the next batch, uint8 [B, 1, height, width] on the device; None at the end of the epoch.
+    def run(self) -> Pictures | None:
+        """The pictures of the next batch on the device; None at the end of the epoch.
 
         Raises:
             GraphFailure: DALI could not draw this batch; build a new graph for the next ones.
@@ -152,7 +153,10 @@ class DaliGraph:
             return None
         except _NATIVE_ERRORS as error:
             raise _failure(error) from error
-        return torch.utils.dlpack.from_dlpack(drawn.as_tensor()).view(-1, 1, *self.canvas.shape)
+        if drawn.is_dense_tensor():
+            pictures = torch.utils.dlpack.from_dlpack(drawn.as_tensor())
+            return pictures.view(-1, 1, *pictures.shape[1:3])
+        return [torch.utils.dlpack.from_dlpack(picture).squeeze(-1)[None] for picture in drawn]
 
 
 def _to_eight_bits(deep: Any, levels: Any) -> Any:

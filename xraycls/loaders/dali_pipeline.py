@@ -11,18 +11,17 @@ from weakref import WeakMethod
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from xraycls.errors import UsageError
 from xraycls.loaders.dali_feed import Feed, packed
-from xraycls.loaders.dali_graph import DaliGraph, GraphFailure
-from xraycls.loaders.sampler import IndexBatch
+from xraycls.loaders.dali_graph import DaliGraph, GraphFailure, Pictures
+from xraycls.loaders.plan import BatchPlan
 
 logger = logging.getLogger(__name__)
 
 
 class Fed(NamedTuple):
-    """What was read of a batch: a feed and a grey curve a picture, and the rows that could not be read."""
+    """What was read of a plan's pictures: a feed and a grey curve each, and which could not be read."""
 
     feeds: list[Feed]
     curves: npt.NDArray[np.uint8] | None
@@ -42,8 +41,8 @@ class DaliPipeline:
     def __init__(self, build: Callable[..., DaliGraph], prefetch: int) -> None:
         self.build = build
         self.prefetch = prefetch
-        self._coming: Iterator[tuple[IndexBatch, Fed]] = iter(())
-        self._in_work: deque[tuple[IndexBatch, Fed]] = deque()
+        self._coming: Iterator[tuple[BatchPlan, Fed]] = iter(())
+        self._in_work: deque[tuple[BatchPlan, Fed]] = deque()
         self._error: Exception | None = None
         self._graph: DaliGraph | None = None
         try:
@@ -51,13 +50,13 @@ class DaliPipeline:
         except GraphFailure as failure:
             self._recover(failure)
 
-    def start(self, coming: Iterator[tuple[IndexBatch, Fed]]) -> None:
+    def start(self, coming: Iterator[tuple[BatchPlan, Fed]]) -> None:
         """Begin an epoch."""
         self._coming, self._error = coming, None
         self._in_work.clear()
 
-    def next(self) -> tuple[IndexBatch, Fed, torch.Tensor | None] | None:
-        """The next batch with its pictures, uint8 [B, 1, S, S], or with None where DALI refused it; None at the end.
+    def next(self) -> tuple[BatchPlan, Fed, Pictures | None] | None:
+        """The next batch with its pictures, or with None where DALI refused it; None at the end.
 
         Raises:
             MemoryError: there is not even room for one batch at a time.
@@ -109,13 +108,13 @@ class DaliPipeline:
     def _hand_over(self) -> tuple[Any, ...]:
         """The next feeds, field by field. An error waits until the batches before it are drawn."""
         try:
-            batch, fed = next(self._coming)
+            plan, fed = next(self._coming)
         except StopIteration:
             raise
         except Exception as error:
             self._error = error
             raise StopIteration from error
-        self._in_work.append((batch, fed))
+        self._in_work.append((plan, fed))
         return packed(fed.feeds)
 
     def _recover(self, failure: GraphFailure) -> None:

@@ -8,18 +8,20 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Generator, Iterator
 from contextlib import closing
 
+import numpy as np
 import torch
 
 from xraycls.data.table import SampleTable
 from xraycls.errors import DataError
 from xraycls.loaders.objects import ObjectTable
+from xraycls.loaders.plan import BatchPlan
 from xraycls.loaders.recipes.protocol import ViewRecipe
-from xraycls.loaders.sampler import IndexBatch, Sampler
+from xraycls.loaders.sampler import Sampler
 from xraycls.types import Batch
 
 logger = logging.getLogger(__name__)
 
-Drawn = Generator[tuple[IndexBatch, torch.Tensor, Collection[int]], None, None]
+Drawn = Generator[tuple[BatchPlan, torch.Tensor, Collection[int]], None, None]
 
 
 class Engine(ABC):
@@ -81,29 +83,35 @@ class Engine(ABC):
         return self._batches(epoch, start)
 
     def _batches(self, epoch: int, start: int) -> Iterator[Batch]:
-        with closing(self._draw(epoch, self.index_sampler.batches(epoch, start))) as drawn:
-            for batch, images, failed in drawn:
+        with closing(self._draw(self._plans(epoch, start))) as drawn:
+            for plan, images, failed in drawn:
                 self._delivered += 1
-                yield self._finished(batch, images, failed)
+                yield self._finished(plan, images, failed)
+
+    def _plans(self, epoch: int, start: int) -> Iterator[BatchPlan]:
+        """What the batches of an epoch are drawn from, from number ``start`` on."""
+        sampler = self.index_sampler
+        training = sampler.training
+        pool = sampler.order(epoch) if training and self.recipe.pictures > 1 else np.zeros(0, np.int64)
+        for batch in sampler.batches(epoch, start):
+            recipe = self.recipe.for_batch(sampler.seed, epoch, batch.number) if training else self.recipe
+            own, first = batch.indices, int(batch.positions[0])
+            sources = recipe.sources(sampler.seed, epoch, first, own, pool) if training else own[:, None]
+            yield BatchPlan.of(batch, recipe, epoch, sources)
 
     @abstractmethod
-    def _draw(self, epoch: int, batches: Iterator[IndexBatch]) -> Drawn:
-        """A generator of each batch, its pictures uint8 [B, 1, H, W], and the rows of it that could not be read."""
+    def _draw(self, plans: Iterator[BatchPlan]) -> Drawn:
+        """A generator of each plan, its samples uint8 [B, 1, H, W], and which of its pictures could not be read."""
 
-    def _finished(self, batch: IndexBatch, images: torch.Tensor, failed: Collection[int]) -> Batch:
-        weights = torch.from_numpy(batch.weights.copy())
-        if failed:
-            rows = sorted(failed)
-            readable = next((row for row in range(len(weights)) if row not in failed), None)
+    def _finished(self, plan: BatchPlan, images: torch.Tensor, failed: Collection[int]) -> Batch:
+        weights = torch.from_numpy(plan.batch.weights.copy())
+        if rows := plan.failed_rows(failed):
+            readable = next((row for row in range(len(weights)) if row not in rows), None)
             # Another picture of the batch keeps its statistics sound, which a black one would not.
             images[rows] = 0 if readable is None else images[readable].clone()
             weights[rows] = 0.0
-        indices = torch.from_numpy(batch.indices)
-        objects = (
-            None
-            if self.objects is None
-            else self.objects.clipped(self.recipe, batch, self.index_sampler.training, failed)
-        )
+        indices = torch.from_numpy(plan.batch.indices)
+        objects = None if self.objects is None else self.objects.clipped(plan, self.index_sampler.training, failed)
         return Batch(images, self.labels[indices], indices, weights, objects)
 
     def _fail(self, index: int, error: DataError) -> None:

@@ -9,8 +9,7 @@ import numpy.typing as npt
 import torch
 
 from xraycls.data.table import SampleTable
-from xraycls.loaders.recipes.protocol import ViewRecipe
-from xraycls.loaders.sampler import IndexBatch
+from xraycls.loaders.plan import BatchPlan
 from xraycls.loaders.views import Floats
 from xraycls.types import Objects
 
@@ -37,21 +36,26 @@ class ObjectTable:
         self.labels = [np.array([index[box.label] for box in boxes], np.int64) for boxes in known]
         self.difficult = [np.array([box.difficult for box in boxes], np.bool_) for boxes in known]
 
-    def clipped(self, recipe: ViewRecipe, batch: IndexBatch, training: bool, failed: Collection[int] = ()) -> Objects:
+    def clipped(self, plan: BatchPlan, training: bool, failed: Collection[int] = ()) -> Objects:
         """The objects of a batch as its views show them; none for pictures that could not be read.
 
+        A box of a picture that fills a part of the canvas is first cut to that part.
+
         Args:
-            recipe: of the views; it clips the boxes.
-            batch: with the matrices of its views.
+            plan: with its views noted; its recipe clips the boxes.
             training: whether the views are those of training.
-            failed: rows that could not be read.
+            failed: numbers of pictures of the plan that could not be read.
         """
-        owners = [row for row in range(len(batch.indices)) if row not in failed]
-        samples = [int(batch.indices[row]) for row in owners]
-        counts = [len(self.labels[sample]) for sample in samples]
-        owner = np.repeat(np.array(owners, np.int64), counts)
-        boxes = on_canvas(_joined([self.boxes[s] for s in samples], 4), batch.matrices[owner])
-        boxes, kept = recipe.clip(boxes, training)
+        lost = set(plan.failed_rows(failed))
+        parts = [part for part, row in enumerate(plan.owners.tolist()) if part not in failed and row not in lost]
+        samples = plan.pictures[parts].tolist()
+        part = np.repeat(np.array(parts, np.int64), [len(self.labels[sample]) for sample in samples])
+        owner = plan.owners[part]
+        boxes = on_canvas(_joined([self.boxes[s] for s in samples], 4), plan.matrices[part])
+        if not plan.is_whole:
+            targets = plan.targets[part]
+            boxes = np.clip(boxes, np.tile(targets[:, :2], 2), np.tile(targets[:, 2:], 2))
+        boxes, kept = plan.recipe.clip(boxes, training)
         return Objects(
             boxes=torch.from_numpy(boxes[kept].astype(np.float32)),
             labels=torch.from_numpy(_joined([self.labels[s] for s in samples]).astype(np.int64)[kept]),
@@ -70,6 +74,18 @@ def on_canvas(boxes: Floats, matrices: Floats) -> Floats:
     corners = boxes[:, [[0, 1], [2, 1], [2, 3], [0, 3]]] - matrices[:, None, :, 2]
     seen = np.linalg.solve(matrices[:, None, :, :2], corners[..., None])[..., 0] if len(boxes) else corners
     return np.concatenate([seen.min(axis=1), seen.max(axis=1)], axis=1)
+
+
+def on_source(boxes: Floats, matrices: Floats) -> Floats:
+    """Boxes of the canvas where they lie in the source: float64 [n, 4]; the inverse of :func:`on_canvas`.
+
+    Args:
+        boxes: [n, 4], pixels of the canvas.
+        matrices: [n, 2, 3], of the view of each.
+    """
+    corners = boxes[:, [[0, 1], [2, 1], [2, 3], [0, 3]]]
+    found = np.einsum("nij,nkj->nki", matrices[:, :, :2], corners) + matrices[:, None, :, 2]
+    return np.concatenate([found.min(axis=1), found.max(axis=1)], axis=1)
 
 
 def _joined(arrays: Sequence[npt.NDArray[np.generic]], columns: int | None = None) -> npt.NDArray[np.float64]:

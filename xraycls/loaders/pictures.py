@@ -12,9 +12,10 @@ from xraycls.data.open import open_image
 from xraycls.data.table import SampleTable
 from xraycls.errors import DataError
 from xraycls.loaders.objects import ObjectTable
+from xraycls.loaders.plan import BatchPlan
 from xraycls.loaders.recipes.protocol import ViewRecipe
 from xraycls.loaders.render import render
-from xraycls.loaders.sampler import IndexBatch, Sampler
+from xraycls.loaders.sampler import Sampler
 from xraycls.loaders.views import View
 
 
@@ -34,30 +35,23 @@ class PictureSet(Dataset[GreyImage]):
 
 
 def opened(
-    table: SampleTable,
-    recipe: ViewRecipe,
-    sampler: Sampler,
-    epoch: int,
-    batch: IndexBatch,
-    rows: range,
-    objects: ObjectTable | None = None,
+    table: SampleTable, plan: BatchPlan, sampler: Sampler, rows: range, objects: ObjectTable | None = None
 ) -> Iterator[tuple[int, Image | DataError, View]]:
-    """The opened images of some consecutive rows of a batch with their views, or why one can't be opened.
+    """The pictures of some consecutive rows of a batch with their views, or why one can't be opened.
 
-    Whoever opens them draws all their views in one go, which costs hardly more than drawing one. The
-    views are noted in the batch.
+    Whoever opens them draws all their views in one go, which costs hardly more than drawing one. The views are noted
+    in the plan; the numbers are those of its pictures.
     """
+    parts = plan.parts(rows)
+    samples = plan.pictures[parts.start : parts.stop].tolist()
     images: list[Image | DataError] = []
-    for row in rows:
+    for sample in samples:
         try:
-            images.append(open_image(table[int(batch.indices[row])]))
+            images.append(open_image(table[sample]))
         except DataError as error:
             images.append(error)
     sizes = np.array([(1, 1) if isinstance(i, DataError) else (i.width, i.height) for i in images])
-    if sampler.training:
-        boxes = [objects.boxes[int(batch.indices[row])] for row in rows] if objects else ()
-        views = recipe.training_views(sampler.seed, epoch, int(batch.positions[rows.start]), sizes, boxes)
-    else:
-        views = recipe.evaluation_views(sizes)
-    batch.matrices[rows.start : rows.stop] = views.matrices
-    yield from zip(rows, images, views, strict=True)
+    boxes = [objects.boxes[sample] for sample in samples] if objects else ()
+    views = plan.views(sampler.seed, rows, sizes, boxes, training=sampler.training)
+    plan.note(parts, views)
+    yield from zip(parts, images, views, strict=True)

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import cv2
 
-from xraycls.loaders.sampler import IndexBatch
+from xraycls.loaders.plan import BatchPlan
 
 T = TypeVar("T")
 
@@ -22,43 +22,43 @@ _CHUNK = 8  # images a task: long enough to make hand-over free, short enough to
 
 
 def prefetched(
-    batches: Iterator[IndexBatch],
-    begin: Callable[[IndexBatch], T],
-    fill: Callable[[T, IndexBatch, range], None],
+    plans: Iterator[BatchPlan],
+    begin: Callable[[BatchPlan], T],
+    fill: Callable[[T, BatchPlan, range], None],
     *,
     threads: int,
     prefetch: int,
-) -> Generator[tuple[IndexBatch, T], None, None]:
+) -> Generator[tuple[BatchPlan, T], None, None]:
     """Each batch and what was prepared of it, in order; errors come at the batch that they belong to.
 
     Args:
-        batches: what to prepare.
-        begin: makes the place that a batch is prepared in; called in the consumer's thread.
-        fill: prepares some rows of a batch in that place; called by several threads at once.
+        plans: of the batches to prepare.
+        begin: makes what a batch is prepared in; called in the consumer's thread.
+        fill: prepares some rows of a batch in it; called by several threads at once.
         threads: how many; 0 prepares in the consumer's thread.
         prefetch: batches ahead of the consumer.
     """
     cv2.setNumThreads(1)  # parallel over pictures; OpenCV's own threads inside each would only get in the way
     if threads == 0:
-        for batch in batches:
-            place = begin(batch)
-            fill(place, batch, range(len(batch.indices)))
-            yield batch, place
+        for plan in plans:
+            pending = begin(plan)
+            fill(pending, plan, range(len(plan.batch.indices)))
+            yield plan, pending
         return
     with ThreadPoolExecutor(threads, thread_name_prefix="xraycls-loader") as pool:
 
-        def submit(batch: IndexBatch) -> tuple[IndexBatch, T, list[Future[None]]]:
-            place, count = begin(batch), len(batch.indices)
+        def submit(plan: BatchPlan) -> tuple[BatchPlan, T, list[Future[None]]]:
+            pending, count = begin(plan), len(plan.batch.indices)
             chunks = (range(first, min(first + _CHUNK, count)) for first in range(0, count, _CHUNK))
-            return batch, place, [pool.submit(fill, place, batch, rows) for rows in chunks]
+            return plan, pending, [pool.submit(fill, pending, plan, rows) for rows in chunks]
 
-        queue = deque(submit(batch) for batch in islice(batches, prefetch))
+        queue = deque(submit(plan) for plan in islice(plans, prefetch))
         try:
             while queue:
-                batch, place, tasks = queue.popleft()
+                plan, pending, tasks = queue.popleft()
                 for task in tasks:
                     task.result()
-                queue.extend(submit(upcoming) for upcoming in islice(batches, 1))
-                yield batch, place
+                queue.extend(submit(upcoming) for upcoming in islice(plans, 1))
+                yield plan, pending
         finally:
             pool.shutdown(wait=True, cancel_futures=True)

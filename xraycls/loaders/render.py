@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
 from xraycls.data.image import GreyImage, Image
-from xraycls.loaders.views import Canvas, View
+from xraycls.loaders.views import Canvas, Rectangle, View, whole
 
 # Source pixels an output pixel, up to which bilinear sampling of 2×2 neighbours stays below a grey level from exact.
 ALIAS_FREE = 2.0
@@ -22,22 +24,49 @@ def render(image: Image, view: View, canvas: Canvas) -> GreyImage:
     Raises:
         DataError: the image can't be decoded; names the file.
     """
-    reduce, on_decoded = decoding_of(image, view)
+    picture = np.empty(canvas.shape, np.uint8)
+    draw(image, view, canvas, picture)
+    if view.target is not None:
+        fill_around(picture, [view.target], canvas)
+    return picture
+
+
+def draw(image: Image, view: View, canvas: Canvas, picture: GreyImage) -> None:
+    """Draw what ``view`` describes into its target on ``picture``, uint8 [height, width] of the canvas.
+
+    Raises:
+        DataError: the image can't be decoded; names the file.
+    """
+    left, top, right, bottom = view.target or whole(canvas)
+    out = picture[top:bottom, left:right]
+    reduce, on_decoded = decoding_of(image, view.on_target())
     pixels, on_pixels = resampled(image.decode(reduce), on_decoded)
     matrix = on_pixels.matrix.copy()
     # From corner-based coordinates to OpenCV's, where the centre of the first pixel is 0.
     matrix[:, 2] += matrix[:, :2].sum(axis=1) * 0.5 - 0.5
-    picture = cv2.warpAffine(
+    cv2.warpAffine(
         pixels,
         matrix,
-        (canvas.width, canvas.height),
+        (right - left, bottom - top),
+        dst=out,
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_CONSTANT,
-        borderValue=(canvas.fill,),
+        borderMode=cv2.BORDER_REPLICATE if canvas.fill is None else cv2.BORDER_CONSTANT,
+        borderValue=(canvas.fill or 0,),
     )
     if view.is_photometric:
-        picture = cv2.LUT(picture, view.curve)
-    return np.asarray(picture, dtype=np.uint8)
+        cv2.LUT(out, view.curve, dst=out)
+
+
+def fill_around(picture: GreyImage, targets: Sequence[Rectangle], canvas: Canvas) -> None:
+    """Fill what lies outside all ``targets`` of a picture, with the canvas's grey or the mean of what they hold."""
+    outside = np.ones(picture.shape, np.bool_)
+    for left, top, right, bottom in targets:
+        outside[top:bottom, left:right] = False
+    if outside.any():
+        fill = canvas.fill
+        if fill is None:
+            fill = 0 if outside.all() else round(float(picture[~outside].mean()))
+        picture[outside] = fill
 
 
 def decoding_of(image: Image, view: View) -> tuple[int, View]:

@@ -20,8 +20,9 @@ from xraycls.errors import DataError, UsageError
 from xraycls.loaders.batch_render import BatchRenderer
 from xraycls.loaders.engine import Drawn, Engine
 from xraycls.loaders.objects import ObjectTable
+from xraycls.loaders.plan import BatchPlan
 from xraycls.loaders.recipes.protocol import ViewRecipe
-from xraycls.loaders.sampler import IndexBatch, Sampler
+from xraycls.loaders.sampler import Sampler
 
 Progress = Callable[[int, int], None]
 
@@ -69,19 +70,16 @@ class ResidentLoader(Engine):
         self.grid = np.array(pictures.shape[:0:-1]) / self.sizes
         self.renderer = BatchRenderer(pictures, recipe.canvas)
 
-    def _draw(self, epoch: int, batches: Iterator[IndexBatch]) -> Drawn:
-        for batch in batches:
-            sizes = self.sizes[batch.indices]
-            if self.index_sampler.training:
-                boxes = [self.objects.boxes[index] for index in batch.indices] if self.objects else ()
-                first = int(batch.positions[0])
-                views = self.recipe.training_views(self.index_sampler.seed, epoch, first, sizes, boxes)
-            else:
-                views = self.recipe.evaluation_views(sizes)
-            batch.matrices[:] = views.matrices
-            views = views.on_grid(*self.grid[batch.indices].T)
-            failed = [row for row, index in enumerate(batch.indices.tolist()) if index in self.unreadable]
-            yield batch, self.renderer(self.rows[batch.indices], views), failed
+    def _draw(self, plans: Iterator[BatchPlan]) -> Drawn:
+        for plan in plans:
+            indices = plan.batch.indices
+            sizes, rows = self.sizes[indices], range(len(indices))
+            boxes = [self.objects.boxes[index] for index in indices] if self.objects else ()
+            views = plan.views(self.index_sampler.seed, rows, sizes, boxes, training=self.index_sampler.training)
+            plan.note(rows, views)
+            views = views.on_grid(*self.grid[indices].T)
+            failed = [row for row, index in enumerate(indices.tolist()) if index in self.unreadable]
+            yield plan, self.renderer(self.rows[indices], views), failed
 
     def _stored(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor, npt.NDArray[np.float64]]:
         """The pictures of a store, the row of each sample in them, and the widths and heights of the originals."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from xraycls.errors import UsageError
 from xraycls.loaders.random import generator
 
 
@@ -19,14 +20,13 @@ class IndexBatch:
         indices: int64 [B], rows of the sample table.
         positions: int64 [B], consecutive places in the epoch; they select the augmentation.
         weights: float32 [B], 0 for padding.
-        matrices: float64 [B, 2, 3], how each picture is seen (:attr:`xraycls.loaders.views.View.matrix`); filled in by
-            the engine when it draws the views.
+        number: of the batch in its epoch, from 0.
     """
 
     indices: npt.NDArray[np.int64]
     positions: npt.NDArray[np.int64]
     weights: npt.NDArray[np.float32]
-    matrices: npt.NDArray[np.float64]
+    number: int
 
 
 class Sampler:
@@ -44,6 +44,11 @@ class Sampler:
         seed: of the order.
         rank: this process.
         world: number of processes.
+        weights: float64 [n], how often each sample is drawn relative to the others; None for once each. An epoch keeps
+            its length, and a sample comes as often as its share of the weights says, rounded down or up.
+
+    Raises:
+        UsageError: weights and balance together, a negative weight, or none above 0.
     """
 
     def __init__(
@@ -56,7 +61,15 @@ class Sampler:
         seed: int = 0,
         rank: int = 0,
         world: int = 1,
+        weights: npt.NDArray[np.float64] | None = None,
     ) -> None:
+        if weights is not None:
+            if balance:
+                raise UsageError(
+                    "Sampling weights and a balance of classes contradict each other", "Choose one of them"
+                )
+            if not np.isfinite(weights).all() or (weights < 0).any() or not weights.sum() > 0:
+                raise UsageError("Sampling weights must be numbers from 0, at least one of them above 0")
         self.labels = labels
         self.batch_size = batch_size
         self.training = training
@@ -64,6 +77,7 @@ class Sampler:
         self.seed = seed
         self.rank = rank
         self.world = world
+        self.weights = weights
         self.epoch = 0
         self.start = 0
 
@@ -85,6 +99,8 @@ class Sampler:
         if not self.training:
             return np.arange(count)
         random = generator(self.seed, epoch)
+        if self.weights is not None:
+            return self._weighted(random, self.weights)
         return self._balanced(random) if self.balance else random.permutation(count)
 
     def seen(self, batches: int) -> int:
@@ -103,7 +119,7 @@ class Sampler:
         offsets = np.arange(self.rank * share, (self.rank + 1) * share)
         positions = number * full + offsets
         weights = (offsets < valid).astype(np.float32)
-        return IndexBatch(order[positions % len(order)], positions, weights, np.zeros((share, 2, 3)))
+        return IndexBatch(order[positions % len(order)], positions, weights, number)
 
     def _balanced(self, random: np.random.Generator) -> npt.NDArray[np.int64]:
         """Equal shares of the classes; each class is gone through whole before any of its samples repeats."""
@@ -116,3 +132,26 @@ class Sampler:
             rounds = -(-share // len(members))
             drawn.append(np.concatenate([random.permutation(members) for _ in range(rounds)])[:share])
         return np.asarray(random.permutation(np.concatenate(drawn)), dtype=np.int64)
+
+    def _weighted(self, random: np.random.Generator, weights: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+        """Samples by their weights: systematic resampling (Kitagawa 1996) along a random order, then shuffled."""
+        count = len(self.labels)
+        shuffled = random.permutation(count)
+        ends = np.cumsum(weights[shuffled]) * (count / weights.sum())
+        times = np.diff(np.floor(np.append(ends[:-1], count) + random.random()), prepend=0.0).astype(np.int64)
+        return np.asarray(random.permutation(np.repeat(shuffled, times)), dtype=np.int64)
+
+
+def weights_of_sources(counts: Sequence[int], weights: Sequence[float]) -> npt.NDArray[np.float64]:
+    """A weight a sample, so that each source is drawn from as its own weight says, whatever its size; float64 [n].
+
+    Args:
+        counts: samples of each source, in the order of the table.
+        weights: of each source, relative to the others.
+
+    Example:
+        >>> weights_of_sources([2, 4], [1.0, 1.0])
+        array([0.5 , 0.5 , 0.25, 0.25, 0.25, 0.25])
+    """
+    shares = [weight / max(count, 1) for count, weight in zip(counts, weights, strict=True)]
+    return np.repeat(np.array(shares, np.float64), counts)

@@ -15,14 +15,16 @@ from xraycls.errors import DataError
 from xraycls.loaders.engine import Drawn, Engine
 from xraycls.loaders.objects import ObjectTable
 from xraycls.loaders.pictures import PictureSet, opened
+from xraycls.loaders.plan import BatchPlan
 from xraycls.loaders.prefetch import prefetched
 from xraycls.loaders.recipes.protocol import ViewRecipe
-from xraycls.loaders.render import render
-from xraycls.loaders.sampler import IndexBatch, Sampler
+from xraycls.loaders.render import draw, fill_around
+from xraycls.loaders.sampler import Sampler
+from xraycls.loaders.views import Rectangle, whole
 
 
 class _Pending(NamedTuple):
-    """A batch while threads fill it: pictures, and the rows that could not be read."""
+    """A batch while threads fill it: its samples, and the pictures of its plan that could not be read."""
 
     images: torch.Tensor
     failed: set[int]
@@ -60,27 +62,30 @@ class TorchLoader(Engine, DataLoader[GreyImage]):  # type: ignore[misc]
         self.pinned = pin_memory
         DataLoader.__init__(self, PictureSet(table, recipe), batch_sampler=sampler)  # type: ignore[arg-type]
 
-    def _draw(self, epoch: int, batches: Iterator[IndexBatch]) -> Drawn:
-        def fill(pending: _Pending, batch: IndexBatch, rows: range) -> None:
-            self._fill(pending, batch, epoch, rows)
+    def _draw(self, plans: Iterator[BatchPlan]) -> Drawn:
+        reading = prefetched(plans, self._begin, self._fill, threads=self.threads, prefetch=self.prefetch)
+        with closing(reading):
+            for plan, pending in reading:
+                yield plan, pending.images, pending.failed
 
-        ahead = prefetched(batches, self._begin, fill, threads=self.threads, prefetch=self.prefetch)
-        with closing(ahead):
-            for batch, pending in ahead:
-                yield batch, pending.images, pending.failed
-
-    def _begin(self, batch: IndexBatch) -> _Pending:
-        shape = len(batch.indices), 1, *self.recipe.canvas.shape
+    def _begin(self, plan: BatchPlan) -> _Pending:
+        shape = len(plan.batch.indices), 1, *plan.canvas.shape
         images = torch.empty(shape, dtype=torch.uint8, pin_memory=self.pinned)
         return _Pending(images, set())
 
-    def _fill(self, pending: _Pending, batch: IndexBatch, epoch: int, rows: range) -> None:
-        place = pending.images.numpy()
-        for row, image, view in opened(self.table, self.recipe, self.index_sampler, epoch, batch, rows, self.objects):
+    def _fill(self, pending: _Pending, plan: BatchPlan, rows: range) -> None:
+        pictures = pending.images.numpy()[:, 0]
+        targets: dict[int, list[Rectangle]] = {row: [] for row in rows}
+        for part, image, view in opened(self.table, plan, self.index_sampler, rows, self.objects):
+            row = int(plan.owners[part])
             try:
                 if isinstance(image, DataError):
                     raise image
-                place[row, 0] = render(image, view, self.recipe.canvas)
+                draw(image, view, plan.canvas, pictures[row])
+                targets[row].append(view.target or whole(plan.canvas))
             except DataError as error:
-                self._fail(int(batch.indices[row]), error)
-                pending.failed.add(row)
+                self._fail(int(plan.pictures[part]), error)
+                pending.failed.add(part)
+        for row, filled in targets.items():
+            if filled != [whole(plan.canvas)]:
+                fill_around(pictures[row], filled, plan.canvas)

@@ -19,17 +19,26 @@ class Canvas:
     Attributes:
         height: pixels.
         width: pixels.
-        fill: grey level of what lies outside the source, 0–255.
+        fill: grey level of what lies outside the source, 0–255; None for the mean grey level of what is drawn.
     """
 
     height: int
     width: int
-    fill: int = 0
+    fill: int | None = 0
 
     @property
     def shape(self) -> tuple[int, int]:
         """Height and width."""
         return self.height, self.width
+
+
+Rectangle = tuple[int, int, int, int]
+"""Left, top, right and bottom in pixels; right and bottom are exclusive."""
+
+
+def whole(canvas: Canvas) -> Rectangle:
+    """The rectangle that is all of a canvas."""
+    return 0, 0, canvas.width, canvas.height
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +51,14 @@ class View:
         brightness: added to grey levels of 0–1.
         contrast: factor about the middle grey of 0.5.
         gamma: exponent of grey levels of 0–1, applied first.
+        target: what the picture fills of the canvas; None for all of it.
     """
 
     matrix: Floats
     brightness: float = 0.0
     contrast: float = 1.0
     gamma: float = 1.0
+    target: Rectangle | None = None
 
     @property
     def scale(self) -> float:
@@ -60,6 +71,15 @@ class View:
     def on_grid(self, x: float, y: float) -> View:
         """The same view of a copy of the image that has ``x`` and ``y`` times as many pixels across and down."""
         return replace(self, matrix=self.matrix * np.array([[x], [y]]))
+
+    def on_target(self) -> View:
+        """The same view with its matrix in pixels of the target's own top-left corner, and no target."""
+        if self.target is None:
+            return self
+        left, top, _, _ = self.target
+        matrix = self.matrix.copy()
+        matrix[:, 2] += matrix[:, 0] * left + matrix[:, 1] * top
+        return replace(self, matrix=matrix, target=None)
 
     @property
     def is_photometric(self) -> bool:
@@ -81,12 +101,14 @@ class Views:
         brightness: float64 [n].
         contrast: float64 [n].
         gamma: float64 [n].
+        targets: int64 [n, 4], :attr:`View.target` of each; None where each fills its canvas.
     """
 
     matrices: Floats
     brightness: Floats
     contrast: Floats
     gamma: Floats
+    targets: npt.NDArray[np.int64] | None = None
 
     @property
     def scales(self) -> Floats:
@@ -112,8 +134,13 @@ class Views:
         return len(self.matrices)
 
     def __getitem__(self, index: int) -> View:
+        left, top, right, bottom = (0, 0, 0, 0) if self.targets is None else self.targets[index].tolist()
         return View(
-            self.matrices[index], float(self.brightness[index]), float(self.contrast[index]), float(self.gamma[index])
+            self.matrices[index],
+            float(self.brightness[index]),
+            float(self.contrast[index]),
+            float(self.gamma[index]),
+            None if self.targets is None else (left, top, right, bottom),
         )
 
     def __iter__(self) -> Iterator[View]:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from xraycls.errors import UsageError, unknown
 from xraycls.loaders.random import generator
-from xraycls.loaders.recipes.protocol import SinglePicture
+from xraycls.loaders.recipes.protocol import Indices, SinglePicture
 from xraycls.loaders.views import Canvas, Floats, View, Views
 
 _CROP_ATTEMPTS = 10  # as torchvision's RandomResizedCrop
@@ -69,7 +69,13 @@ class Recipe(SinglePicture):
         return Views(matrices, none, none + 1.0, none + 1.0)
 
     def training_views(
-        self, seed: int, epoch: int, first: int, sizes: npt.ArrayLike, boxes: Sequence[Floats] = ()
+        self,
+        seed: int,
+        epoch: int,
+        first: int,
+        sizes: npt.ArrayLike,
+        boxes: Sequence[Floats] = (),
+        owners: Indices | None = None,
     ) -> Views:
         """The views of the images that stand at positions ``first``, ``first + 1``, … of an epoch.
 
@@ -79,6 +85,7 @@ class Recipe(SinglePicture):
             first: position of the first image in the epoch.
             sizes: [n, 2], width and height of every image in pixels.
             boxes: not looked at; a recipe for detection keeps them in sight.
+            owners: not looked at; each sample is one picture.
         """
         sizes = np.asarray(sizes, np.float64).reshape(-1, 2)
         count = len(sizes)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from xraycls.loaders.random import generator
 from xraycls.loaders.recipes.geometry import has_area, region_views
+from xraycls.loaders.recipes.protocol import Indices, SinglePicture
 from xraycls.loaders.views import Canvas, Floats, Views
 
 _THRESHOLDS = (None, 0.0, 0.1, 0.3, 0.5, 0.7, 0.9)  # IoU that a crop must have with the boxes; None: the whole picture
@@ -18,7 +19,7 @@ _DRAWS = 8 + 4 * _TRIES  # numbers a view: whole blocks of Philox
 
 
 @dataclass(frozen=True, slots=True)
-class SSDRecipe:
+class SSDRecipe(SinglePicture):
     """Expansion, random crop and flip (Liu et al. 2016, section 2.2), with the ranges of TAO's SSD.
 
     Hue and saturation, which a spec may name, change nothing on grey pictures.
@@ -54,7 +55,13 @@ class SSDRecipe:
         return region_views(np.zeros_like(sizes), sizes, self.canvas, np.zeros(len(sizes), np.bool_))
 
     def training_views(
-        self, seed: int, epoch: int, first: int, sizes: npt.ArrayLike, boxes: Sequence[Floats] = ()
+        self,
+        seed: int,
+        epoch: int,
+        first: int,
+        sizes: npt.ArrayLike,
+        boxes: Sequence[Floats] = (),
+        owners: Indices | None = None,
     ) -> Views:
         """The views of the images at positions ``first``, ``first + 1``, … of an epoch.
 
@@ -64,6 +71,7 @@ class SSDRecipe:
             first: position of the first image in the epoch.
             sizes: [n, 2], width and height of every image in pixels.
             boxes: of every image, [m, 4] in pixels of it.
+            owners: not looked at; each sample is one picture.
         """
         sizes = np.asarray(sizes, np.float64).reshape(-1, 2)
         drawn = generator(seed, epoch, first, _DRAWS).random((len(sizes), _DRAWS))

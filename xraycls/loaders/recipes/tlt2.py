@@ -10,13 +10,14 @@ import numpy.typing as npt
 
 from xraycls.loaders.random import generator
 from xraycls.loaders.recipes.geometry import has_area, region_views, upside_down
+from xraycls.loaders.recipes.protocol import Indices, SinglePicture
 from xraycls.loaders.views import Canvas, Floats, Views
 
 _DRAWS = 8  # numbers a view: whole blocks of Philox
 
 
 @dataclass(frozen=True, slots=True)
-class TLT2Recipe:
+class TLT2Recipe(SinglePicture):
     """Flip, zoom and shift, with the ranges of the DetectNet message that TLT 2 specs have.
 
     Hue and saturation change nothing on grey pictures. A zoom is about the middle of the picture.
@@ -54,9 +55,15 @@ class TLT2Recipe:
         return region_views(np.zeros_like(sizes), sizes, self.canvas, np.zeros(len(sizes), np.bool_))
 
     def training_views(
-        self, seed: int, epoch: int, first: int, sizes: npt.ArrayLike, boxes: Sequence[Floats] = ()
+        self,
+        seed: int,
+        epoch: int,
+        first: int,
+        sizes: npt.ArrayLike,
+        boxes: Sequence[Floats] = (),
+        owners: Indices | None = None,
     ) -> Views:
-        """The views of the images at positions ``first``, ``first + 1``, … of an epoch; ``boxes`` don't matter."""
+        """The views of the images at positions ``first``, ``first + 1``, … of an epoch; boxes don't matter."""
         sizes = np.asarray(sizes, np.float64).reshape(-1, 2)
         drawn = generator(seed, epoch, first, _DRAWS).random((len(sizes), _DRAWS))
         low, high = self.zoom
