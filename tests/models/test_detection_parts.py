@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.models.detection._utils import Matcher, SSDMatcher
-from torchvision.ops import box_iou
+from torchvision.ops import box_iou, nms
 
 from xraycls.models.detection.base import total
 from xraycls.models.detection.matching import BACKGROUND, NEUTRAL, match
@@ -240,3 +240,18 @@ def test_of_equal_scores_the_first_class_and_anchor_go_first():
     assert found[:, 0].tolist() == [*range(0, 800, 20), *range(0, 400, 20)]
     nothing = suppress(torch.full((40, 2), 0.5), candidates, confidence=0.5, iou=0.5, top_k=60)
     assert [tuple(part.shape) for part in nothing] == [(0, 4), (0,), (0,)]
+
+
+@pytest.mark.parametrize("spread", [4.0, 400.0])
+def test_thousands_of_candidates_leave_what_torchvision_leaves_class_by_class(spread):
+    rng = torch.Generator().manual_seed(0)
+    low = torch.rand(3000, 2, generator=rng) * spread
+    candidates = torch.cat([low, low + 1 + 20 * torch.rand(3000, 2, generator=rng)], dim=1)
+    probabilities = torch.rand(3000, 4, generator=rng)
+    found, labels, scores = suppress(probabilities, candidates, confidence=0.05, iou=0.45, top_k=150)
+    rows = [nms(candidates, probabilities[:, label], 0.45) for label in range(4)]
+    expected = sorted((-float(probabilities[r, c]), c, int(r)) for c in range(4) for r in rows[c])[:150]
+    expected = [each for each in expected if each[0] < -0.05]
+    assert scores.tolist() == pytest.approx([-score for score, _, _ in expected])
+    assert labels.tolist() == [label for _, label, _ in expected]
+    assert torch.equal(found, candidates[[row for _, _, row in expected]])

@@ -9,6 +9,9 @@ from torchvision.ops import nms
 from xraycls.models.detection.base import Suppression
 from xraycls.types import Detections
 
+_CANDIDATES = 8  # looked at first, for each box to keep
+_REACH = 2.0**19  # pixels, beyond which boxes are cut off to be compared
+
 
 def detections_of(probabilities: Tensor, boxes: Tensor, rules: Suppression) -> list[Detections]:
     """Returns the detections of each picture of a batch.
@@ -48,12 +51,28 @@ def suppress(
         Boxes [n, 4], classes int64 [n] and scores [n], by falling score.
     """
     label, anchor = torch.nonzero((probabilities > confidence).T, as_tuple=True)
-    scores, found = probabilities[anchor, label], boxes[anchor]
-    limit = torch.tensor(iou, dtype=torch.float32).item()
-    # Not batched_nms: it moves classes apart by shifting their boxes, which rounds them, and lets those of two classes
-    # meet where boxes reach beyond the picture.
-    starts = label.bincount().cumsum(0)[:-1].tolist()
-    classes = torch.arange(len(label), device=label.device).tensor_split(starts)
-    kept = torch.cat([rows[nms(found[rows].float(), scores[rows].float(), limit)] for rows in classes])
-    best = kept[scores[kept].argsort(descending=True, stable=True)[:top_k]]
-    return found[best], label[best], scores[best]
+    order = probabilities[anchor, label].argsort(descending=True, stable=True)
+    label, anchor = label[order], anchor[order]
+    count = 0
+    while True:  # greedy by falling score: it needs no more candidates than it takes to keep top_k
+        count = min(max(4 * count, _CANDIDATES * top_k), len(order))
+        kept = _suppressed(boxes[anchor[:count]], label[:count], iou)[:top_k]
+        if len(kept) == top_k or count == len(order):
+            return boxes[anchor[kept]], label[kept], probabilities[anchor[kept], label[kept]]
+
+
+def _suppressed(boxes: Tensor, labels: Tensor, iou: float) -> Tensor:
+    """Returns the rows int64 [k] that remain of boxes [n, 4] by falling score, of all classes in one call.
+
+    Classes are moved apart as in torchvision's ``batched_nms``, but far enough that boxes beyond the picture don't meet
+    those of other classes, and as float64, so that no corner is rounded.
+    """
+    device = boxes.device
+    if device.type == "mps":  # has no float64
+        boxes, labels = boxes.cpu(), labels.cpu()
+    apart = boxes.double().clamp(-_REACH, _REACH) + 2 * _REACH * labels[:, None]
+    limit = torch.tensor(iou, dtype=torch.float32)
+    above = limit.nextafter(torch.tensor(torch.inf))  # what is nearer to this is above the limit as float32
+    falling = -torch.arange(len(labels), dtype=torch.float64, device=boxes.device)
+    kept: Tensor = nms(apart, falling, (limit.double() + above.double()).item() / 2)
+    return kept.to(device)
