@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo docs example test check lint format types proto clean
+.PHONY: setup demo docs example test check lint format types clean
 
 setup: $(STAMP)
 
@@ -45,10 +45,6 @@ types: setup
 format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-
-proto: setup
-	$(BIN)/python -m grpc_tools.protoc -Ixraycls/data/tfrecord --include_imports --descriptor_set_out=xraycls/data/tfrecord/example.binpb example.proto
-	cd xraycls/tao/schema && "$(CURDIR)/$(BIN)/python" -m grpc_tools.protoc -I. --include_imports --descriptor_set_out=schema.binpb *.proto
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

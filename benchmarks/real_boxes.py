@@ -33,7 +33,8 @@ from xraycls.evaluation.detection.table import DetectionReport, detection_report
 from xraycls.progress import TrainingProgress
 from xraycls.tao.dataset_convert.run import dataset_convert
 from xraycls.tao.dataset_export import DatasetExport, KittiConfig
-from xraycls.tao.spec import open_spec, read_spec, write_spec
+from xraycls.tao.programs import open_spec, read_spec
+from xraycls.tao.spec import write_spec
 from xraycls.tao.ssd import DataSource, SSDSpec
 from xraycls.tao.ssd_setup import ssd_setup
 from xraycls.types import Box, Sample

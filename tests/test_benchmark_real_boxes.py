@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks import real_boxes
-from xraycls.tao.spec import open_spec
+from xraycls.tao.programs import open_spec
 from xraycls.tao.ssd import SSDSpec
 from xraycls.tao.ssd_setup import ssd_setup
 from xraycls.workflows.detection.data import read_data

@@ -326,7 +326,7 @@ def test_a_missing_package_is_named_with_its_extra(tmp_path, monkeypatch):
     sentence = r'is not installed. Install it with: pip install "xraycls\[tao\]"'
     monkeypatch.setitem(sys.modules, "google.protobuf", None)
     with pytest.raises(MissingExtra, match=f"protobuf {sentence}"):
-        Schema("xraycls.data.tfrecord", "example.binpb")
+        Schema()
     write_tfrecord(tmp_path / "file", [b"a"])
     monkeypatch.setitem(sys.modules, "google_crc32c", None)
     with pytest.raises(MissingExtra, match=f"google-crc32c {sentence}"):

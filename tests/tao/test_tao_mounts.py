@@ -45,6 +45,16 @@ def test_the_deepest_mount_wins_and_parts_of_names_do_not_count(mounted):
     assert mounts.path("/workspace/tlt-experiments") == Path("/one")
 
 
+@pytest.mark.parametrize(
+    "spelling", ["/workspace/x/data", "/workspace/x/data/", "/workspace//x/data", "//workspace/x/data"]
+)
+def test_slashes_too_many_change_nothing(mounted, spelling):
+    assert mounted("/work/x/=/here//").path(spelling) == Path("/here/data")
+    assert mounted(f"{spelling}=/here").path("/work/x/data/a") == Path("/here/a")
+    with pytest.raises(DataError, match=r"There is no folder /work/x/data\. Say where .*--mount /work/x=FOLDER"):
+        mounted().existing(spelling, "folder")
+
+
 @pytest.mark.parametrize("name", [".tao_mounts.json", ".tlt_mounts.json"])
 def test_the_launchers_file_is_honoured(mounted, tmp_path, name):
     mounts_file(tmp_path / "home", name, tao="/from-home", old="/kept")

@@ -12,15 +12,16 @@ from hypothesis import strategies as st
 
 from xraycls.data.protobuf import parse_text
 from xraycls.errors import SpecError
-from xraycls.tao.check import CHECKS, open_checked
-from xraycls.tao.dialects import DIALECTS, versions_with
-from xraycls.tao.faster_rcnn import FasterRCNNSpec
-from xraycls.tao.faster_rcnn_modern import modern
+from xraycls.tao.fields import DIALECTS, definitions, versions_with
 from xraycls.tao.messages import from_message, message_of
+from xraycls.tao.networks import NETWORKS
+from xraycls.tao.networks.faster_rcnn import modern
+from xraycls.tao.networks.faster_rcnn_spec import FasterRCNNSpec
+from xraycls.tao.networks.ssd_spec import SSDSpec
+from xraycls.tao.networks.yolo_v4 import YOLOv4Spec
+from xraycls.tao.programs import KINDS, open_checked, open_spec, read_spec
 from xraycls.tao.report import mapping_report
-from xraycls.tao.spec import KINDS, open_spec, read_spec, spec_text, write_spec
-from xraycls.tao.ssd import SSDSpec
-from xraycls.tao.yolo_v4 import YOLOv4Spec
+from xraycls.tao.spec import spec_text, write_spec
 
 BY_PROGRAM = {program: kind for kind, program in KINDS.items()}
 TLT2_FASTER_RCNN = """\
@@ -167,7 +168,7 @@ def test_sample_specs_can_be_trained_by_where_tao_can(shared):
     """All but two: TAO's own checks refuse those too."""
     refused = {}
     for path, kind, outcome in samples(shared / "reference"):
-        if kind in CHECKS and expected(outcome) in DIALECTS:
+        if kind in NETWORKS and expected(outcome) in DIALECTS:
             try:
                 open_checked(path, kind)
             except SpecError as error:
@@ -190,7 +191,7 @@ def test_sample_specs_written_back_read_the_same(shared, tmp_path):
 
 def test_the_report_of_a_sample_names_every_field_and_its_line(shared):
     for path, kind, outcome in samples(shared / "reference"):
-        if kind not in CHECKS or expected(outcome) not in DIALECTS:
+        if kind not in NETWORKS or expected(outcome) not in DIALECTS:
             continue
         lines = path.read_text().splitlines()
         reports = mapping_report(open_spec(path, BY_PROGRAM[kind]))
@@ -239,15 +240,10 @@ def test_fields_that_no_version_knows_together_are_refused(written, kind, text, 
     assert f", line {line}: {message}" in str(caught.value)
 
 
-def test_only_fields_of_the_schema_have_versions():
-    from xraycls.tao import dialects
-
-    for program, table in dialects._TABLES.items():
-        for field in table:
-            descriptor = message_of(BY_PROGRAM[program]).DESCRIPTOR
-            for name in field.split("."):
-                descriptor = descriptor.fields_by_name[name].message_type if name else descriptor
-            assert versions_with(program, field) == table[field] < frozenset(DIALECTS)
+@pytest.mark.parametrize("kind", [SSDSpec, YOLOv4Spec, FasterRCNNSpec])
+def test_every_field_is_of_a_version_with_all_that_hold_it(kind):
+    for field in definitions(kind):
+        assert versions_with(kind, field), field
 
 
 def test_a_short_spec_of_faster_rcnn_is_none_of_unet(written):
@@ -326,12 +322,13 @@ WORDS = ("ssd_config", "dssd_config", "yolov4_config", "model_config", "network_
 
 
 @given(
-    st.sampled_from(sorted(CHECKS)), st.one_of(st.text(), st.lists(st.sampled_from(WORDS), max_size=30).map(" ".join))
+    st.sampled_from(sorted(NETWORKS)), st.one_of(st.text(), st.lists(st.sampled_from(WORDS), max_size=30).map(" ".join))
 )
 def test_any_text_is_a_spec_or_one_error(tmp_path_factory, program, text):
     path = tmp_path_factory.getbasetemp() / "any_network.txt"
     path.write_text(text, encoding="utf-8", errors="replace")
-    kind, check = CHECKS[program]
+    network = NETWORKS[program]
+    kind, check = network.spec, network.check
     try:
         spec = open_spec(path, kind)
     except SpecError:

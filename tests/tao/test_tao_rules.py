@@ -5,8 +5,9 @@ import re
 import pytest
 
 from xraycls.errors import SpecError
-from xraycls.tao.check import CHECKS
-from xraycls.tao.spec import open_spec
+from xraycls.tao.networks import NETWORKS
+from xraycls.tao.programs import open_spec
+from xraycls.tao.report import mapping_report
 
 YOLO_V4 = """\
 yolov4_config {
@@ -255,8 +256,8 @@ WRONG += [("faster_rcnn", FASTER_RCNN, *each) for each in FASTER_RCNN_WRONG]
 
 def check(program, path, text):
     path.write_text(text)
-    kind, check_spec = CHECKS[program]
-    check_spec(open_spec(path, kind))
+    network = NETWORKS[program]
+    network.check(open_spec(path, network.spec))
 
 
 @pytest.mark.parametrize(("program", "text"), [("yolo_v4", YOLO_V4), ("faster_rcnn", FASTER_RCNN)])
@@ -286,3 +287,20 @@ def test_a_tiny_yolo_has_two_sets_of_anchors(tmp_path):
     check("yolo_v4", tmp_path / "spec.txt", tiny)
     with pytest.raises(SpecError, match="small_grid_xy_extend is not for cspdarknet_tiny"):
         check("yolo_v4", tmp_path / "spec.txt", tiny.replace("nlayers: 18", "small_grid_xy_extend: 0.1"))
+
+
+def test_what_specs_of_tlt_3_leave_out_is_assumed_and_said(tmp_path):
+    text = YOLO_V4.replace("  output_channel: 3\n", "").replace("  matching_neutral_box_iou: 0.5\n", "")
+    path = tmp_path / "spec.txt"
+    check("yolo_v4", path, text)
+    spec = open_spec(path, NETWORKS["yolo_v4"].spec)
+    modern = NETWORKS["yolo_v4"].modern(spec).config
+    assert modern.augmentation_config.output_channel == 3
+    assert modern.yolov4_config.matching_neutral_box_iou == 0.5
+    assumed = [(each.field, each.value, each.outcome) for each in mapping_report(spec) if each.line is None]
+    assert assumed == [
+        ("augmentation_config.output_channel", 3, "approximated"),
+        ("yolov4_config.matching_neutral_box_iou", 0.5, "approximated"),
+    ]
+    with pytest.raises(SpecError, match="output_channel is 0; it must be one of 1, 3"):
+        check("yolo_v4", path, YOLO_V4.replace("output_channel: 3", "output_channel: 0"))

@@ -3,7 +3,6 @@
 import dataclasses
 import typing
 from collections.abc import Mapping
-from pathlib import Path
 
 import pytest
 from google.protobuf import descriptor_pb2
@@ -11,23 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xraycls.errors import SpecError
-from xraycls.tao import (
-    common,
-    dataset_export,
-    detectnet,
-    faster_rcnn,
-    faster_rcnn_inference,
-    faster_rcnn_model,
-    faster_rcnn_training,
-    ssd,
-    yolo_v4,
-)
 from xraycls.tao.dataset_export import CocoConfig, DatasetExport, KittiConfig, SampleModifier
-from xraycls.tao.messages import from_message, message_of, schema
-from xraycls.tao.outline import line_of, outline
-from xraycls.tao.spec import read_spec, spec_text, write_spec, wrong_value
-
-ROOT = Path(__file__).parents[2]
+from xraycls.tao.messages import from_message, message_of
+from xraycls.tao.networks.faster_rcnn_spec import FasterRCNNSpec
+from xraycls.tao.networks.ssd_spec import SSDSpec
+from xraycls.tao.networks.yolo_v4 import YOLOv4Spec
+from xraycls.tao.programs import read_spec
+from xraycls.tao.spec import spec_text, write_spec, wrong_value
+from xraycls.tao.text import line_of, tokens
 
 TEXT = """\
 # a comment
@@ -191,10 +181,10 @@ def test_the_error_of_a_value_finds_its_line(tmp_path):
 
 
 def test_lines_are_found_by_name_and_number():
-    places = outline("a { b: 1 }\nb: 2\na: <\n c [ { b: 3 },\n { b: 4 } ] >\na { c {\n b: 5 } }\n")
+    found = tokens("a { b: 1 }\nb: 2\na: <\n c [ { b: 3 },\n { b: 4 } ] >\na { c {\n b: 5 } }\n")
     lines = {"a.b": 1, "b": 2, "a[1]": 3, "a[1].c.b": 4, "a[1].c[1].b": 5, "a[2].c.b": 7}
     absent = dict.fromkeys(("c", "a[3]", "a.d", "a[1].c[2]"))
-    assert {field: line_of(places, field) for field in lines | absent} == lines | absent
+    assert {field: line_of(found, field) for field in lines | absent} == lines | absent
 
 
 def test_the_seeds_specs_are_read(shared):
@@ -213,23 +203,15 @@ def test_a_brackets_list_is_read(shared):
     assert config.coco_config.num_shards == (32, 256)
 
 
-MODULES = (
-    common,
-    dataset_export,
-    detectnet,
-    faster_rcnn,
-    faster_rcnn_inference,
-    faster_rcnn_model,
-    faster_rcnn_training,
-    ssd,
-    yolo_v4,
+def messages_in(kind) -> set[type]:
+    """A configuration class, and the classes of all messages that it holds."""
+    inner = {each for hint in typing.get_type_hints(kind).values() for each in (hint, *typing.get_args(hint))}
+    return {kind}.union(*(messages_in(each) for each in inner if dataclasses.is_dataclass(each)))
+
+
+CONFIGS = sorted(
+    set().union(*(messages_in(kind) for kind in (DatasetExport, SSDSpec, YOLOv4Spec, FasterRCNNSpec))), key=repr
 )
-CONFIGS = [
-    each
-    for module in MODULES
-    for each in vars(module).values()
-    if dataclasses.is_dataclass(each) and each.__module__ == module.__name__
-]
 PLAIN = {"string": str, "uint32": int, "int32": int, "float": float, "double": float, "bool": bool}
 
 
@@ -241,50 +223,24 @@ def test_a_configuration_class_is_its_message(config):
     hints = typing.get_type_hints(config)
     assert list(hints) == [each.name for each in description.field]
     maps = {each.name: each for each in description.nested_type}
+    enums = {f".{config.__module__}.{config.__qualname__}.{each.name}": each for each in description.enum_type}
     for each in description.field:
         hint, entry = hints[each.name], maps.get(each.type_name.rpartition(".")[2])
         if entry is not None:
-            assert hint == Mapping[str, type_of(entry.field[1])]
+            assert hint == Mapping[str, type_of(entry.field[1], enums)]
         elif each.label == each.LABEL_REPEATED:
-            assert hint == tuple[type_of(each), ...]
+            assert hint == tuple[type_of(each, enums), ...]
         elif each.HasField("oneof_index") and not each.proto3_optional:
-            assert hint == typing.Optional[type_of(each)]  # noqa: UP045
+            assert hint == typing.Optional[type_of(each, enums)]  # noqa: UP045
         else:
-            assert hint in (type_of(each), typing.Optional[type_of(each)])  # noqa: UP045
+            assert hint in (type_of(each, enums), typing.Optional[type_of(each, enums)])  # noqa: UP045
             assert each.proto3_optional, f"{each.name}: a second zero would go unnoticed"
     assert from_message(config, message_of(config)()) == config()
 
 
-def type_of(field):
+def type_of(field, enums):
     if field.type == field.TYPE_MESSAGE:
         return next(config for config in CONFIGS if field.type_name == f".{config.__module__}.{config.__qualname__}")
     if field.type == field.TYPE_ENUM:
-        return typing.Literal[ENUMS[field.type_name]]
+        return typing.Literal[tuple(value.name for value in enums[field.type_name].value)]
     return PLAIN[field.Type.Name(field.type).removeprefix("TYPE_").lower()]
-
-
-ENUMS = {
-    f".{file.package}.{message.name}.{each.name}": tuple(value.name for value in each.value)
-    for file in schema().files
-    for message in file.message_type
-    for each in message.enum_type
-}
-
-
-def test_every_message_has_a_configuration_class():
-    names = {f"{file.package}.{each.name}" for file in schema().files for each in file.message_type}
-    assert names == {f"{config.__module__}.{config.__qualname__}" for config in CONFIGS}
-
-
-@pytest.mark.parametrize(
-    ("folder", "compiled"), [("xraycls/tao/schema", "schema"), ("xraycls/data/tfrecord", "example")]
-)
-def test_the_compiled_schema_is_that_of_its_source(tmp_path, folder, compiled):
-    protoc = pytest.importorskip("grpc_tools.protoc", reason="needs grpcio-tools, of the extra dev")
-    sources = sorted(path.name for path in (ROOT / folder).glob("*.proto"))
-    target = tmp_path / "again.binpb"
-    arguments = ["protoc", f"-I{ROOT / folder}", "--include_imports", f"--descriptor_set_out={target}", *sources]
-    assert protoc.main(arguments) == 0
-    again = descriptor_pb2.FileDescriptorSet.FromString(target.read_bytes())
-    kept = descriptor_pb2.FileDescriptorSet.FromString((ROOT / folder / f"{compiled}.binpb").read_bytes())
-    assert kept == again, "run: make proto"

@@ -11,7 +11,8 @@ from xraycls.loaders.recipes.ssd import SSDRecipe
 from xraycls.loaders.recipes.tlt2 import TLT2Recipe
 from xraycls.models.detection.backbones import backbone_names
 from xraycls.tao.mounts import Mounts, read_mounts
-from xraycls.tao.spec import Spec, open_spec
+from xraycls.tao.programs import open_spec
+from xraycls.tao.spec import Spec
 from xraycls.tao.ssd import SSDSpec
 from xraycls.tao.ssd_rules import LAYERS, check_ssd
 from xraycls.tao.ssd_setup import ssd_setup

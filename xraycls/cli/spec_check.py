@@ -17,7 +17,7 @@ from xraycls.cli.tao_options import MountOption, SpecOption
 if TYPE_CHECKING:
     from xraycls.tao.report import FieldReport
 
-_STYLES = {"honoured": "green", "approximated": "yellow", "ignored": "red"}
+_STYLES = {"honoured": "green", "approximated": "yellow", "ignored": "red", "not yet": "magenta"}
 _WIDTH = 240  # columns where there is no terminal
 _LONGEST = 60  # characters of a value in the table
 
@@ -30,8 +30,8 @@ def spec_check(program: str) -> Callable[..., None]:
     """
 
     def command(spec: SpecOption, mount: MountOption = None, as_json: JsonOption = False) -> None:
-        from xraycls.tao.check import open_checked
         from xraycls.tao.mounts import read_mounts
+        from xraycls.tao.programs import open_checked
         from xraycls.tao.report import headline, mapping_report
 
         mounts = read_mounts(mount or ())
@@ -64,7 +64,7 @@ def _show(reports: tuple[FieldReport, ...]) -> None:
         table.add_column(name, overflow="fold")
     for each in reports:
         outcome = f"[{_STYLES[each.outcome]}]{each.outcome}[/]"
-        table.add_row(str(each.line), escape(each.field), escape(_short(each.value)), outcome, escape(each.note))
+        table.add_row(str(each.line or ""), escape(each.field), escape(_short(each.value)), outcome, escape(each.note))
     Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH).print(table)
 
 

@@ -1,13 +1,14 @@
-"""The protobuf library behind one door: messages from a compiled schema, and their text form.
+"""The protobuf library behind one door: messages described in Python, and their text form.
 
-No generated Python: a schema is a compiled ``FileDescriptorSet`` that any version of the library reads, and lives in a
-pool of its own, so that it never meets TensorFlow's or TAO's own definitions in the same process.
+No compiler and no generated code: descriptors are made while the program runs, and live in a pool of their own, so that
+they never meet TensorFlow's or TAO's own definitions in the same process.
 """
 
 from __future__ import annotations
 
 import re
-from importlib.resources import files
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from xraycls.errors import MissingExtra
@@ -30,32 +31,97 @@ class TextError(ValueError):
         super().__init__(message)
 
 
-class Schema:
-    """The messages of a compiled schema.
+@dataclass(frozen=True, slots=True)
+class FieldShape:
+    """A field of a message.
 
-    Args:
-        package: the Python package that holds the file.
-        file: a ``FileDescriptorSet``, written by ``protoc --descriptor_set_out --include_imports``.
+    Attributes:
+        name: of the field.
+        type: a scalar of protobuf such as "uint32", the full name of a message, or the names of an enumeration, whose
+            numbers rise from 0.
+        repeated: whether it may be given several times.
+        key: the scalar that entries of a map are told apart by; "" when it is no map.
+        oneof: the group of which one field at most may be given; "" for none.
+        presence: whether an absent value can be told from a zero one.
+    """
+
+    name: str
+    type: str | tuple[str, ...]
+    repeated: bool = False
+    key: str = ""
+    oneof: str = ""
+    presence: bool = False
+
+
+class Schema:
+    """Messages that are described while the program runs, in a pool of their own.
 
     Raises:
         MissingExtra: protobuf isn't installed.
     """
 
-    def __init__(self, package: str, file: str) -> None:
+    def __init__(self) -> None:
         try:
             from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
         except ImportError as error:
             raise MissingExtra("protobuf", "tao") from error
-        compiled = descriptor_pb2.FileDescriptorSet.FromString((files(package) / file).read_bytes())
-        self.files = tuple(compiled.file)
         self._pool = descriptor_pool.DescriptorPool()
         self._message_class = message_factory.GetMessageClass
-        for each in self.files:
-            self._pool.Add(each)
+        self._descriptors = descriptor_pb2
 
-    def message(self, name: str) -> type[Message]:
-        """The class of a message, by its full name."""
+    def add(self, name: str, fields: Sequence[FieldShape]) -> type[Message]:
+        """Describe a message; fields are numbered in their order.
+
+        Args:
+            name: in full, with its package.
+            fields: messages that they hold are described before.
+
+        Returns:
+            Its class.
+        """
+        package, _, short = name.rpartition(".")
+        needed = sorted({f"{each.type}.proto" for each in fields if isinstance(each.type, str) and "." in each.type})
+        file = self._descriptors.FileDescriptorProto(
+            name=f"{name}.proto", package=package, syntax="proto3", dependency=needed
+        )
+        _describe(file.message_type.add(name=short), name, fields)
+        self._pool.Add(file)
         return self._message_class(self._pool.FindMessageTypeByName(name))
+
+
+def _describe(message: Any, name: str, fields: Sequence[FieldShape]) -> None:
+    oneofs = list(dict.fromkeys(each.oneof for each in fields if each.oneof))
+    for group in oneofs:
+        message.oneof_decl.add(name=group)
+    for number, each in enumerate(fields, 1):
+        field = message.field.add(name=each.name, number=number, label=3 if each.repeated or each.key else 1)
+        if each.key:
+            entry = f"{''.join(part.capitalize() for part in each.name.split('_'))}Entry"
+            pair = (FieldShape("key", each.key), FieldShape("value", each.type))
+            nested = message.nested_type.add(name=entry)
+            _describe(nested, f"{name}.{entry}", pair)
+            nested.options.map_entry = True
+            _set_type(message, field, name, f"{name}.{entry}")
+        else:
+            _set_type(message, field, name, each.type)
+        if each.oneof:
+            field.oneof_index = oneofs.index(each.oneof)
+    for field, each in zip(message.field, fields, strict=True):
+        if each.presence:  # proto3 tells it by a group of its own, after all others
+            field.proto3_optional, field.oneof_index = True, len(message.oneof_decl)
+            message.oneof_decl.add(name=f"_{each.name}")
+
+
+def _set_type(message: Any, field: Any, holder: str, kind: str | tuple[str, ...]) -> None:
+    if isinstance(kind, tuple):
+        choices = message.enum_type.add(name=field.name.capitalize())
+        for number, choice in enumerate(kind):
+            choices.value.add(name=choice, number=number)
+        field.type, field.type_name = field.TYPE_ENUM, f".{holder}.{choices.name}"
+    elif "." in kind:
+        field.type, field.type_name = field.TYPE_MESSAGE, f".{kind}"
+    else:
+        field.type = field.Type.Value(f"TYPE_{kind.upper()}")
 
 
 def parse_message(kind: type[Message], data: bytes) -> Any:

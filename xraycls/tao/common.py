@@ -1,233 +1,182 @@
-"""Messages that the specs of several networks share, as configuration objects.
-
-Fields have the names, types and zero values of the spec; None is what isn't given.
-"""
+"""Messages that the specs of several networks share; zero is what a field that isn't given has."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
+from xraycls.tao.fields import LATER, approximated, define, honoured, ignored, message
+from xraycls.tao.limits import above, at_least, between, one_of, within
 
-@dataclass(frozen=True, slots=True)
+NO_COLOUR = approximated("grey films have no colour: no effect")
+SMALL_LETTERS = honoured("labels and classes are compared in small letters")
+_THREADS = ignored("the loader chooses its threads")
+_ELSEWHERE = ignored("figures stay in the results folder")
+_CURVES = ignored("TensorBoard shows curves alone")
+
+
+@message
 class SoftStartAnnealingScheduleConfig:
-    """Geometrically up, along the highest rate, and down again.
+    """Geometrically up, along the highest rate, and down again."""
 
-    Attributes:
-        min_learning_rate: at both ends.
-        max_learning_rate: in the middle.
-        soft_start: share of the training that the way up takes, 0–1.
-        annealing: share after which the way down begins, 0–1.
-    """
-
-    min_learning_rate: float = 0.0
-    max_learning_rate: float = 0.0
-    soft_start: float = 0.0
-    annealing: float = 0.0
+    min_learning_rate: float = define("at both ends", above(0))
+    max_learning_rate: float = define("in the middle")
+    soft_start: float = define("share of the training that the way up takes", within(0, 1))
+    annealing: float = define("share after which the way down begins", within(0, 1))
 
 
-@dataclass(frozen=True, slots=True)
+@message
 class SoftStartCosineAnnealingScheduleConfig:
-    """Linearly up, then down along a cosine.
+    """Linearly up, then down along a cosine."""
 
-    Attributes:
-        max_learning_rate: after the way up.
-        soft_start: share of the training that the way up takes, 0–1.
-        min_learning_rate: at the start.
-    """
-
-    max_learning_rate: float = 0.0
-    soft_start: float = 0.0
-    min_learning_rate: float = 0.0
+    max_learning_rate: float = define("after the way up")
+    soft_start: float = define("share of the training that the way up takes", within(0, 1))
+    min_learning_rate: float = define("at the start", above(0))
 
 
-@dataclass(frozen=True, slots=True)
+@message
 class LearningRateConfig:
     """The schedule; one of the two."""
 
-    soft_start_annealing_schedule: SoftStartAnnealingScheduleConfig | None = None
-    soft_start_cosine_annealing_schedule: SoftStartCosineAnnealingScheduleConfig | None = None
+    soft_start_annealing_schedule: SoftStartAnnealingScheduleConfig | None = define(
+        "up, along and down", oneof="learning_rate"
+    )
+    soft_start_cosine_annealing_schedule: SoftStartCosineAnnealingScheduleConfig | None = define(
+        "up, and down along a cosine", oneof="learning_rate"
+    )
 
 
-@dataclass(frozen=True, slots=True)
+@message
 class RegularizerConfig:
-    """Penalty on the kernels of convolutions.
+    """Penalty on the kernels of convolutions."""
 
-    Attributes:
-        type: the sum of their magnitudes (L1) or of their squares (L2).
-        weight: of the sum in the loss, above 0 and below 1.
-    """
-
-    type: Literal["NO_REG", "L1", "L2"] = "NO_REG"
-    weight: float = 0.0
+    type: Literal["NO_REG", "L1", "L2"] = define("the sum of their magnitudes (L1) or of their squares (L2)")
+    weight: float = define("of the sum in the loss", between(0, 1), when=lambda penalty: penalty.type != "NO_REG")
 
 
-@dataclass(frozen=True, slots=True)
+@message
 class AdamOptimizerConfig:
     """Adam, as in Keras."""
 
-    epsilon: float = 0.0
-    beta1: float = 0.0
-    beta2: float = 0.0
-    amsgrad: bool = False
+    epsilon: float = define("added to the root of the second moment", above(0))
+    beta1: float = define("decay of the first moment", between(0, 1))
+    beta2: float = define("decay of the second moment", between(0, 1))
+    amsgrad: bool = define("the greatest second moment so far")
 
 
-@dataclass(frozen=True, slots=True)
+@message
 class SGDOptimizerConfig:
     """Stochastic gradient descent, as in Keras."""
 
-    momentum: float = 0.0
-    nesterov: bool = False
+    momentum: float = define("of the steps", at_least(0))
+    nesterov: bool = define("look ahead")
 
 
-@dataclass(frozen=True, slots=True)
+@message
 class RMSpropOptimizerConfig:
     """RMSprop, as in Keras."""
 
-    rho: float = 0.0
-    momentum: float = 0.0
-    epsilon: float = 0.0
-    centered: bool = False
+    rho: float = define("decay of the mean square", between(0, 1))
+    momentum: float = define("of the steps", at_least(0))
+    epsilon: float = define("added to the mean square", above(0))
+    centered: bool = define("subtract the squared mean")
 
 
-@dataclass(frozen=True, slots=True)
+@message
 class OptimizerConfig:
     """One of the three."""
 
-    adam: AdamOptimizerConfig | None = None
-    sgd: SGDOptimizerConfig | None = None
-    rmsprop: RMSpropOptimizerConfig | None = None
+    adam: AdamOptimizerConfig | None = define("Adam", oneof="optimizer")
+    sgd: SGDOptimizerConfig | None = define("gradient descent", oneof="optimizer")
+    rmsprop: RMSpropOptimizerConfig | None = define("RMSprop", oneof="optimizer")
 
 
-@dataclass(frozen=True, slots=True)
+@message
 class CostScalingConfig:
     """Scaling of the loss against underflow at half precision."""
 
-    enabled: bool = False
-    initial_exponent: float = 0.0
-    increment: float = 0.0
-    decrement: float = 0.0
+    enabled: bool = define("do it")
+    initial_exponent: float = define("of two, the first factor", scalar="double")
+    increment: float = define("of the exponent after a step", scalar="double")
+    decrement: float = define("of the exponent after an overflow", scalar="double")
 
 
-@dataclass(frozen=True, slots=True)
+@message
 class EarlyStopping:
-    """When to stop before the last epoch.
+    """When to stop before the last epoch."""
 
-    Attributes:
-        monitor: "loss" and, for SSD, "validation_loss" or "val_loss".
-        min_delta: the least change that is a gain.
-        patience: epochs without a gain.
-    """
-
-    monitor: str = ""
-    min_delta: float = 0.0
-    patience: int = 0
+    monitor: str = define("what must fall", one_of("loss"))
+    min_delta: float = define("the least change that is a gain", at_least(0))
+    patience: int = define("epochs without a gain", at_least(1))
 
 
-@dataclass(frozen=True, slots=True)
+@message
 class WandBConfig:
     """An account at Weights & Biases to report to."""
 
-    enabled: bool = False
-    key: str = ""
-    project: str = ""
-    entity: str = ""
-    reinit: bool = False
-    name: str = ""
-    tags: tuple[str, ...] = ()
-    wandb_dir: str = ""
-    notes: str = ""
-    mode: Literal["ONLINE", "OFFLINE", "DISABLED"] = "ONLINE"
+    enabled: bool = define("report there")
+    key: str = define("of the account")
+    project: str = define("of the run")
+    entity: str = define("that owns the project")
+    reinit: bool = define("start anew in one process")
+    name: str = define("of the run")
+    tags: tuple[str, ...] = define("of the run")
+    wandb_dir: str = define("for its files")
+    notes: str = define("on the run")
+    mode: Literal["ONLINE", "OFFLINE", "DISABLED"] = define("of the connection")
 
 
-@dataclass(frozen=True, slots=True)
+@message
 class ClearMLConfig:
     """A ClearML server to report to."""
 
-    project: str = ""
-    task: str = ""
-    tags: tuple[str, ...] = ()
-    reuse_last_task_id: bool = False
-    continue_last_task: bool = False
-    deferred_init: bool = False
+    project: str = define("of the task")
+    task: str = define("its name")
+    tags: tuple[str, ...] = define("of the task")
+    reuse_last_task_id: bool = define("overwrite the last task")
+    continue_last_task: bool = define("go on with the last task")
+    deferred_init: bool = define("connect in the background")
 
 
-@dataclass(frozen=True, slots=True)
+@message
 class VisualizerConfig:
-    """What training shows in TensorBoard.
+    """What training shows in TensorBoard."""
 
-    Attributes:
-        enabled: whether it shows anything.
-        num_images: augmented images of the first batches.
-        weight_histograms: of all layers.
-        wandb_config: another place to show it.
-        clearml_config: another place to show it.
-    """
-
-    enabled: bool = False
-    num_images: int = 0
-    weight_histograms: bool = False
-    wandb_config: WandBConfig | None = None
-    clearml_config: ClearMLConfig | None = None
+    enabled: bool = define("whether it shows anything", honoured("TensorBoard files in the results folder"))
+    num_images: int = define("augmented images of the first batches", _CURVES)
+    weight_histograms: bool = define("of all layers", _CURVES)
+    wandb_config: WandBConfig | None = define("another place to show it", _ELSEWHERE)
+    clearml_config: ClearMLConfig | None = define("another place to show it", _ELSEWHERE)
 
 
-@dataclass(frozen=True, slots=True)
+@message
 class TrainingConfig:
-    """How SSD and YOLOv4 are trained.
+    """How SSD and YOLOv4 are trained."""
 
-    Attributes:
-        batch_size_per_gpu: 1 or more.
-        num_epochs: 1 or more.
-        learning_rate: the schedule.
-        regularizer: of the kernels.
-        optimizer: YOLOv4's; SSD has its own.
-        cost_scaling: not used.
-        checkpoint_interval: epochs between two saved models; 0 means 1 to SSD.
-        enable_qat: train for 8-bit inference.
-        resume_model_path: YOLOv4: a model to go on from; SSD has the flag ``-m``, for the other two as well.
-        pretrain_model_path: a model to take weights from.
-        pruned_model_path: a pruned model to retrain.
-        max_queue_size: batches that wait; 0 means 20.
-        n_workers: that read images; 0 means all processors but one.
-        use_multiprocessing: read in processes, not in threads.
-        early_stopping: None trains to the end.
-        visualizer: None shows nothing.
-        model_ema: YOLOv4: keep a running mean of the weights.
-    """
-
-    batch_size_per_gpu: int = 0
-    num_epochs: int = 0
-    learning_rate: LearningRateConfig = LearningRateConfig()
-    regularizer: RegularizerConfig = RegularizerConfig()
-    optimizer: OptimizerConfig = OptimizerConfig()
-    cost_scaling: CostScalingConfig | None = None
-    checkpoint_interval: int = 0
-    enable_qat: bool = False
-    resume_model_path: str | None = None
-    pretrain_model_path: str | None = None
-    pruned_model_path: str | None = None
-    max_queue_size: int = 0
-    n_workers: int = 0
-    use_multiprocessing: bool = False
-    early_stopping: EarlyStopping | None = None
-    visualizer: VisualizerConfig | None = None
-    model_ema: bool = False
+    batch_size_per_gpu: int = define("images at a time", at_least(1))
+    num_epochs: int = define("passes over the data", at_least(1))
+    learning_rate: LearningRateConfig = define("the schedule", required=True)
+    regularizer: RegularizerConfig = define("of the kernels", required=True)
+    optimizer: OptimizerConfig = define("how weights follow their gradients")
+    cost_scaling: CostScalingConfig | None = define("not used", ignored("mixed precision scales by itself"))
+    checkpoint_interval: int = define("epochs between two saved models")
+    enable_qat: bool = define("train for 8-bit inference", ignored("models are quantised after training"))
+    resume_model_path: str | None = define("a model to go on from", oneof="load_model")
+    pretrain_model_path: str | None = define("a model to take weights from", oneof="load_model")
+    pruned_model_path: str | None = define("a pruned model to retrain", oneof="load_model")
+    max_queue_size: int = define("batches that wait; 0 means 20", _THREADS)
+    n_workers: int = define("that read images; 0 means all processors but one", _THREADS)
+    use_multiprocessing: bool = define("read in processes, not in threads", _THREADS)
+    early_stopping: EarlyStopping | None = define("when to end before the last epoch", dialects=LATER)
+    visualizer: VisualizerConfig | None = define("what TensorBoard shows", dialects=LATER)
+    model_ema: bool = define("keep a running mean of the weights", dialects=LATER)
 
 
-@dataclass(frozen=True, slots=True)
+@message
 class NMSConfig:
-    """Which of overlapping predictions stay.
+    """Which of overlapping predictions stay."""
 
-    Attributes:
-        confidence_threshold: predictions must score more, 0–1.
-        clustering_iou_threshold: IoU above which the weaker of two goes, 0–1.
-        top_k: predictions an image at most.
-        infer_nms_score_bits: of a TensorRT plugin.
-        force_on_cpu: where TensorFlow does it.
-    """
-
-    confidence_threshold: float = 0.0
-    clustering_iou_threshold: float = 0.0
-    top_k: int = 0
-    infer_nms_score_bits: int = 0
-    force_on_cpu: bool = False
+    confidence_threshold: float = define("predictions must score more, 0–1")
+    clustering_iou_threshold: float = define("IoU above which the weaker of two goes, 0–1")
+    top_k: int = define("predictions an image at most")
+    infer_nms_score_bits: int = define("of a TensorRT plugin", ignored("is for a TensorRT plugin"))
+    force_on_cpu: bool = define("where TensorFlow does it", ignored("suppression runs where the network runs"))

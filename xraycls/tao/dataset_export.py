@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from xraycls.tao.fields import define, message
+
 
 @dataclass(frozen=True, slots=True)
 class KittiConfig:
@@ -81,20 +83,18 @@ class SampleModifier:
     source_to_target_class_mapping: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@message
 class DatasetExport:
     """A dataset_convert spec; of ``kitti_config`` and ``coco_config`` one at most is given.
 
     Attributes:
-        kitti_config: images with KITTI labels.
-        coco_config: images with COCO annotations.
         sample_modifier_config: rules for training samples.
         image_directory_path: not used; image paths come from the source above.
         target_class_mapping: class names by label; such a spec makes records for SSD, see the converter.
     """
 
-    kitti_config: KittiConfig | None = None
-    coco_config: CocoConfig | None = None
+    kitti_config: KittiConfig | None = define("images with KITTI labels", oneof="source")
+    coco_config: CocoConfig | None = define("images with COCO annotations", oneof="source")
     sample_modifier_config: SampleModifier = SampleModifier()
     image_directory_path: str = ""
     target_class_mapping: Mapping[str, str] = field(default_factory=dict)

@@ -1,9 +1,7 @@
-"""Protobuf messages to configuration objects and back, by the type annotations of the objects.
+"""Protobuf messages to configuration objects and back, both described by the annotations of the objects.
 
-A dataclass has the full name of its message, ``xraycls.tao.<module>.<Class>``, and its field names. Annotations say the
-rest: a plain type, ``Literal["A", "B"]`` for an enumeration, ``tuple[X, ...]`` for a repeated field,
-``Mapping[str, X]`` for a map, ``X | None`` for what may be absent, and a dataclass for a message that then has its
-defaults.
+A plain type, ``Literal["A", "B"]`` for an enumeration, ``tuple[X, ...]`` for a repeated field, ``Mapping[str, X]`` for
+a map, ``X | None`` for what may be absent, and a dataclass for a message that then has its defaults.
 """
 
 from __future__ import annotations
@@ -14,12 +12,16 @@ from functools import cache
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from xraycls.data.protobuf import Schema
+from xraycls.data.protobuf import FieldShape, Schema
+from xraycls.tao.fields import Field, definition_of, message_in
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
 Config = TypeVar("Config")
+
+_MESSAGES: dict[type[Any], type[Message]] = {}
+_SCALARS: Mapping[Any, str] = {str: "string", int: "uint32", float: "float", bool: "bool"}
 
 
 class UnknownNumber(ValueError):
@@ -36,15 +38,13 @@ class UnknownNumber(ValueError):
         super().__init__(f"{field} is {number}; it must be one of {', '.join(names)}")
 
 
-@cache
-def schema() -> Schema:
-    """The schema of all specs."""
-    return Schema("xraycls.tao", "schema/schema.binpb")
-
-
 def message_of(kind: type[Any]) -> type[Message]:
-    """The message class of a configuration class."""
-    return schema().message(f"{kind.__module__}.{kind.__qualname__}")
+    """The message class of a configuration class: fields of its names, numbered in their order."""
+    if kind not in _MESSAGES:
+        hints = get_type_hints(kind)
+        shapes = [_shape(each.name, hints[each.name], definition_of(each)) for each in fields(kind)]
+        _MESSAGES[kind] = _schema().add(_full_name(kind), shapes)
+    return _MESSAGES[kind]
 
 
 def from_message(kind: type[Config], message: Any, holder: str = "") -> Config:
@@ -52,7 +52,7 @@ def from_message(kind: type[Config], message: Any, holder: str = "") -> Config:
 
     Args:
         kind: the class of the object.
-        message: of the class's name.
+        message: of the class's own message class.
         holder: the field that holds it and a dot, for the error.
 
     Raises:
@@ -79,6 +79,33 @@ def to_message(config: Any) -> Any:
             choices = message.DESCRIPTOR.fields_by_name[each.name].enum_type
             setattr(message, each.name, choices.values_by_name[value].number if choices else value)
     return message
+
+
+@cache
+def _schema() -> Schema:
+    return Schema()
+
+
+def _full_name(kind: type[Any]) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _shape(name: str, hint: Any, definition: Field) -> FieldShape:
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin is Mapping:
+        return FieldShape(name, _SCALARS[inner[1]], key=_SCALARS[inner[0]])
+    if origin is Literal:
+        return FieldShape(name, inner, presence=True)
+    if held := message_in(hint):
+        message_of(held)
+    kind = held or (inner[0] if origin in (tuple, UnionType) else hint)
+    return FieldShape(
+        name,
+        _full_name(held) if held else definition.scalar or _SCALARS[kind],
+        repeated=origin is tuple,
+        oneof=definition.oneof,
+        presence=origin is not tuple and not definition.oneof,
+    )
 
 
 def _value(hint: Any, message: Any, name: str, holder: str) -> Any:

@@ -39,7 +39,7 @@ class Mounts:
         Raises:
             UsageError: a variable that isn't set.
         """
-        expanded = PurePosixPath(_VARIABLE.sub(self._variable, text))
+        expanded = _container(_VARIABLE.sub(self._variable, text))
         for folder in (expanded, *expanded.parents):
             if folder in self.folders:
                 return self.folders[folder] / expanded.relative_to(folder)
@@ -59,9 +59,10 @@ class Mounts:
         path = self.path(text)
         if path.exists():
             return path
-        parts = PurePosixPath(text).parts[:3]
-        hint = f"Say where it lies here: --mount {PurePosixPath(*parts)}=FOLDER" if len(parts) == 3 else None
-        raise DataError(f"There is no {what} {path}", path, hint if str(path) == text else None)
+        asked = _container(text)
+        hint = f"Say where it lies here: --mount {PurePosixPath(*asked.parts[:3])}=FOLDER"
+        is_unmapped = len(asked.parts) > 2 and path == Path(asked)
+        raise DataError(f"There is no {what} {path}", path, hint if is_unmapped else None)
 
     def _variable(self, match: re.Match[str]) -> str:
         name = match[1] or match[2]
@@ -88,7 +89,7 @@ def read_mounts(given: Iterable[str] = (), *, folder: Path | None = None, home: 
         destination, equals, source = mount.partition("=")
         if not (destination and equals and source):
             raise UsageError(f"--mount {mount} is no mount", "Write --mount /workspace/tlt-experiments=FOLDER")
-        folders[PurePosixPath(destination)] = _here(source)
+        folders[_container(destination)] = _here(source)
     variables: dict[str, str] = {}
     for place in (folder or Path(), home or Path.home()):
         for file in (place / name for name in FILES):
@@ -96,6 +97,11 @@ def read_mounts(given: Iterable[str] = (), *, folder: Path | None = None, home: 
                 mounted, named = _read(file)
                 folders, variables = mounted | folders, named | variables
     return Mounts(folders, variables)
+
+
+def _container(text: str) -> PurePosixPath:
+    """A path of the container; of slashes at its beginning one counts, which POSIX leaves open for two."""
+    return PurePosixPath(f"/{text.lstrip('/')}" if text.startswith("/") else text)
 
 
 def _here(text: str) -> Path:
@@ -107,7 +113,7 @@ def _here(text: str) -> Path:
 def _read(file: Path) -> tuple[dict[PurePosixPath, Path], dict[str, str]]:
     try:
         content: Any = json.loads(file.read_text(encoding="utf-8-sig"))
-        mounts = {PurePosixPath(m["destination"]): _here(m["source"]) for m in content.get("Mounts", [])}
+        mounts = {_container(m["destination"]): _here(m["source"]) for m in content.get("Mounts", [])}
         return mounts, {str(v["variable"]): str(v["value"]) for v in content.get("Envs", [])}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(

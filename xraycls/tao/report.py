@@ -10,25 +10,11 @@ from dataclasses import dataclass, is_dataclass, replace
 from typing import Any, get_args
 
 from xraycls.errors import UsageError
-from xraycls.tao.faster_rcnn import FasterRCNNSpec
-from xraycls.tao.faster_rcnn_fates import FASTER_RCNN_FATES
-from xraycls.tao.faster_rcnn_modern import modern
-from xraycls.tao.fates import Fates, Outcome
+from xraycls.tao.fields import HONOURED, Outcome, Support, definitions, holders
 from xraycls.tao.mounts import Mounts
-from xraycls.tao.rules import value_at
-from xraycls.tao.spec import KINDS, Spec
-from xraycls.tao.ssd import SSDSpec
-from xraycls.tao.ssd_fates import SSD_FATES
-from xraycls.tao.ssd_rules import plain_network
-from xraycls.tao.yolo_v4 import YOLOv4Spec
-from xraycls.tao.yolo_v4_fates import YOLO_V4_FATES
-
-FATES: Mapping[type[Any], Fates] = {
-    SSDSpec: SSD_FATES,
-    YOLOv4Spec: YOLO_V4_FATES,
-    FasterRCNNSpec: FASTER_RCNN_FATES,
-}
-"""What becomes of the fields of a spec, by its class."""
+from xraycls.tao.networks import NETWORKS
+from xraycls.tao.networks.base import TaoNetwork
+from xraycls.tao.spec import Spec, value_at
 
 _SECRETS = {"enc_key"}
 
@@ -39,14 +25,14 @@ class FieldReport:
 
     Attributes:
         field: as the file has it, after the messages that hold it.
-        line: of its first value, from 1.
+        line: of its first value, from 1; None for a field that the file leaves out.
         value: as the file has it, lists and mappings whole; None for a message.
         outcome: whether it has the effect that it has in TAO.
         note: how it is approximated or why it is ignored; may add to what is honoured.
     """
 
     field: str
-    line: int
+    line: int | None
     value: Any
     outcome: Outcome
     note: str
@@ -64,8 +50,15 @@ def mapping_report(spec: Spec[Any], mounts: Mounts | None = None) -> tuple[Field
     Raises:
         SpecError: a spec of TLT 2 whose regulariser isn't known.
     """
-    reports = tuple(_reports(spec, FATES[type(spec.config)], _renamed(spec)))
+    network = network_of(spec)
+    modern = network.modern(spec)
+    reports = (*_reports(spec, network, modern), *_assumed(modern))
     return reports if mounts is None else tuple(_located(each, mounts) for each in reports)
+
+
+def network_of(spec: Spec[Any]) -> TaoNetwork:
+    """The network that a spec is for."""
+    return next(each for each in NETWORKS.values() if each.spec is type(spec.config))
 
 
 def counted(reports: tuple[FieldReport, ...]) -> str:
@@ -76,7 +69,7 @@ def counted(reports: tuple[FieldReport, ...]) -> str:
 
 def headline(spec: Spec[Any], reports: tuple[FieldReport, ...]) -> str:
     """What a spec is, and how many of its fields have which outcome: a sentence."""
-    return f"{spec.path}, a spec of {KINDS[type(spec.config)]} for {' and '.join(spec.dialects)}: {counted(reports)}."
+    return f"{spec.path}, a spec of {network_of(spec).name} for {' and '.join(spec.dialects)}: {counted(reports)}."
 
 
 def exceptions(reports: tuple[FieldReport, ...]) -> list[str]:
@@ -92,25 +85,43 @@ def exceptions(reports: tuple[FieldReport, ...]) -> list[str]:
     ]
 
 
-def _reports(spec: Spec[Any], fates: Fates, renamed: Spec[Any]) -> Iterator[FieldReport]:
-    told, whole = set(), set()
+def _reports(spec: Spec[Any], network: TaoNetwork, modern: Spec[Any]) -> Iterator[FieldReport]:
+    done, whole = set(), set()
     for line, field in _numbered(spec):
-        written = re.sub(r"\[\d+\]", "", field)
-        name = renamed.here(written)
-        owner = written if written in fates else next((each for each in _holders(name) if each in fates), "")
+        name = modern.here(re.sub(r"\[\d+\]", "", field))
+        owner, support = _support(network, name)
         value = value_at(spec.config, field)
-        if not owner:  # of a message, or an empty list of such
-            continue
         if is_dataclass(value):
-            if owner not in (written, name) or fates[owner].outcome == "honoured":
+            if owner != name:
                 continue
             whole.add(owner)
             value = None
-        elif field in told or (owner in whole and owner != name):
+        elif field in done or (owner in whole and owner != name) or _holds_messages(network, name):
             continue
-        told.add(field)
-        value = "(hidden)" if written in _SECRETS else _plain(value)
-        yield FieldReport(field, line, value, fates[owner].outcome, fates[owner].note)
+        done.add(field)
+        value = "(hidden)" if name in _SECRETS else _plain(value)
+        yield FieldReport(field, line, value, support.outcome, support.note)
+
+
+def _support(network: TaoNetwork, field: str) -> tuple[str, Support]:
+    """What becomes of a field, and the field that says so: itself, a message that holds it, or "" for none."""
+    table = definitions(network.spec)
+    owner = next((each for each in holders(field) if table[each].support), "")
+    support = table[owner].support or HONOURED if owner else HONOURED
+    if network.job is None and support.outcome in ("honoured", "approximated"):
+        support = Support("not yet", f"xraycls can't train {network.title} yet")
+    return owner, support
+
+
+def _holds_messages(network: TaoNetwork, field: str) -> bool:
+    """Whether this is a list of messages, which is told by their fields."""
+    return any(name.startswith(f"{field}.") for name in definitions(network.spec))
+
+
+def _assumed(modern: Spec[Any]) -> Iterator[FieldReport]:
+    """What the file leaves out though it must have a value."""
+    for field, reason in modern.assumed:
+        yield FieldReport(field, None, _plain(value_at(modern.config, field)), "approximated", f"assumed: {reason}")
 
 
 def _located(report: FieldReport, mounts: Mounts) -> FieldReport:
@@ -126,35 +137,21 @@ def _located(report: FieldReport, mounts: Mounts) -> FieldReport:
     return replace(report, note=str(path) if is_there else f"there is no {path}")
 
 
-def _renamed(spec: Spec[Any]) -> Spec[Any]:
-    """The spec with fields as the tables of fates have them."""
-    if isinstance(spec.config, SSDSpec):
-        return plain_network(spec)[0]
-    return modern(spec) if isinstance(spec.config, FasterRCNNSpec) else spec
-
-
 def _numbered(spec: Spec[Any]) -> Iterator[tuple[int, str]]:
     """Line and name of every field, with the numbers of repeated messages; of a mapping, not what is in it."""
     names: dict[tuple[str, ...], str] = {}
     counts: Counter[str] = Counter()
-    for place in spec.places:
-        holder = names.get(place.path[:-1], "")
+    for token in spec.fields:
+        holder = names.get(token.path[:-1], "")
         if holder and isinstance(value_at(spec.config, holder), Mapping):
             continue
-        field = f"{holder}.{place.path[-1]}".lstrip(".")
+        field = f"{holder}.{token.path[-1]}".lstrip(".")
         value = value_at(spec.config, field)
         if isinstance(value, tuple) and value and is_dataclass(value[0]):
             counts[field] += 1
             field = f"{field}[{min(counts[field], len(value)) - 1}]"
-        names[place.path] = field
-        yield place.line, field
-
-
-def _holders(field: str) -> Iterator[str]:
-    """A field and all that hold it, the innermost first."""
-    while field:
-        yield field
-        field = field.rpartition(".")[0]
+        names[token.path] = field
+        yield token.line, field
 
 
 def _plain(value: Any) -> Any:

@@ -14,25 +14,11 @@ from typing import Any, Generic, TypeVar
 from xraycls.data.files import atomic_write
 from xraycls.data.protobuf import TextError, parse_text, print_text
 from xraycls.errors import SpecError
-from xraycls.tao.dataset_export import DatasetExport
-from xraycls.tao.dialects import DIALECTS, Dialect, versions_with
-from xraycls.tao.explain import explained
-from xraycls.tao.faster_rcnn import FasterRCNNSpec
-from xraycls.tao.kinds import kind_of_spec
+from xraycls.tao.fields import DIALECTS, Dialect, versions_with
 from xraycls.tao.messages import UnknownNumber, from_message, message_of, to_message
-from xraycls.tao.outline import Place, line_of, outline
-from xraycls.tao.ssd import SSDSpec
-from xraycls.tao.yolo_v4 import YOLOv4Spec
+from xraycls.tao.text import Token, explained, line_of, tokens
 
 Config = TypeVar("Config")
-
-KINDS: dict[type[Any], str] = {
-    DatasetExport: "dataset_convert",
-    SSDSpec: "ssd",
-    YOLOv4Spec: "yolo_v4",
-    FasterRCNNSpec: "faster_rcnn",
-}
-"""The specs that can be read: the class of the outermost message, and the program that takes the spec."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +29,17 @@ class Spec(Generic[Config]):
         path: the file.
         config: what it says.
         dialects: the versions of TLT and TAO that know all of its fields, oldest first.
-        places: its fields, in order.
+        fields: of the file, in order.
         renamed: fields of ``config`` that the file has under other names, longest first: (here, in the file).
+        assumed: fields that the file leaves out though they must have a value, with the reason: (field, reason).
     """
 
     path: Path
     config: Config
     dialects: tuple[Dialect, ...]
-    places: tuple[Place, ...]
+    fields: tuple[Token, ...]
     renamed: tuple[tuple[str, str], ...] = ()
+    assumed: tuple[tuple[str, str], ...] = ()
 
     @property
     def dialect(self) -> Dialect:
@@ -68,11 +56,15 @@ class Spec(Generic[Config]):
 
     def line(self, field: str) -> int | None:
         """The line of a field, from 1; None when the spec doesn't have it."""
-        return line_of(self.places, self.written(field))
+        return line_of(self.fields, self.written(field))
 
     def changed(self, field: str, value: Any) -> Spec[Config]:
         """The same spec with another value of a field such as "training_config.num_epochs"."""
         return replace(self, config=_changed(self.config, field, value))
+
+    def assuming(self, field: str, value: Any, reason: str) -> Spec[Config]:
+        """The same spec with a value for a field that the file leaves out."""
+        return replace(self.changed(field, value), assumed=(*self.assumed, (field, reason)))
 
     def mistake(self, field: str, message: str, hint: str | None = None) -> SpecError:
         """The error for a value that parses but can't mean anything.
@@ -82,36 +74,53 @@ class Spec(Generic[Config]):
             message: what is wrong; the field's name is put before it.
             hint: the way out.
         """
-        return _wrong(self.path, self.places, self.written(field), f"{self.written(field)} {message}", hint)
+        return _wrong(self.path, self.fields, self.written(field), f"{self.written(field)} {message}", hint)
 
 
-def open_spec(path: Path, kind: type[Config]) -> Spec[Config]:
-    """Read a text spec, and keep where everything stands in it.
+def parse_spec(path: Path, text: str, kind: type[Config], program: str) -> Spec[Config]:
+    """What the text of a spec says, and where everything stands in it.
 
     Args:
-        path: the spec.
-        kind: what it should be, a class of :data:`KINDS`.
+        path: of the spec, for messages.
+        text: the spec.
+        kind: the class of the outermost message.
+        program: that takes such a spec, such as "ssd".
 
     Raises:
-        SpecError: the file can't be read, is a spec of another program, has a mistake or fields that no version of
-            TLT or TAO knows together; names file, line and field.
+        SpecError: there is a mistake, or fields that no version of TLT or TAO knows together; names file, line and
+            field.
         MissingExtra: protobuf isn't installed.
     """
-    text = _read(path)
-    places = tuple(outline(text))
-    _check_kind(path, places, KINDS[kind])
+    fields = tuple(tokens(text))
     try:
         message = parse_text(message_of(kind), text)
-        return Spec(path, from_message(kind, message), _dialects(path, places, KINDS[kind]), places)
+        return Spec(path, from_message(kind, message), _dialects(path, fields, kind), fields)
     except TextError as error:
-        raise explained(error, path, places, message_of(kind), KINDS[kind]) from error
+        raise explained(error, path, fields, message_of(kind), program) from error
     except UnknownNumber as error:
-        raise _wrong(path, places, error.field, str(error), None) from error
+        raise _wrong(path, fields, error.field, str(error), None) from error
 
 
-def read_spec(path: Path, kind: type[Config]) -> Config:
-    """What a text spec says; raises as :func:`open_spec`."""
-    return open_spec(path, kind).config
+def read_text(path: Path) -> str:
+    """The text of a spec; raises SpecError when it can't be read."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise SpecError(f"the spec could not be read: {error.strerror}", path) from error
+    except UnicodeDecodeError as error:
+        raise SpecError("the spec is not UTF-8 text", path, hint="Save it as UTF-8") from error
+
+
+def value_at(config: Any, field: str) -> Any:
+    """The value of a field, such as "ssd_config.scales"; None when a message that holds it isn't given."""
+    for part in field.split(".") if field else ():
+        name, _, index = part.rstrip("]").partition("[")
+        config = getattr(config, name)
+        if index:
+            config = config[int(index)]
+        if config is None:
+            return None
+    return config
 
 
 def spec_text(config: Any) -> str:
@@ -134,7 +143,7 @@ def wrong_value(path: Path, field: str, message: str, hint: str | None = None) -
         message: what is wrong, naming the field.
         hint: the way out.
     """
-    return _wrong(path, outline(_read(path)), field, message, hint)
+    return _wrong(path, tokens(read_text(path)), field, message, hint)
 
 
 def _renamed(field: str, names: Sequence[tuple[str, str]]) -> str:
@@ -149,48 +158,29 @@ def _changed(config: Any, field: str, value: Any) -> Any:
     return replace(config, **{name: _changed(getattr(config, name), rest, value) if rest else value})
 
 
-def _wrong(path: Path, places: Sequence[Place], field: str, message: str, hint: str | None) -> SpecError:
-    line, holder = line_of(places, field), field
+def _wrong(path: Path, fields: Sequence[Token], field: str, message: str, hint: str | None) -> SpecError:
+    line, holder = line_of(fields, field), field
     while line is None and "." in holder:
         holder = holder.rpartition(".")[0]
-        line = line_of(places, holder)
+        line = line_of(fields, holder)
     return SpecError(message, path, line, field, hint)
 
 
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise SpecError(f"the spec could not be read: {error.strerror}", path) from error
-    except UnicodeDecodeError as error:
-        raise SpecError("the spec is not UTF-8 text", path, hint="Save it as UTF-8") from error
-
-
-def _check_kind(path: Path, places: Sequence[Place], program: str) -> None:
-    found = kind_of_spec({place.path[0] for place in places if len(place.path) == 1})
-    taken_by = {"dssd": "ssd"}.get(found or "", found)
-    if taken_by in (None, program):
-        return
-    article = "an" if found in ("ssd", "lprnet", "efficientdet") else "a"
-    way = f"use xraycls {taken_by}" if taken_by in KINDS.values() else f"xraycls has no {taken_by}"
-    raise SpecError(f"this is {article} {found} spec: {way}", path)
-
-
-def _dialects(path: Path, places: Sequence[Place], program: str) -> tuple[Dialect, ...]:
-    left, told = frozenset(DIALECTS), None
-    for place in places:
-        field = ".".join(place.path)
-        known_to = versions_with(program, field)
+def _dialects(path: Path, fields: Sequence[Token], kind: type[Any]) -> tuple[Dialect, ...]:
+    left, since = frozenset(DIALECTS), None
+    for token in fields:
+        field = ".".join(token.path)
+        known_to = versions_with(kind, field)
         if not left & known_to:
             raise SpecError(
-                f"{field} is of {_listed(known_to)}, but {told} of {_listed(left)}: no version takes both",
+                f"{field} is of {_listed(known_to)}, but {since} of {_listed(left)}: no version takes both",
                 path,
-                place.line,
+                token.line,
                 field,
                 "Leave one of them out",
             )
         if left - known_to:
-            left, told = left & known_to, f"{field} in line {place.line}"
+            left, since = left & known_to, f"{field} in line {token.line}"
     return tuple(each for each in DIALECTS if each in left)
 
 

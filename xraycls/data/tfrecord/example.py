@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from xraycls.data.protobuf import Schema, parse_message
+from xraycls.data.protobuf import FieldShape, Schema, parse_message
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -58,4 +58,11 @@ def _values(feature: Message) -> Feature:
 
 @cache
 def _message() -> type[Message]:
-    return Schema(__package__, "example.binpb").message("xraycls.data.tfrecord.Example")
+    """TensorFlow's tf.train.Example. Numbers and types alone travel in a file, so the package may be our own."""
+    schema, package = Schema(), __package__
+    for name, scalar in (("BytesList", "bytes"), ("FloatList", "float"), ("Int64List", "int64")):
+        schema.add(f"{package}.{name}", [FieldShape("value", scalar, repeated=True)])
+    kinds = (("bytes_list", "BytesList"), ("float_list", "FloatList"), ("int64_list", "Int64List"))
+    schema.add(f"{package}.Feature", [FieldShape(name, f"{package}.{kind}", oneof="kind") for name, kind in kinds])
+    schema.add(f"{package}.Features", [FieldShape("feature", f"{package}.Feature", key="string")])
+    return schema.add(f"{package}.Example", [FieldShape("features", f"{package}.Features")])

@@ -19,7 +19,7 @@ from xraycls.tao.dataset_convert.sample_modifier import Modifier
 from xraycls.tao.dataset_convert.write import Writer, planned_shards
 from xraycls.tao.dataset_export import DatasetExport
 from xraycls.tao.mounts import Mounts
-from xraycls.tao.spec import read_spec
+from xraycls.tao.programs import read_spec
 from xraycls.tao.status import StatusLog
 
 logger = logging.getLogger(__name__)

@@ -20,8 +20,8 @@ from xraycls.loaders.views import Canvas
 from xraycls.models.detection.base import Detector
 from xraycls.models.detection.files import find_model, load_detector
 from xraycls.tao.mounts import Mounts
+from xraycls.tao.programs import open_spec
 from xraycls.tao.results import reported
-from xraycls.tao.spec import open_spec
 from xraycls.tao.ssd import SSDSpec
 from xraycls.tao.ssd_setup import evaluation_setup
 from xraycls.training.memory import explained_out_of_memory

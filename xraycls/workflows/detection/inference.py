@@ -27,8 +27,8 @@ from xraycls.loaders.views import Canvas
 from xraycls.models.detection.base import Detector, DetectorConfig
 from xraycls.models.detection.files import load_detector
 from xraycls.tao.detection_labels import detection_labels
+from xraycls.tao.programs import open_spec
 from xraycls.tao.results import reported
-from xraycls.tao.spec import open_spec
 from xraycls.tao.ssd import SSDSpec
 from xraycls.tao.ssd_setup import suppression_setup
 from xraycls.training.memory import explained_out_of_memory

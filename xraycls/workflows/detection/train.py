@@ -24,9 +24,10 @@ from xraycls.models.detection.ssd import SSDDetector, set_momentum
 from xraycls.models.detection.transfer import is_classifier, transfer_classifier, transfer_detector
 from xraycls.models.encryption import encrypt
 from xraycls.tao.mounts import Mounts
+from xraycls.tao.programs import open_spec
 from xraycls.tao.report import FieldReport, exceptions, headline, mapping_report
 from xraycls.tao.results import Results, TaoReporter, reported
-from xraycls.tao.spec import Spec, open_spec
+from xraycls.tao.spec import Spec
 from xraycls.tao.ssd import SSDSpec
 from xraycls.tao.ssd_config import SSDSetup
 from xraycls.tao.ssd_setup import ssd_setup

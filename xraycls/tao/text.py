@@ -1,37 +1,107 @@
-"""The protobuf library's complaints about a text spec, in our words."""
+"""A text spec before it means anything: which fields stand where, and what the protobuf library has against it."""
 
 from __future__ import annotations
 
 import difflib
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xraycls.data.protobuf import TextError
 from xraycls.errors import SpecError
-from xraycls.tao.outline import Place
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
+_PATTERN = re.compile(
+    r"""(?P<skip>\#[^\n]*|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*')|(?P<name>(?<![\w.])[A-Za-z_]\w*)|(?P<mark>[{}<>:])"""
+)
 
-def explained(error: TextError, path: Path, places: Sequence[Place], message: type[Message], program: str) -> SpecError:
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A field where it stands in a text spec.
+
+    Attributes:
+        path: its name after those of the messages that hold it.
+        line: from 1.
+        column: from 1.
+    """
+
+    path: tuple[str, ...]
+    line: int
+    column: int
+
+
+def tokens(text: str) -> list[Token]:
+    """The fields of a text in protobuf's text format, in order; of a text that isn't, whatever looks like fields."""
+    return list(_tokens(text))
+
+
+def line_of(fields: Sequence[Token], field: str) -> int | None:
+    """The line of a field, from 1; None when it isn't there.
+
+    Args:
+        fields: of a text, in order.
+        field: after the messages that hold it, such as "dataset_config.data_sources[1].tfrecords_path"; without a
+            number the first is meant.
+    """
+    path: tuple[str, ...] = ()
+    found = list(fields)
+    for part in field.split("."):
+        name, _, number = part.rstrip("]").partition("[")
+        path = (*path, name)
+        starts = [index for index, each in enumerate(found) if each.path == path]
+        ends = [*starts[1:], len(found)]
+        chosen = int(number or 0)
+        if chosen >= len(starts):
+            return None
+        found = found[starts[chosen] : ends[chosen]]
+    return found[0].line
+
+
+def _tokens(text: str) -> Iterator[Token]:
+    parents: list[str] = []
+    name: re.Match[str] | None = None
+    last, is_open = "", False
+    line, counted = 1, 0
+    for token in _PATTERN.finditer(text):
+        if token["skip"]:
+            continue
+        if token["name"]:
+            name = token
+        elif token["mark"] in ":{<":
+            if name is not None or not is_open:
+                at, last = (name or token).start(), name["name"] if name else last
+                line, counted = line + text.count("\n", counted, at), at
+                yield Token((*parents, last), line, at - text.rfind("\n", 0, at))
+                name = None
+            is_open = token["mark"] == ":"
+            if not is_open:
+                parents.append(last)
+        elif parents:
+            last = parents.pop()  # which the next brace of `[{ }, { }]` gives again
+            name, is_open = None, False
+
+
+def explained(error: TextError, path: Path, fields: Sequence[Token], message: type[Message], program: str) -> SpecError:
     """The error that a user reads.
 
     Args:
         error: the library's.
         path: the spec.
-        places: its fields.
+        fields: its fields, in order.
         message: the class of the whole spec.
         program: that it is for.
     """
     text, line = str(error), error.line
     at = (line or 1, error.column or 0)
-    place = next((p for p in reversed(places) if (p.line, p.column) <= at), None)
-    field = ".".join(place.path) if place else None
+    token = next((each for each in reversed(fields) if (each.line, each.column) <= at), None)
+    field = ".".join(token.path) if token else None
     if unknown := re.fullmatch(r'Message type "(.+)" has no field named "(.+)"', text):
-        owner = ".".join(place.path[:-1]) if place else ""
+        owner = ".".join(token.path[:-1]) if token else ""
         hint = _nearest(message, owner, unknown[1], unknown[2])
         return SpecError(f"{owner or f'a spec of {program}'} has no field {unknown[2]!r}", path, line, field, hint)
     if "should not have multiple" in text:

@@ -1,0 +1,36 @@
+"""What the rest of the package asks of a network that TLT/TAO specs describe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from xraycls.tao.mounts import Mounts
+from xraycls.tao.spec import Spec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaoNetwork:
+    """A network of TLT and TAO: one of these is all that the command line, the checks and the report know of it.
+
+    Attributes:
+        name: the program that takes its specs, as in ``xraycls <name> train``.
+        title: for people, such as "Faster R-CNN".
+        aliases: other names of the program.
+        spec: the class of the outermost message of its specs.
+        marks: the outermost fields that tell its specs from others, with the program that they are for: (program,
+            fields with blanks between).
+        check: raises SpecError for the first thing that keeps a network from being trained by a spec.
+        modern: a spec in the form of today's versions, with what older ones left unsaid.
+        job: what a spec says as a job of training; None while the network can't be trained here.
+    """
+
+    name: str
+    title: str
+    spec: type[Any]
+    marks: tuple[tuple[str, str], ...]
+    check: Callable[[Spec[Any]], None]
+    aliases: tuple[str, ...] = ()
+    modern: Callable[[Spec[Any]], Spec[Any]] = lambda spec: spec
+    job: Callable[[Spec[Any], Mounts], Any] | None = None
