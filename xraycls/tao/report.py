@@ -108,7 +108,7 @@ def _support(network: TaoNetwork, field: str) -> tuple[str, Support]:
     table = definitions(network.spec)
     owner = next((each for each in holders(field) if table[each].support), "")
     support = table[owner].support or HONOURED if owner else HONOURED
-    if network.job is None and support.outcome in ("honoured", "approximated"):
+    if not network.is_trained and support.outcome in ("honoured", "approximated"):
         support = Support("not yet", f"xraycls can't train {network.title} yet")
     return owner, support
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from xraycls.tao.mounts import Mounts
 from xraycls.tao.spec import Spec
 
 
@@ -23,7 +22,7 @@ class TaoNetwork:
             fields with blanks between).
         check: raises SpecError for the first thing that keeps a network from being trained by a spec.
         modern: a spec in the form of today's versions, with what older ones left unsaid.
-        job: what a spec says as a job of training; None while the network can't be trained here.
+        is_trained: whether a network can be trained here yet.
     """
 
     name: str
@@ -33,4 +32,4 @@ class TaoNetwork:
     check: Callable[[Spec[Any]], None]
     aliases: tuple[str, ...] = ()
     modern: Callable[[Spec[Any]], Spec[Any]] = lambda spec: spec
-    job: Callable[[Spec[Any], Mounts], Any] | None = None
+    is_trained: bool = False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from xraycls.tao.checks import (
     check_fields,
@@ -13,7 +12,6 @@ from xraycls.tao.checks import (
     lower_case_mapping,
 )
 from xraycls.tao.limits import one_of
-from xraycls.tao.mounts import Mounts
 from xraycls.tao.networks.base import TaoNetwork
 from xraycls.tao.networks.ssd_anchors import read_anchors
 from xraycls.tao.networks.ssd_spec import LAYERS, AugmentationConfig, SSDConfig, SSDSpec
@@ -133,12 +131,6 @@ def _check_sources(spec: Spec[SSDSpec], name: str) -> None:
                 raise spec.mistake(f"{field}.{part}", "is missing", "Give it, or tfrecords_path")
 
 
-def _job(spec: Spec[SSDSpec], mounts: Mounts) -> Any:
-    from xraycls.tao.ssd_setup import ssd_setup
-
-    return ssd_setup(spec, mounts)
-
-
 SSD = TaoNetwork(
     name="ssd",
     title="SSD",
@@ -147,5 +139,5 @@ SSD = TaoNetwork(
     marks=(("ssd", "ssd_config"), ("dssd", "dssd_config")),
     check=check_ssd,
     modern=lambda spec: plain_network(spec)[0],
-    job=_job,
+    is_trained=True,
 )
