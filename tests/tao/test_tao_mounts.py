@@ -45,9 +45,7 @@ def test_the_deepest_mount_wins_and_parts_of_names_do_not_count(mounted):
     assert mounts.path("/workspace/tlt-experiments") == Path("/one")
 
 
-@pytest.mark.parametrize(
-    "spelling", ["/workspace/x/data", "/workspace/x/data/", "/workspace//x/data", "//workspace/x/data"]
-)
+@pytest.mark.parametrize("spelling", ["/work/x/data", "/work/x/data/", "/work//x/data", "//work/x/data"])
 def test_slashes_too_many_change_nothing(mounted, spelling):
     assert mounted("/work/x/=/here//").path(spelling) == Path("/here/data")
     assert mounted(f"{spelling}=/here").path("/work/x/data/a") == Path("/here/a")
