@@ -118,10 +118,10 @@ def test_a_cut_jpeg_with_a_whole_thumbnail_is_found(tmp_path):
     [
         ("a.jpg", b"", "empty"),
         ("a.dcm", b"", "empty"),
-        ("a.jpg", b"<html>404</html>", "not an image"),
-        ("a.png", b"%PDF-1.7", "not an image"),
+        ("a.jpg", b"<html>404</html>", "not an image: web page"),
+        ("a.png", b"%PDF-1.7", "not an image: PDF"),
         ("a.jpg", b"\xff", "not an image"),
-        ("a.png", b"PK\x03\x04" * 99, "not an image"),
+        ("a.png", b"PK\x03\x04" * 99, "not an image: archive"),
         ("a.pgm", b"P5", "not an image"),
         ("a.jpg", b"\0" * 128 + b"DICM" + b"\0" * 99, None),  # whatever says so is read as DICOM
         ("a.dcm", b"\0" * 128 + b"DICM" + b"\0" * 99, None),

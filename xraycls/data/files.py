@@ -5,15 +5,22 @@ import errno
 import os
 import re
 import shutil
+import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from xraycls.errors import XrayclsError
+from xraycls.errors import DataError, XrayclsError
 
 _LONGEST_STEM = 150  # bytes
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}(\.\w+)?")
+_SPECIAL = (
+    (stat.S_ISFIFO, "named pipe"),
+    (stat.S_ISSOCK, "socket"),
+    (stat.S_ISCHR, "device"),
+    (stat.S_ISBLK, "device"),
+)
 
 
 @contextmanager
@@ -56,6 +63,26 @@ def remove_leftovers(folder: Path) -> None:
     for path in folder.rglob(".*"):
         if _TEMPORARY.fullmatch(path.name) and path.is_file():
             path.unlink(missing_ok=True)
+
+
+def is_special(path: Path) -> str | None:
+    """What a path is that must not be opened, such as "a named pipe"; None for files, folders and what isn't there."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return None
+    return next((f"a {kind}" for test, kind in _SPECIAL if test(mode)), None)
+
+
+def readable_name(name: str) -> str:
+    """A file name that can be printed and written as UTF-8: bytes of another encoding become ``\\xe9``."""
+    return name.encode(errors="surrogateescape").decode(errors="backslashreplace")
+
+
+def require_regular(path: Path) -> None:
+    """Raise DataError for a named pipe, a socket or a device: to open one may wait for ever."""
+    if special := is_special(path):
+        raise DataError(f"{path} is {special}, not a file", path)
 
 
 def _explained(error: OSError, path: Path) -> XrayclsError:

@@ -13,6 +13,7 @@ from typing import BinaryIO, TypeVar
 from PIL import Image as PillowImage
 
 from xraycls.data.dicom import DICOM_SUFFIXES, HEAD, is_dicom, read_header
+from xraycls.data.files import require_regular
 from xraycls.data.open import open_image
 from xraycls.data.processors import available_processors
 from xraycls.data.tfrecord.pictures import encoded_picture
@@ -71,6 +72,7 @@ def header_of(sample: Sample) -> PictureHeader:
         image = open_image(sample)
         size = image.decode(1).nbytes  # a view: rows of containers are decoded already
         return PictureHeader(bytes=size, width=image.width, height=image.height, depth=8, channels=1, format="array")
+    require_regular(sample.path)
     try:
         with sample.path.open("rb") as handle:
             size = os.fstat(handle.fileno()).st_size

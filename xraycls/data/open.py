@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xraycls.data.dicom import DICOM_SUFFIXES, is_dicom, open_dataset, open_dicom
+from xraycls.data.files import require_regular
 from xraycls.data.image import MOST_PIXELS, GreyImage, Image, decoded, open_encoded, to_uint8, too_large
 from xraycls.data.medmnist import read_pixels
 from xraycls.data.store import open_stored
@@ -35,6 +36,7 @@ def open_image(sample: Sample) -> Image:
         if sample.member == ENCODED:
             return open_encoded(encoded_picture(sample), sample.path)
         return decoded(read_pixels(sample.path, sample.member, sample.row or 0))
+    require_regular(sample.path)
     try:
         with sample.path.open("rb", buffering=0) as handle:  # read whole: a buffer would only be copied from
             encoded = handle.readall()

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from xraycls.data.files import require_regular
 from xraycls.errors import DataError
 
 _DELIMITERS = ",;\t"
@@ -72,6 +73,7 @@ def read_text(path: Path) -> str:
     Raises:
         DataError: the file can't be read, isn't UTF-8 or is empty.
     """
+    require_regular(path)
     try:
         encoded = path.read_bytes()
         text = encoded.decode("utf-8-sig")
@@ -90,6 +92,7 @@ def header_of(path: Path) -> list[str]:
 
     Only the start of the file is read, whatever comes after; raises DataError where that holds no text.
     """
+    require_regular(path)
     try:
         with path.open("rb") as handle:
             lines = handle.read(_HEAD).decode("utf-8-sig", "replace").split("\n")

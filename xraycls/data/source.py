@@ -9,6 +9,7 @@ from pathlib import Path
 
 from xraycls.data.audit import warn_of_faults
 from xraycls.data.csv import read_csv
+from xraycls.data.files import require_regular
 from xraycls.data.folder import pictures_below, read_folder
 from xraycls.data.formats import FORMATS, detect_format
 from xraycls.data.formats.beside import with_boxes_beside
@@ -118,6 +119,7 @@ def _read_source(path: Path | None, images: Path | None, strict: bool, progress:
         return phantom_table(progress=progress)
     if not path.exists():
         raise DataError(f"There is no file or folder {path}", path, "Without --data the embedded phantom is used")
+    require_regular(path)
     if images is not None and not images.is_dir():
         raise DataError(f"The folder of images {images} does not exist", images)
     is_prepared = is_store(path) or (path / JOURNAL).exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
@@ -23,7 +24,19 @@ _SPLIT_NAMES: dict[str, Split] = {
     "validation": "val",
     "test": "test",
     "testing": "test",
+    "dev": "val",
+    "devel": "val",
+    "development": "val",
+    "eval": "val",
+    "evaluation": "val",
+    "tuning": "val",
+    "tune": "val",
+    "holdout": "test",
+    "held out": "test",
+    "hold out": "test",
 }
+# Words that a name of a split may carry besides: "Train_set", "test images".
+_FILLING = frozenset({"set", "sets", "data", "dataset", "split", "images", "image", "imgs", "img", "folder", "xray"})
 _LONG_NAMES = {"val": "validation", "test": "test"}
 _ENOUGH_IMAGES, _ENOUGH_OF_A_CLASS = 50, 10
 
@@ -31,8 +44,20 @@ _Counts = Counter[int | None]
 
 
 def split_named(name: str) -> Split | None:
-    """The split that a folder or a CSV cell means, in any case: train(ing), val(id|idation), test(ing)."""
-    return _SPLIT_NAMES.get(name.strip().lower())
+    """The split that a folder or a CSV cell means, in any case: train(ing), val(idation), dev, test(ing) ..."""
+    return _SPLIT_NAMES.get(name.strip().lower().replace("_", " ").replace("-", " "))
+
+
+def split_of_folder(name: str) -> Split | None:
+    """The split that a folder above or below class folders means: also "Test_Set", "train-images" or "valData".
+
+    >>> split_of_folder("Training Data"), split_of_folder("testSet"), split_of_folder("images")
+    ('train', 'test', None)
+    """
+    if split := split_named(name):
+        return split
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])|[\W_]+", " ", name).lower().split()
+    return split_named(" ".join(word for word in words if word not in _FILLING))
 
 
 def draw_splits(

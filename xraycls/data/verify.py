@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +15,8 @@ from pathlib import Path
 from PIL import Image
 
 from xraycls.data.dicom import DICOM_SUFFIXES, HEAD, dicom_problem, is_dicom
+from xraycls.data.files import is_special, readable_name
+from xraycls.data.signatures import is_picture, kind_of
 from xraycls.data.table import SampleTable
 from xraycls.errors import DataError
 from xraycls.types import Sample
@@ -25,19 +26,6 @@ logger = logging.getLogger(__name__)
 Progress = Callable[[int, int], None]
 """Called with the number of files done and their total."""
 
-_SIGNATURES = re.compile(
-    rb"\xff\xd8\xff"  # JPEG
-    rb"|\x89PNG\r\n\x1a\n"
-    rb"|BM"
-    rb"|II[*+]\0|MM\0[*+]"  # TIFF, BigTIFF
-    rb"|RIFF.{4}WEBP"
-    rb"|GIF8[79]a"
-    rb"|\0\0\0\x0cjP  |\xff\x4f\xff\x51"  # JPEG 2000: file, bare codestream
-    rb"|.{4}ftyp(?:avi[fs]|mif1|msf1)"  # AVIF
-    rb"|P[1-7Ff]\s"  # PNM, PAM, PFM
-    rb"|\x59\xa6\x6a\x95",  # Sun raster
-    re.DOTALL,
-)
 # By the first bytes of a file. OpenCV refuses a PNG whose last chunk isn't whole, checksum included.
 _END_MARKS = {b"\xff\xd8\xff": b"\xff\xd9", b"\x89PN": b"IEND\xaeB`\x82"}
 _START_OF_SCAN = b"\xff\xda"
@@ -77,7 +65,10 @@ def drop_unreadable(table: SampleTable, strict: bool = False, progress: Progress
     unreadable = find_unreadable(table, progress)
     if not unreadable:
         return table
-    named = [f"{_relative(path, table.root)} ({reason})" for path, reason in list(unreadable.items())[:_NAMED]]
+    named = [
+        f"{readable_name(str(_relative(path, table.root)))} ({reason})"
+        for path, reason in list(unreadable.items())[:_NAMED]
+    ]
     count = f"{len(unreadable):,} of {len(table):,} files"
     if strict:
         raise DataError(
@@ -97,6 +88,8 @@ def drop_unreadable(table: SampleTable, strict: bool = False, progress: Progress
 
 def _problem(path: Path) -> str | None:
     """Why the file can't be read; None when nothing speaks against it."""
+    if special := is_special(path):
+        return special
     try:
         with path.open("rb") as file:
             head = file.read(HEAD)
@@ -111,8 +104,8 @@ def _problem(path: Path) -> str | None:
         return "empty"
     if is_dicom(head) or path.suffix.lower() in DICOM_SUFFIXES:
         return dicom_problem(head)
-    if not _SIGNATURES.match(head):
-        return "not an image"
+    if not is_picture(head):
+        return f"not an image: {kind}" if (kind := kind_of(head)) else "not an image"
     end = _END_MARKS.get(head[:3])
     # An end mark before the start of a scan is that of a thumbnail.
     if end is None or tail.rfind(end) > tail.rfind(_START_OF_SCAN):

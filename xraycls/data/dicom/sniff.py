@@ -6,10 +6,9 @@ import os
 import re
 from pathlib import Path
 
-DICOM_SUFFIXES = frozenset({".dcm", ".dicom", ".ima"})
+from xraycls.data.signatures import HEAD
 
-HEAD = 1024
-"""Bytes at the start of a file that are enough to tell."""
+DICOM_SUFFIXES = frozenset({".dcm", ".dicom", ".ima"})
 
 _MAGIC, _MAGIC_AT = b"DICM", 128
 # Without the preamble a file starts with an element of group 2 or 8, little or big endian.

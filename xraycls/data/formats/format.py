@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
+from xraycls.data.files import require_regular
 from xraycls.data.table import SampleTable
 from xraycls.errors import DataError
 from xraycls.types import Box, Sample, Split
@@ -124,6 +125,7 @@ def finite(word: str) -> float | None:
 
 def read_bytes(path: Path) -> bytes:
     """What a file holds; raises DataError where it can't be read."""
+    require_regular(path)
     try:
         return path.read_bytes()
     except OSError as error:

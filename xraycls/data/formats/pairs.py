@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 
-from xraycls.data.files import atomic_write
+from xraycls.data.files import atomic_write, is_special
 from xraycls.data.folder import image_files
 from xraycls.data.formats.format import first_few, read_bytes, tell_missing
 from xraycls.data.formats.pictures import names_below_root
@@ -126,7 +126,8 @@ def first_lines_below(labels: Path) -> list[list[str]]:
 
 
 def _some_lines(files: Iterable[Path]) -> list[list[str]]:
-    return list(islice(filter(None, map(_first_words, files)), _FILES_LOOKED_AT))
+    regular = (file for file in files if not is_special(file))
+    return list(islice(filter(None, map(_first_words, regular)), _FILES_LOOKED_AT))
 
 
 def _first_words(file: Path) -> list[str]:

@@ -16,6 +16,7 @@ from xml.etree.ElementTree import Element, TreeBuilder, indent, tostring
 from xml.etree.ElementTree import SubElement as Child
 from xml.parsers import expat
 
+from xraycls.data.files import is_special
 from xraycls.data.folder import image_files
 from xraycls.data.formats.format import boxed_sample, boxed_table, finite, first_few, read_bytes, tell_missing
 from xraycls.data.formats.pairs import PICTURES, label_text, write_files
@@ -106,6 +107,8 @@ def detect_voc(path: Path) -> bool:
 
 
 def _looks_right(file: Path) -> bool:
+    if is_special(file):
+        return False
     with file.open("rb") as handle:
         return b"<annotation" in handle.read(_HEAD)
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from xraycls.data.files import atomic_write
+from xraycls.data.files import atomic_write, is_special, require_regular
 from xraycls.errors import DataError, MissingExtra
 
 _LENGTH, _CHECKSUM = struct.Struct("<Q"), struct.Struct("<I")
@@ -68,6 +68,8 @@ def read_record(path: Path, offset: int) -> bytes:
 
 def is_tfrecord(path: Path) -> bool:
     """Whether a file starts with a record: the checksum of its length tells. Never raises."""
+    if is_special(path):
+        return False
     try:
         with path.open("rb") as handle:
             header = handle.read(_HEADER)
@@ -96,6 +98,7 @@ def write_index(path: Path) -> Path:
 
 
 def _opened(path: Path) -> BinaryIO:
+    require_regular(path)
     try:
         return path.open("rb")
     except OSError as error:
