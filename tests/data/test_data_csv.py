@@ -46,7 +46,7 @@ def test_all_columns(tmp_path):
         ("x/b.png", "sick", "p1", "train"),
         ("x/c.png", "sick", "p2", "val"),
     ]
-    assert (table.classes, table.source) == (("sick", "well"), "csv")
+    assert (table.classes, table.source) == (("well", "sick"), "csv")
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])

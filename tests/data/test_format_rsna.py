@@ -76,10 +76,11 @@ def test_other_tables_keep_boxes_and_classes(tmp_path):
         path.touch()
     samples = [Sample(path, at % 2, boxes=boxes[: at % 2 * 2]) for at, path in enumerate(paths)]
     write_rsna(SampleTable(tuple(samples), ("ILL", "WELL"), tmp_path, "test"), tmp_path)
-    read = {s.path: s for s in read_rsna(tmp_path)}
+    table = read_rsna(tmp_path)
+    read = {s.path: s for s in table}
     for sample in samples:
         again = read[sample.path]
-        assert ("ILL", "WELL")[again.label] == ("ILL", "WELL")[sample.label]
+        assert table.classes[again.label] == ("ILL", "WELL")[sample.label]
         assert again.boxes == tuple(Box(OPACITY, b.left, b.top, b.right, b.bottom) for b in sample.boxes)
 
 

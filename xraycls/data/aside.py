@@ -253,6 +253,7 @@ def _is_label_map(levels: npt.NDArray[np.generic], lossy: bool, most: int) -> bo
     """Whether a picture has from two to ``most`` grey values; of a lossy one, values near its two ends alone."""
     if not lossy:
         return 2 <= len(np.unique(levels)) <= most
-    low, high = float(levels.min()), float(levels.max())
-    is_high = levels > high - 16
-    return high - low > 100 and bool(((levels < low + 16) | is_high).mean() > 0.97) and bool(is_high.mean() > 0.005)
+    values = levels.astype(np.float32)
+    low, high = float(values.min()), float(values.max())
+    is_high = values > high - 16
+    return high - low > 100 and bool(((values < low + 16) | is_high).mean() > 0.97) and bool(is_high.mean() > 0.005)

@@ -221,8 +221,8 @@ def _labelled_images(folder: Path, split: Split | None, passed: PassedOver) -> l
     if empty:
         logger.warning("The folders %s of %s hold no images and are ignored.", ", ".join(empty), folder)
     if split is None and (counts := Counter(each.split for each in found if each.split)):
-        told = ", ".join(f"{count:,} {name}" for name, count in counts.items())
-        logger.info("Folders below the classes of %s tell the split: %s.", folder, told)
+        listed = ", ".join(f"{count:,} {name}" for name, count in counts.items())
+        logger.info("Folders below the classes of %s tell the split: %s.", folder, listed)
     return found
 
 

@@ -7,13 +7,15 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
-logger = logging.getLogger(__name__)
+from xraycls.data.class_names import is_healthy, plain_class, positive_of
 
-_HEALTHY = frozenset({"normal", "healthy", "negative", "negative for pneumonia", "no pneumonia", "no finding"})
+__all__ = ["in_order", "is_healthy", "one_spelling"]
+
+logger = logging.getLogger(__name__)
 
 
 def one_spelling(names: Iterable[str], source: Path) -> dict[str, str]:
-    """From each name to the commonest of those that differ from it in upper and lower case only.
+    """From each name to the commonest of those that differ from it in case, blanks and punctuation only.
 
     Of two that are as common, the first in the order of the alphabet. A warning names what is taken as one.
 
@@ -24,28 +26,26 @@ def one_spelling(names: Iterable[str], source: Path) -> dict[str, str]:
     counts = Counter(names)
     alike: dict[str, list[str]] = defaultdict(list)
     for name in sorted(counts, key=lambda name: (-counts[name], name)):
-        alike[name.casefold()].append(name)
+        alike[plain_class(name)].append(name)
     for spellings in alike.values():
         if len(spellings) > 1:
             listed = ", ".join(f"{name} ({counts[name]:,})" for name in spellings)
             logger.warning("%s spells one class in several ways: %s; all count as %s.", source, listed, spellings[0])
-    return {name: alike[name.casefold()][0] for name in counts}
-
-
-def is_healthy(name: str) -> bool:
-    """Whether a class is that of pictures without a finding: "Normal", "No Finding" and the like."""
-    return name.casefold().replace("_", " ").strip() in _HEALTHY
+    return {name: alike[plain_class(name)][0] for name in counts}
 
 
 def in_order(names: Iterable[str]) -> tuple[str, ...]:
     """Class names once each: numbers by value, others by the alphabet but healthy ones first.
 
-    Of two classes the second is the positive one, and COVID comes before NORMAL in the alphabet.
+    Of two classes the second is the positive one, as :func:`xraycls.data.class_names.positive_of` tells.
 
-    >>> in_order(["NORMAL", "COVID"]), in_order(["10", "2"])
-    (('NORMAL', 'COVID'), ('2', '10'))
+    >>> in_order(["NORMAL", "COVID"]), in_order(["10", "2"]), in_order(["Non-COVID", "COVID"])
+    (('NORMAL', 'COVID'), ('2', '10'), ('Non-COVID', 'COVID'))
     """
     listed = set(names)
+    if len(listed) == 2:
+        positive, _ = positive_of(sorted(listed))
+        return (*(listed - {positive}), positive)
     if all(name.isdecimal() for name in listed):
         return tuple(sorted(listed, key=lambda name: (int(name), name)))
     return tuple(sorted(listed, key=lambda name: (not is_healthy(name), name)))

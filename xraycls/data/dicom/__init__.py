@@ -8,13 +8,13 @@ from xraycls.data.dicom.open import open_dataset, open_dicom, read_dicom
 from xraycls.data.dicom.pseudonym import pseudonym
 from xraycls.data.dicom.sniff import (
     DICOM_SUFFIXES,
-    HEAD,
     dicom_problem,
     is_dicom,
     is_dicom_file,
     named_like_dicom,
     other_object,
 )
+from xraycls.data.signatures import HEAD
 
 __all__ = [
     "DICOM_SUFFIXES",
