@@ -17,6 +17,7 @@ from xraycls.models.detection.proposals import (
     encode_rois,
     propose,
 )
+from xraycls.models.detection.suppression import suppress
 
 YXYX = [1, 0, 3, 2]
 
@@ -160,3 +161,15 @@ def test_gradients_of_crops_are_those_of_the_formula():
             one[0, y, x] = 1
             expected[y, x] = sum(naive_crop(one, roi.numpy(), 64, 80, 3).sum() for roi in rois[0])
     assert np.allclose(features.grad[0, 0].numpy(), expected, atol=1e-5)
+
+
+def test_every_class_has_boxes_of_its_own_in_the_last_suppression():
+    probabilities, _ = boxes_at_random(1, 40)
+    probabilities = torch.stack([probabilities[0], boxes_at_random(1, 40, seed=1)[0][0]], dim=1)
+    boxes = torch.stack([boxes_at_random(1, 40, seed=seed)[1][0] for seed in (2, 3)], dim=1)
+    found, labels, scores = suppress(probabilities, boxes, confidence=0.1, iou=0.3, top_k=15)
+    alone = [suppress(probabilities[:, c : c + 1], boxes[:, c], confidence=0.1, iou=0.3, top_k=15) for c in (0, 1)]
+    order = torch.cat([part[2] for part in alone]).argsort(descending=True, stable=True)[:15]
+    assert torch.equal(scores, torch.cat([part[2] for part in alone])[order])
+    assert torch.equal(found, torch.cat([part[0] for part in alone])[order])
+    assert torch.equal(labels, torch.cat([torch.full_like(part[1], c) for c, part in enumerate(alone)])[order])

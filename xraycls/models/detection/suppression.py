@@ -18,7 +18,7 @@ def detections_of(probabilities: Tensor, boxes: Tensor, rules: Suppression) -> l
 
     Args:
         probabilities: [B, A, C] of the classes without the background, 0–1.
-        boxes: [B, A, 4], left, top, right, bottom in pixels of the input.
+        boxes: [B, A, 4], left, top, right, bottom in pixels of the input; or [B, A, C, 4], one for each class.
         rules: which boxes are kept.
     """
     detections = []
@@ -42,7 +42,7 @@ def suppress(
 
     Args:
         probabilities: [a, c] of the classes without background, 0–1.
-        boxes: [a, 4], left, top, right, bottom.
+        boxes: [a, 4], left, top, right, bottom; or [a, c, 4], one for each class.
         confidence: boxes must score more than this, not just as much.
         iou: 0–1.
         top_k: 1 or more.
@@ -53,12 +53,13 @@ def suppress(
     label, anchor = torch.nonzero((probabilities > confidence).T, as_tuple=True)
     order = probabilities[anchor, label].argsort(descending=True, stable=True)
     label, anchor = label[order], anchor[order]
+    own = boxes[anchor, label] if boxes.ndim == 3 else boxes[anchor]
     count = 0
     while True:  # greedy by falling score: it needs no more candidates than it takes to keep top_k
         count = min(max(4 * count, _CANDIDATES * top_k), len(order))
-        kept = _suppressed(boxes[anchor[:count]], label[:count], iou)[:top_k]
+        kept = _suppressed(own[:count], label[:count], iou)[:top_k]
         if len(kept) == top_k or count == len(order):
-            return boxes[anchor[kept]], label[kept], probabilities[anchor[kept], label[kept]]
+            return own[kept], label[kept], probabilities[anchor[kept], label[kept]]
 
 
 def _suppressed(boxes: Tensor, labels: Tensor, iou: float) -> Tensor:
