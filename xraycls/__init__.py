@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from xraycls.models.classifier import build_classifier, load_classifier
     from xraycls.progress import TrainingProgress
     from xraycls.workflows.cam import cam
+    from xraycls.workflows.detect import detect
     from xraycls.workflows.predict import predict
     from xraycls.workflows.test import test
     from xraycls.workflows.train import train
@@ -37,6 +38,7 @@ _LAZY = {
     "TrainingProgress": "xraycls.progress",
     "build_classifier": "xraycls.models.classifier",
     "cam": "xraycls.workflows.cam",
+    "detect": "xraycls.workflows.detect",
     "evaluate": "xraycls.evaluation.report",
     "load_classifier": "xraycls.models.classifier",
     "load_model": "xraycls.inference.load",
@@ -65,6 +67,7 @@ __all__ = [
     "__version__",
     "build_classifier",
     "cam",
+    "detect",
     "evaluate",
     "load_classifier",
     "load_model",

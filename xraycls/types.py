@@ -187,6 +187,8 @@ class Batch:
         indices: int64 [B], rows of the sample table.
         weights: float32 [B]; 0 marks padding and images that could not be read: they add nothing to loss and figures.
         objects: where the task is to find them; else None.
+        matrices: float64 [B, 2, 3], from pixels of each image to those of the file that it shows, on the CPU. Of a
+            mosaic, from those of its first picture.
     """
 
     images: torch.Tensor
@@ -194,6 +196,7 @@ class Batch:
     indices: torch.Tensor
     weights: torch.Tensor
     objects: Objects | None = None
+    matrices: torch.Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on another device; from pinned memory the copy doesn't block."""
@@ -203,6 +206,7 @@ class Batch:
             self.indices.to(device, non_blocking=True),
             self.weights.to(device, non_blocking=True),
             None if self.objects is None else self.objects.to(device),
+            self.matrices,
         )
 
 

@@ -181,7 +181,7 @@ def test_files_that_can_not_be_read_are_counted_and_named(model, told, tmp_path,
     assert "c.jpg is empty (0 bytes)" in done.failures[str(tmp_path / "in" / "c.jpg")]
     assert "c.jpg is empty (0 bytes); it is left out." in caplog.text
     assert set(labels_of(tmp_path / "out" / "labels")) == {"a.txt"}  # no label says that nothing is there
-    assert seen == [(2, 3), (3, 3)]
+    assert seen == [(1, 3), (2, 3), (3, 3)]
 
 
 def test_folders_of_tlt(model, told, tmp_path):

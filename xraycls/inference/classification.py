@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,7 +52,7 @@ class TrainedModel:
         logits: torch.Tensor = self.classifier(images)
         return logits
 
-    def outputs(self, raw: torch.Tensor, batch: Batch) -> list[FloatArray]:
+    def outputs(self, raw: torch.Tensor, batch: Batch, names: Sequence[str]) -> list[FloatArray]:
         """Returns the probabilities of each picture, float64 [C]."""
         return list(raw.cpu().double().softmax(1).numpy())
 

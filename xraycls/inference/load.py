@@ -3,20 +3,46 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from xraycls.errors import RunError, XrayclsError
 from xraycls.inference.classification import TrainedModel
+from xraycls.inference.detection import TrainedDetector, evaluation_recipe
 from xraycls.loaders.recipes.classification import find_recipe
 from xraycls.models.classifier import load_classifier
+from xraycls.models.detection.base import Suppression
+from xraycls.models.detection.files import find_model, load_detector
 from xraycls.models.zoo import find
 from xraycls.training.run_folder import RUNS, RunFolder, find_runs
 
 
+def load_detector_model(
+    path: str | Path, device: torch.device | str = "cpu", *, key: str = "", suppression: Suppression | None = None
+) -> TrainedDetector:
+    """Returns a trained detector.
+
+    Args:
+        path: its file, as :func:`xraycls.models.detection.files.find_model` takes it.
+        device: where it computes.
+        key: that it was saved with.
+        suppression: which predicted boxes become detections, instead of what it was trained with.
+
+    Raises:
+        RunError: there is no such file, or it is no detector.
+        UsageError: the key is missing or wrong.
+    """
+    file = find_model(Path(path), key)
+    detector, _ = load_detector(file, key=key)
+    if suppression is not None:
+        detector.config = replace(detector.config, suppression=suppression)
+    return TrainedDetector(detector.to(torch.device(device)).eval(), evaluation_recipe(detector.config), file)
+
+
 def load_model(name: str | Path, device: torch.device | str = "cpu", runs: Path = RUNS) -> TrainedModel:
-    """Load a trained classifier.
+    """Returns a trained classifier.
 
     Args:
         name: a run folder, the name of one below ``runs``, a weights file, or a model's name such as "Inception"

@@ -18,7 +18,7 @@ from xraycls.inference.inputs import samples_of
 from xraycls.loaders.choose import build_loader, choose_engine, notice
 from xraycls.loaders.recipes.protocol import ViewRecipe
 from xraycls.training.memory import explained_out_of_memory
-from xraycls.training.precision import autocast, choose_precision
+from xraycls.training.precision import Precision, autocast, choose_precision
 from xraycls.types import Batch, Sample
 
 if TYPE_CHECKING:
@@ -54,8 +54,8 @@ class Model(Protocol[OutputOf]):
     def launch(self, images: torch.Tensor) -> Any:
         """Start computing on uint8 [B, 1, H, W]; a GPU need not have finished when this returns."""
 
-    def outputs(self, raw: Any, batch: Batch) -> Sequence[OutputOf]:
-        """What :meth:`launch` gave, as one output a picture."""
+    def outputs(self, raw: Any, batch: Batch, names: Sequence[str]) -> Sequence[OutputOf]:
+        """What :meth:`launch` gave, as one output a picture; names are for errors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,15 +135,16 @@ class Predictor(Generic[Output]):
                 with torch.inference_mode(), autocast(device, precision):
                     launched.append((batch, self.model.launch(batch.images.to(device, non_blocking=True))))
                 if len(launched) > 1:
-                    yield from self._results(table, *launched.popleft(), batches.failures)
+                    yield from self._results(table, *launched.popleft(), precision, batches.failures)
             while launched:
-                yield from self._results(table, *launched.popleft(), batches.failures)
+                yield from self._results(table, *launched.popleft(), precision, batches.failures)
 
     def _results(
-        self, table: SampleTable, batch: Batch, raw: Any, failures: dict[str, str]
+        self, table: SampleTable, batch: Batch, raw: Any, precision: Precision, failures: dict[str, str]
     ) -> Iterator[Result[Output]]:
-        with torch.inference_mode():
-            outputs = self.model.outputs(raw, batch)
+        with torch.inference_mode(), autocast(self.model.device, precision):
+            names = [table[index].name for index in batch.indices.tolist()]
+            outputs = self.model.outputs(raw, batch, names)
         inputs = batch.images.cpu().numpy() if self.keep_inputs else None
         readable = batch.weights.tolist()
         for row, index in enumerate(batch.indices.tolist()):

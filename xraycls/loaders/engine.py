@@ -112,7 +112,8 @@ class Engine(ABC):
             weights[rows] = 0.0
         indices = torch.from_numpy(plan.batch.indices)
         objects = None if self.objects is None else self.objects.clipped(plan, self.index_sampler.training, failed)
-        return Batch(images, self.labels[indices], indices, weights, objects)
+        matrices = torch.from_numpy(plan.matrices[plan.starts[:-1]])
+        return Batch(images, self.labels[indices], indices, weights, objects, matrices)
 
     def _fail(self, index: int, error: DataError) -> None:
         """Note a sample that can't be read; raises the error where that is asked for. Any thread may call it."""

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from xraycls.cli.options import DeviceOption, PrecisionOption, ThreadsOption
+from xraycls.cli.options import DeviceOption, LoaderOption, PrecisionOption, ThreadsOption
 from xraycls.cli.tao_command import key_of, say_ignored
 from xraycls.cli.tao_options import KeyOption, ModelOption, MountOption
 
@@ -44,6 +44,7 @@ def inference(
     mount: MountOption = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
+    loader: LoaderOption = "auto",
     threads: ThreadsOption = None,
 ) -> None:
     """Find objects in pictures: a KITTI label file and an annotated copy of each."""
@@ -70,6 +71,7 @@ def inference(
             batch_size=batch_size,
             device=device,
             precision=precision,
+            loader=loader,
             threads=threads,
             progress=progress,
         )

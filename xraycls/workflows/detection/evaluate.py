@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-import torch
 
 from xraycls.data.files import atomic_write
 from xraycls.errors import DataError, UsageError
 from xraycls.evaluation.detection.average_precision import AveragePrecision
 from xraycls.evaluation.detection.plots import write_pictures
 from xraycls.evaluation.detection.table import DetectionReport
-from xraycls.loaders.choose import build_loader
-from xraycls.loaders.recipes.ssd import SSDRecipe
+from xraycls.inference.load import load_detector_model
+from xraycls.inference.predictor import Predictor
 from xraycls.loaders.views import Canvas
-from xraycls.models.detection.base import Detector
-from xraycls.models.detection.files import find_model, load_detector
+from xraycls.models.detection.files import find_model
 from xraycls.tao.mounts import Mounts
 from xraycls.tao.programs import open_spec
 from xraycls.tao.results import reported
 from xraycls.tao.ssd import SSDSpec
 from xraycls.tao.ssd_setup import evaluation_setup
-from xraycls.training.memory import explained_out_of_memory
-from xraycls.training.precision import Precision, autocast, choose_device, choose_precision
-from xraycls.types import Batch, Detections
+from xraycls.training.precision import choose_device
 from xraycls.workflows.detection.data import read_validation
 from xraycls.workflows.detection.exam import Exam
 
@@ -82,31 +77,27 @@ def evaluate_ssd(
     folder = results or find_model(model, key).parent
     with reported(folder, "SSD evaluation") as status:
         data, settings = evaluation_setup(open_spec(spec, SSDSpec), mounts)
-        detector, _ = load_detector(model, key=key)
-        plan = detector.config
+        trained = load_detector_model(model, choose_device(device, 0), key=key, suppression=settings.suppression())
+        plan = trained.detector.config
         if plan.classes != data.classes:
             raise UsageError(
                 f"The model finds {', '.join(plan.classes)}, and the spec names {', '.join(data.classes)}",
                 "Give the spec that the model was trained with",
             )
-        detector.config = replace(plan, suppression=settings.suppression())
         table = read_validation(data)
         canvas = Canvas(plan.height, plan.width)
-        place = choose_device(device, 0)
-        number = choose_precision(precision, place)
-        size = batch_size or settings.batch_size
-        batches = build_loader(
-            table,
-            SSDRecipe(canvas),
-            batch_size=size,
-            training=False,
-            device=place,
-            engine=loader,
+        predictor = Predictor(
+            model=replace(trained, pixels="input"),
+            batch_size=batch_size or settings.batch_size,
+            precision=precision,
+            loader=loader,
             threads=threads,
         )
-        detector.to(place).eval()
-        with explained_out_of_memory(f"Try --batch-size {max(size // 2, 1)}", size):
-            found = _found(detector, batches, number, lambda done: progress(done, len(table)))
+        found = {}
+        for result in predictor.over(table):
+            if result.output is not None:
+                found[result.index] = result.output
+            progress(result.index + 1, len(table))
         if not found:
             raise DataError(f"None of the {len(table)} validation images could be read", table.root)
         exam = Exam.of(table, data.classes, canvas, settings)
@@ -115,21 +106,6 @@ def evaluate_ssd(
         figures = {f"AP_{name}": value for name, value in average.per_class.items()}
         status.write("Evaluation results", figures={"kpi": figures | {"mAP": average.mean}})
     return Evaluation(average, report, files)
-
-
-def _found(
-    detector: Detector, batches: Iterable[Batch], precision: Precision, progress: Callable[[int], None]
-) -> dict[int, Detections]:
-    """What there is in the pictures that can be read, by their place in the table; tells how many are done."""
-    found = {}
-    device = detector.mean.device
-    for batch in batches:
-        with torch.inference_mode(), autocast(device, precision):
-            detected = detector.detect(detector(batch.images.to(device)))
-        for row in torch.nonzero(batch.weights).flatten().tolist():
-            found[int(batch.indices[row])] = detected[row]
-        progress(int(batch.indices.max()) + 1)
-    return found
 
 
 def _written(report: DetectionReport, folder: Path, *, curves: bool) -> tuple[Path, ...]:

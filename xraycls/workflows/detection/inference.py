@@ -3,36 +3,26 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
-import torch
 
 from xraycls.data.files import atomic_write
-from xraycls.data.image import GreyImage
 from xraycls.data.lettering import write_picture
 from xraycls.data.open import open_image
 from xraycls.data.processors import available_processors
-from xraycls.errors import DataError, RunError, UsageError
+from xraycls.errors import DataError, UsageError
 from xraycls.explain.boxes import annotated as drawn
-from xraycls.loaders.recipes.ssd import SSDRecipe
-from xraycls.loaders.render import render
-from xraycls.loaders.views import Canvas
-from xraycls.models.detection.base import Detector, DetectorConfig
-from xraycls.models.detection.files import load_detector
+from xraycls.inference.load import load_detector_model
+from xraycls.inference.predictor import Predictor, Result, overlapped
 from xraycls.tao.detection_labels import detection_labels
 from xraycls.tao.programs import open_spec
 from xraycls.tao.results import reported
 from xraycls.tao.ssd import SSDSpec
 from xraycls.tao.ssd_setup import suppression_setup
-from xraycls.training.memory import explained_out_of_memory
-from xraycls.training.precision import Precision, autocast, choose_device, choose_precision
+from xraycls.training.precision import choose_device
 from xraycls.types import Detections
 from xraycls.workflows.detection.places import ResultPlace, result_places
 
@@ -59,17 +49,6 @@ class Inference:
     folders: tuple[Path, ...] = ()
 
 
-class _Seen(NamedTuple):
-    """A picture that could be read."""
-
-    place: ResultPlace
-    input: GreyImage
-    pixels: GreyImage | None
-    width: int
-    height: int
-    matrix: npt.NDArray[np.float64]
-
-
 def infer(
     model: Path,
     images: Path,
@@ -83,6 +62,7 @@ def infer(
     batch_size: int = 8,
     device: str = "auto",
     precision: str = "auto",
+    loader: str = "auto",
     threads: int | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Inference:
@@ -105,6 +85,7 @@ def infer(
         batch_size: pictures at a time.
         device: as in training.
         precision: likewise.
+        loader: likewise.
         threads: that read and write pictures; None for one a processor.
         progress: told how many pictures are done, of how many.
 
@@ -122,26 +103,20 @@ def infer(
         annotated, labels = annotated or results / ANNOTATED, labels or results / LABELS
     _check_folders(images, annotated, labels)
     with reported(results, "SSD inference"):
-        on = choose_device(device)
-        detector, _ = load_detector(model, key=key)
-        if spec:
-            detector.config = replace(detector.config, suppression=suppression_setup(open_spec(spec, SSDSpec)))
-        look = _Looker(detector.to(on), choose_precision(precision, on), threshold)
-        writer = _Writer(detector.config.classes, annotated, labels)
+        suppression = suppression_setup(open_spec(spec, SSDSpec)) if spec else None
+        trained = load_detector_model(model, choose_device(device), key=key, suppression=suppression)
         places = result_places(images, annotated)
-        objects, done, failures = 0, 0, dict[str, str]()
-        hint = f"Try --batch-size {max(batch_size // 2, 1)}"
-        with ThreadPoolExecutor(threads or available_processors()) as pool, explained_out_of_memory(hint, batch_size):
-            for batch in _batches(places, batch_size):
-                read = list(pool.map(partial(_seen, plan=detector.config, whole=annotated is not None), batch))
-                told = zip(batch, read, strict=True)
-                failures |= {place.sample.name: why for place, why in told if isinstance(why, str)}
-                seen = [each for each in read if isinstance(each, _Seen)]
-                found = look(seen)
-                list(pool.map(writer, seen, found))
-                objects += sum(len(each) for each in found)
-                done += len(batch)
-                progress(done, len(places))
+        predictor = Predictor(model=trained, batch_size=batch_size, precision=precision, loader=loader, threads=threads)
+        write = _Writer(trained.classes, threshold, annotated, labels)
+        pairs = zip(places, predictor([place.sample for place in places]), strict=True)
+        objects, failures = 0, dict[str, str]()
+        written = overlapped(pairs, write, threads=max(threads or available_processors(), 1))
+        for done, (place, found) in enumerate(zip(places, written, strict=True), start=1):
+            if isinstance(found, str):
+                failures[place.sample.name] = found
+            else:
+                objects += found
+            progress(done, len(places))
     folders = tuple(folder for folder in (labels, annotated) if folder)
     return Inference(len(places) - len(failures), objects, failures, folders)
 
@@ -155,67 +130,38 @@ def _check_folders(images: Path, annotated: Path | None, labels: Path | None) ->
 
 
 @dataclass(frozen=True, slots=True)
-class _Looker:
-    """A detector at work."""
-
-    detector: Detector
-    precision: Precision
-    threshold: float
-
-    @torch.inference_mode()
-    def __call__(self, seen: list[_Seen]) -> list[Detections]:
-        if not seen:
-            return []
-        device = self.detector.mean.device
-        images = torch.from_numpy(np.stack([each.input for each in seen])[:, None]).to(device)
-        with autocast(device, self.precision):
-            found = self.detector.detect(self.detector(images))
-        return [self._checked(each, what.above(self.threshold)) for each, what in zip(seen, found, strict=True)]
-
-    def _checked(self, seen: _Seen, found: Detections) -> Detections:
-        if not np.isfinite(found.boxes).all():
-            raise RunError(
-                f"The model gives boxes that aren't numbers for {seen.place.sample.name}",
-                "Its weights are broken or the precision too low; try --precision fp32",
-            )
-        return found.mapped(seen.matrix)
-
-
-def _seen(place: ResultPlace, plan: DetectorConfig, whole: bool) -> _Seen | str:
-    """A picture as the network sees it and, where it is to be annotated, as it is; or why it can't be read."""
-    canvas = Canvas(plan.height, plan.width)
-    try:
-        image = open_image(place.sample)
-        view = SSDRecipe(canvas).evaluation_views((image.width, image.height))[0]
-        pixels = image.pixels() if whole else None
-        return _Seen(place, render(image, view, canvas), pixels, image.width, image.height, view.matrix)
-    except DataError as error:
-        logger.warning("%s; it is left out.", error.message)
-        return error.message
-
-
-@dataclass(frozen=True, slots=True)
 class _Writer:
-    """Writes what was found; a folder that is None gets nothing."""
+    """Writes the detections of a picture; a folder that is None gets nothing."""
 
     classes: Sequence[str]
+    threshold: float
     annotated: Path | None
     labels: Path | None
 
-    def __call__(self, seen: _Seen, found: Detections) -> None:
-        names = [self.classes[label] for label in found.labels]
+    def __call__(self, work: tuple[ResultPlace, Result[Detections]]) -> int | str:
+        """Returns the number of objects, or why the picture could not be read."""
+        place, result = work
+        if result.output is None:
+            return result.error or ""
+        found = result.output.above(self.threshold)
+        try:
+            if self.annotated:
+                self._annotate(place, found, self.annotated)
+        except DataError as error:
+            logger.warning("%s; it is left out.", error.message)
+            return error.message
         if self.labels:
-            text = detection_labels(found.boxes, names, found.scores)
-            with atomic_write(self.labels / seen.place.label) as temporary:
+            text = detection_labels(found.boxes, [self.classes[label] for label in found.labels], found.scores)
+            with atomic_write(self.labels / place.label) as temporary:
                 temporary.write_text(text, encoding="utf-8", newline="\n")
-        if self.annotated and seen.pixels is not None:
-            # A prepared picture was stored smaller than its source, which boxes belong to.
-            height, width = seen.pixels.shape
-            own = found.mapped(np.array([[width / seen.width, 0.0, 0.0], [0.0, height / seen.height, 0.0]]))
-            # TAO's SSD counts the background as well, so its first class has the second colour.
-            picture = drawn(seen.pixels, own.to_boxes(self.classes), [label + 1 for label in found.labels.tolist()])
-            write_picture(picture, self.annotated / seen.place.picture)
+        return len(found)
 
-
-def _batches(places: Sequence[ResultPlace], size: int) -> Iterator[Sequence[ResultPlace]]:
-    return (places[start : start + size] for start in range(0, len(places), size))
+    def _annotate(self, place: ResultPlace, found: Detections, folder: Path) -> None:
+        image = open_image(place.sample)
+        pixels = image.pixels()
+        # A prepared picture was stored smaller than its source, which boxes belong to.
+        height, width = pixels.shape
+        own = found.mapped(np.array([[width / image.width, 0.0, 0.0], [0.0, height / image.height, 0.0]]))
+        # TAO's SSD counts the background as well, so its first class has the second colour.
+        picture = drawn(pixels, own.to_boxes(self.classes), [label + 1 for label in found.labels.tolist()])
+        write_picture(picture, folder / place.picture)

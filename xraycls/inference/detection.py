@@ -1,0 +1,73 @@
+"""A trained detector, and what it finds in pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+
+from xraycls.errors import RunError
+from xraycls.loaders.recipes.protocol import ViewRecipe
+from xraycls.loaders.recipes.ssd import SSDRecipe
+from xraycls.loaders.views import Canvas
+from xraycls.models.detection.base import Detector, DetectorConfig, Raw
+from xraycls.types import Batch, Detections
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedDetector:
+    """A detector as it was trained; its output of a picture are :class:`~xraycls.types.Detections`.
+
+    Attributes:
+        detector: in evaluation mode, on its device.
+        recipe: how its pictures are rendered.
+        weights: the file it came from.
+        engine: the engine that fed its training; None when unknown.
+        pixels: whether boxes are in pixels of the picture's file ("source") or of the network's input ("input").
+    """
+
+    detector: Detector
+    recipe: ViewRecipe
+    weights: Path
+    engine: str | None = None
+    pixels: Literal["source", "input"] = "source"
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the objects, in the order of the labels."""
+        return self.detector.config.classes
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.detector.mean.device
+
+    def launch(self, images: torch.Tensor) -> Raw:
+        """Returns the network's raw outputs for uint8 images [B, 1, H, W]."""
+        raw: Raw = self.detector(images)
+        return raw
+
+    def outputs(self, raw: Raw, batch: Batch, names: Sequence[str]) -> list[Detections]:
+        """Returns the detections of each picture.
+
+        Raises:
+            RunError: boxes that are not numbers, which come of broken weights or too low a precision.
+        """
+        found = self.detector.detect(raw)
+        if broken := [name for name, each in zip(names, found, strict=True) if not np.isfinite(each.boxes).all()]:
+            raise RunError(
+                f"The model gives boxes that aren't numbers for {broken[0]}",
+                "Its weights are broken or the precision too low; try --precision fp32",
+            )
+        if self.pixels == "input" or batch.matrices is None:
+            return found
+        return [each.mapped(matrix) for each, matrix in zip(found, batch.matrices.numpy(), strict=True)]
+
+
+def evaluation_recipe(config: DetectorConfig) -> ViewRecipe:
+    """Returns how a detector's pictures are rendered: whole, and squeezed onto its input with antialiasing."""
+    return SSDRecipe(Canvas(config.height, config.width))

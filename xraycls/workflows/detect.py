@@ -1,0 +1,75 @@
+"""Find objects in pictures, from Python."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from xraycls.errors import UsageError
+from xraycls.inference.load import load_detector_model
+from xraycls.inference.predictor import Predictor, Result
+from xraycls.training.precision import choose_device
+from xraycls.types import Detections
+
+if TYPE_CHECKING:
+    from xraycls.inference.inputs import Picture
+
+
+def detect(
+    model: str | Path,
+    images: Picture | Iterable[Picture],
+    *,
+    threshold: float = 0.3,
+    key: str = "",
+    device: str = "auto",
+    batch_size: int = 8,
+    precision: str = "auto",
+    loader: str = "auto",
+    threads: int | None = None,
+) -> tuple[list[Result[Detections]], tuple[str, ...]]:
+    """Returns what a detector finds in pictures, in order, and the names of its classes.
+
+    Boxes are in pixels of the picture itself. A picture that can't be read becomes a result with an ``error`` and
+    without an ``output``; the others are done all the same.
+
+    Args:
+        model: a detector's file.
+        images: a path of a file or folder, the bytes of a file, a NumPy array [H, W] or [H, W, 3], a pydicom dataset,
+            or a sequence of these.
+        threshold: what an object must score, 0–1.
+        key: that the model was saved with.
+        device: as in training.
+        batch_size: pictures at a time.
+        precision: as in training.
+        loader: likewise.
+        threads: likewise.
+
+    Raises:
+        RunError: no such model.
+        DataError: no picture at all.
+        UsageError: something that is no picture, or a threshold out of range.
+
+    Example:
+        >>> import numpy as np, tempfile, xraycls
+        >>> from pathlib import Path
+        >>> from xraycls.models.detection.files import save_detector
+        >>> from xraycls.models.detection.registry import build_detector
+        >>> from xraycls.models.detection.ssd import SSDConfig
+        >>> detector = build_detector(SSDConfig(backbone="resnet10", classes=("nodule",), height=64, width=64))
+        >>> path = Path(tempfile.mkdtemp()) / "ssd.safetensors"
+        >>> save_detector(detector, path)
+        >>> results, classes = xraycls.detect(path, np.zeros((80, 90), np.uint8), threshold=0.99, device="cpu")
+        >>> classes, results[0].sample.name, results[0].output.boxes.shape[1]
+        (('nodule',), 'picture 1', 4)
+    """
+    if not 0 <= threshold <= 1:
+        raise UsageError(f"--threshold must lie between 0 and 1, not be {threshold:g}")
+    trained = load_detector_model(model, choose_device(device), key=key)
+    predictor = Predictor(model=trained, batch_size=batch_size, precision=precision, loader=loader, threads=threads)
+    found = [
+        result if result.output is None else replace(result, output=result.output.above(threshold))
+        for result in predictor(images)
+    ]
+    return found, trained.classes
