@@ -11,8 +11,7 @@ from xraycls.compress.prune import count_parameters, prune
 from xraycls.errors import UsageError
 from xraycls.models.build import build_net, head_name
 from xraycls.models.classifier import Classifier, build_classifier, save_classifier
-from xraycls.models.detection.backbones import backbone_names, build_backbone
-from xraycls.models.detection.ssd import SSD
+from xraycls.models.detection.ssd import SSD, SSD_BACKBONES, ssd_backbone
 from xraycls.models.pruning_plan import PrunePlan, apply_plan
 from xraycls.models.zoo import find
 
@@ -35,13 +34,11 @@ HEADS = tuple(f"heads.ssd_{kind}_{number}" for kind in ("conf", "loc") for numbe
 
 
 def detector(name):
-    stem = name.rstrip("0123456789")
-    arch, layers = (stem, int(name.removeprefix(stem))) if stem in ("resnet", "vgg", "darknet") else (name, 0)
-    return SSD(build_backbone(arch, layers), 1, [6] * 6)
+    return SSD(ssd_backbone(name), 1, [6] * 6)
 
 
 def dssd(name):
-    return SSD(build_backbone("resnet", 10), 1, [6] * 6, prediction_channels=256, deconvolved=(96, 128))
+    return SSD(ssd_backbone("resnet10"), 1, [6] * 6, prediction_channels=256, deconvolved=(96, 128))
 
 
 def classifier_net(name):
@@ -70,7 +67,7 @@ def outputs(net, images):
 
 
 CASES = [
-    *((detector, name) for name in backbone_names()),
+    *((detector, name) for name in SSD_BACKBONES),
     (dssd, "dssd"),
     *((classifier_net, name) for name in CLASSIFIERS),
 ]

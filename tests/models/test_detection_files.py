@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 
 from tests.models.detectors import config_of, small_detector
 from xraycls.errors import RunError, UsageError
-from xraycls.models.detection.backbones import backbone_names
 from xraycls.models.detection.base import Detector
 from xraycls.models.detection.files import (
     find_model,
@@ -26,7 +25,7 @@ from xraycls.models.detection.files import (
     pruning_of,
     save_detector,
 )
-from xraycls.models.detection.ssd import SSDDetector
+from xraycls.models.detection.ssd import SSD_BACKBONES, SSDDetector
 from xraycls.models.detection.ssd_loss import SSDLoss
 from xraycls.models.pruning_plan import PrunePlan, keep_channels
 
@@ -114,7 +113,7 @@ def test_a_pruned_network_is_stored_as_weights_and_a_plan(tmp_path, key):
     assert same(load_detector(tmp_path / "again")[0], detector)
 
 
-@pytest.mark.parametrize("name", backbone_names())
+@pytest.mark.parametrize("name", SSD_BACKBONES)
 def test_a_network_that_is_not_pruned_has_an_empty_plan(name):
     """The network to compare with has shapes but no memory, which not every layer could be built with."""
     with torch.device("meta"):

@@ -10,19 +10,16 @@ from torch.nn import functional as F
 
 from tests.models.detectors import small_detector
 from xraycls.errors import UsageError
-from xraycls.models.detection.backbones import backbone_names, build_backbone
+from xraycls.models.backbones import build_backbone
 from xraycls.models.detection.dssd import Deconvolutions, Doubling, Predictions
-from xraycls.models.detection.ssd import SSD
+from xraycls.models.detection.ssd import SSD, SSD_BACKBONES, ssd_backbone
 from xraycls.models.detection.transfer import transfer_detector
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "ssd_networks.json").read_text())
 
 
 def build(name: str, *arguments: object) -> SSD:
-    digits = name.removeprefix(name.rstrip("0123456789"))
-    numbered = name.startswith(("resnet", "vgg", "darknet"))
-    arch, layers = (name.removesuffix(digits), int(digits)) if numbered else (name, 0)
-    return SSD(build_backbone(arch, layers), 1, [6] * 6, *arguments)
+    return SSD(ssd_backbone(name), 1, [6] * 6, *arguments)
 
 
 def parameters(model: nn.Module) -> int:
@@ -45,11 +42,13 @@ def test_parameters_and_maps(name):
 
 
 def test_every_backbone_is_offered_and_others_are_refused():
-    assert set(GOLDEN) | {"efficientnet_b1"} == set(backbone_names())
+    assert set(GOLDEN) | {"efficientnet_b1"} == set(SSD_BACKBONES)
     with pytest.raises(UsageError, match="Did you mean resnet"):
         build_backbone("resnets")
-    with pytest.raises(UsageError, match="no resnet of 20 layers"):
-        build_backbone("resnet", 20)
+    with pytest.raises(UsageError, match="Unknown stage of resnet18"):
+        build_backbone("resnet18", taps=("block_5",))
+    with pytest.raises(UsageError, match=r"resnet18 has no map of stride 32\. It has the strides 2, 4, 8, 16"):
+        build_backbone("resnet18", strides=(32,))
 
 
 # Height of the picture, and of the kernels that bring twice a map to the finer one: 3 where that fits, else 2.

@@ -10,7 +10,7 @@ from tests.models.detectors import config_of, small_detector
 from xraycls.errors import WeightsError
 from xraycls.models.detection.ssd import SSDDetector
 from xraycls.models.detection.transfer import transfer_classifier
-from xraycls.tao.ssd_layers import convolution_names
+from xraycls.tao.ssd_layers import layer_names
 
 # The first letters of what TAO calls the convolutions of a block, of some blocks of each backbone.
 BLOCKS = {
@@ -22,7 +22,7 @@ BLOCKS = {
     ("darknet", 53, 5): ("conv6", "b5_"),
     ("mobilenet_v1", 0, 0): ("conv1",),
     ("mobilenet_v1", 0, 11): ("conv_dw_11", "conv_pw_11"),
-    ("mobilenet_v2", 0, 1): ("block_0_",),
+    ("mobilenet_v2", 0, 1): ("expanded_conv_",),
     ("mobilenet_v2", 0, 13): ("block_12_",),
     ("squeezenet", 0, 8): ("fire9_",),
     ("googlenet", 0, 0): ("conv",),
@@ -38,7 +38,7 @@ def test_frozen_blocks_are_those_of_tao(arch, layers, number):
         detector = SSDDetector(config_of(f"{arch}{layers or ''}"))
     detector.freeze((number,), statistics=False)
     convolutions = {name: m for name, m in detector.net.named_modules() if isinstance(m, nn.Conv2d)}
-    names = convolution_names(convolutions, arch)
+    names = {name: path for name, path in layer_names(detector.net).items() if path in convolutions}
     frozen = {tao for tao, path in names.items() if not convolutions[path].weight.requires_grad}
     assert frozen == {tao for tao in names if tao.startswith(BLOCKS[arch, layers, number])}
     assert frozen

@@ -12,7 +12,7 @@ from xraycls.models.detection.anchors import SSDAnchors
 from xraycls.models.detection.ssd import SSDConfig, SSDDetector
 from xraycls.models.keras_file import KerasFile, KerasLayer, read_keras_file
 from xraycls.models.keras_transfer import kernel_to_torch, load_keras, normalizations_after
-from xraycls.tao.ssd_layers import convolution_names
+from xraycls.tao.ssd_layers import layer_names
 
 pytest.importorskip("h5py")
 ANCHORS = SSDAnchors((0.05, 0.1, 0.25, 0.4, 0.55, 0.7, 0.85), ((1.0, 2.0, 0.5, 3.0, 1 / 3),) * 6)
@@ -35,7 +35,7 @@ def ssd(layers: int = 10) -> SSDDetector:
 
 
 def names_of(net: nn.Module) -> dict[str, str]:
-    return convolution_names([n for n, m in net.named_modules() if isinstance(m, nn.Conv2d)], "resnet")
+    return {name: path for name, path in layer_names(net).items() if isinstance(net.get_submodule(path), nn.Conv2d)}
 
 
 @pytest.mark.parametrize(("name", "key"), [("ssd_resnet10_small_pruned", "pruned"), ("ssd_resnet10_small", "trained")])

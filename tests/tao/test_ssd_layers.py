@@ -1,12 +1,11 @@
-"""TAO's names of convolutions: each of ours has one, and it is that of a convolution of the same shape."""
+"""TAO's names of layers: each of ours has one, and it is that of a layer of the same shape."""
 
 import pytest
 import torch
 from torch import nn
 
-from xraycls.models.detection.backbones import build_backbone
-from xraycls.models.detection.ssd import SSD
-from xraycls.tao.ssd_layers import convolution_names
+from xraycls.models.detection.ssd import SSD, ssd_backbone
+from xraycls.tao.ssd_layers import layer_names
 
 # Filters, input channels and kernel of some of upstream's layers; of depthwise ones 1 input channel.
 LAYERS = {
@@ -19,7 +18,7 @@ LAYERS = {
                   "b5_conv4_2": (1024, 512, 3)},
     "mobilenet_v1": {"conv1": (32, 3, 3), "conv_dw_1": (32, 1, 3), "conv_pw_5": (256, 256, 1),
                      "conv_pw_11": (512, 512, 1)},
-    "mobilenet_v2": {"conv1": (32, 3, 3), "block_0_depthwise": (32, 1, 3), "block_0_project": (16, 32, 1),
+    "mobilenet_v2": {"conv1": (32, 3, 3), "expanded_conv_depthwise": (32, 1, 3), "expanded_conv_project": (16, 32, 1),
                      "block_1_expand": (96, 16, 1), "block_2_projected_inputs": (24, 24, 1),
                      "block_12_project": (96, 576, 1)},
     "squeezenet": {"conv1": (96, 3, 7), "fire2_squeeze_conv": (16, 96, 1), "fire8_squeeze_conv": (64, 384, 1),
@@ -38,14 +37,13 @@ OF_PREDICTIONS = {f"ssd_mpred_conv_{n}_block_{block}" for n in range(4) for bloc
 
 
 @pytest.mark.parametrize("name", LAYERS)
-def test_every_convolution_has_a_name(name):
-    stem = name.rstrip("0123456789")
-    arch, layers = (stem, int(name.removeprefix(stem))) if stem in ("resnet", "vgg", "darknet") else (name, 0)
+def test_every_layer_has_a_name(name):
     with torch.device("meta"):
-        net = SSD(build_backbone(arch, layers), 1, [6] * 6, prediction_channels=256, deconvolved=(64, 64))
+        net = SSD(ssd_backbone(name), 1, [6] * 6, prediction_channels=256, deconvolved=(64, 64))
     shapes = {path: layer.weight.shape for path, layer in net.named_modules() if isinstance(layer, nn.Conv2d)}
-    names = convolution_names(shapes, arch)
-    assert sorted(names.values()) == sorted(shapes)
+    norms = [path for path, layer in net.named_modules() if isinstance(layer, nn.BatchNorm2d)]
+    names = layer_names(net)
+    assert sorted(names.values()) == sorted([*shapes, *norms])
     assert set(names) >= OF_EVERY_ONE | OF_DSSD | OF_PREDICTIONS | LAYERS[name].keys()
     for layer, (filters, inputs, kernel) in LAYERS[name].items():
         assert shapes[names[layer]] == (filters, inputs, kernel, kernel), layer

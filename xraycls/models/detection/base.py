@@ -6,12 +6,13 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from torch import Tensor, nn
 
+from xraycls.models.backbones import Arithmetic
 from xraycls.models.pruning_plan import is_depthwise
 from xraycls.types import Detections, Objects
 
@@ -53,7 +54,7 @@ class DetectorConfig:
         height: of the input, pixels.
         width: of the input, pixels.
         mean: grey level subtracted from each input channel, 0–255: blue, green and red, or grey alone.
-        arithmetic: whose details the backbone follows: those of TAO's graphs or those of torchvision's and timm's.
+        arithmetic: whose layers the backbone has, see :data:`xraycls.models.backbones.Arithmetic`.
         suppression: which predicted boxes become detections.
     """
 
@@ -65,7 +66,7 @@ class DetectorConfig:
     height: int
     width: int
     mean: tuple[float, ...] = BGR_MEAN
-    arithmetic: Literal["tao", "torchvision"] = "tao"
+    arithmetic: Arithmetic = "tao"
     suppression: Suppression = Suppression()
 
     def described(self) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from xraycls.models.detection.backbones.base import convolution
+from xraycls.models.backbones import BodyOptions
 
 Size = tuple[int, int]
 """Height and width."""
@@ -58,7 +58,7 @@ class _Deconvolution(nn.Module):
         super().__init__()
         kernel, padding = zip(*map(_fitting, coarse, fine), strict=True)
         self.fine = nn.Sequential(
-            convolution(outputs, outputs, 3),
+            BodyOptions().unit(outputs, outputs, 3),
             nn.Conv2d(outputs, outputs, 3, padding=1, bias=False),
             nn.BatchNorm2d(outputs),
         )
@@ -127,8 +127,8 @@ class _Prediction(nn.Module):
         super().__init__()
         narrow = outputs // 4
         self.residual = nn.Sequential(
-            convolution(inputs, narrow, 1),
-            convolution(narrow, narrow, 1),
+            BodyOptions().unit(inputs, narrow, 1),
+            BodyOptions().unit(narrow, narrow, 1),
             nn.Conv2d(narrow, outputs, 1, bias=False),
             nn.BatchNorm2d(outputs),
         )

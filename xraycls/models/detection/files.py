@@ -15,6 +15,7 @@ from torch import Tensor
 
 from xraycls.data.files import atomic_write
 from xraycls.errors import RunError, UsageError
+from xraycls.models.backbones import arithmetic_of_old_files
 from xraycls.models.detection.base import Detector
 from xraycls.models.detection.registry import build_detector, parse_detector_config
 from xraycls.models.encryption import WrongKey, decrypt, encrypt, is_encrypted
@@ -161,14 +162,15 @@ def _rebuilt(description: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> D
 def _of_format_1(description: Mapping[str, Any]) -> dict[str, Any]:
     """The description of an SSD of the first format in today's words.
 
-    It didn't say how the network was trained, but for a focal loss, and its backbones had torchvision's arithmetic.
+    It didn't say how the network was trained, but for a focal loss, nor whose layers its backbone had.
     """
     old = dict(description["detector"])
+    backbone = f"{old['arch']}{old['layers'] or ''}"
     config = {
         **{name: old[name] for name in ("classes", "height", "width", "anchors", "mean", "prediction_channels")},
         "network": old["network"],
-        "backbone": f"{old['arch']}{old['layers'] or ''}",
-        "arithmetic": "torchvision",
+        "backbone": backbone,
+        "arithmetic": arithmetic_of_old_files(backbone),
         "suppression": description["suppression"],
         "loss": {"focal": _FOCAL if old["sigmoid"] else None},
     }

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from xraycls.errors import unknown
+from xraycls.models.backbones import Arithmetic, Backbone, BodyOptions, build_backbone
+from xraycls.models.backbones.options import KERAS_EPSILON, KERAS_MOMENTUM
 from xraycls.models.detection.anchors import SSDAnchors
-from xraycls.models.detection.backbones import Backbone, build_backbone
-from xraycls.models.detection.backbones.base import Width, take_one_channel
 from xraycls.models.detection.base import Detector, DetectorConfig, Raw
 from xraycls.models.detection.coding import decode
 from xraycls.models.detection.dssd import Deconvolutions, Predictions, Size
@@ -22,13 +23,30 @@ from xraycls.models.detection.suppression import detections_of
 from xraycls.types import Detections, Objects
 
 # Channels of the 1x1 and of the 3x3 convolution of each extra block; the first keeps the size, the others halve it.
-_EXTRAS: dict[Width, tuple[tuple[int, int] | None, ...]] = {
+_EXTRAS: dict[str, tuple[tuple[int, int] | None, ...]] = {
     "large": ((512, 512), (256, 512), (128, 256), (128, 256), (128, 256)),
     "middle": ((256, 256), (128, 256), (64, 128), (64, 128), (64, 128)),
     "small": (None, (64, 128), (64, 128), (64, 128), (64, 128)),
 }
+# Of each backbone that SSD can stand on: the maps it takes, and the width of the layers on top.
+SSD_BACKBONES: dict[str, tuple[tuple[str, ...], str]] = {
+    "resnet10": (("block_2", "block_4"), "small"),
+    "resnet18": (("block_2", "block_4"), "middle"),
+    "resnet34": (("block_2", "block_4"), "middle"),
+    "resnet50": (("block_2", "block_4"), "large"),
+    "resnet101": (("block_2", "block_4"), "large"),
+    "vgg16": (("block_4", "block_5"), "large"),
+    "vgg19": (("block_4", "block_5"), "large"),
+    "darknet19": (("b3", "b4", "b5"), "middle"),
+    "darknet53": (("b3", "b4", "b5"), "large"),
+    "mobilenet_v1": (("conv_pw_5", "conv_pw_11"), "small"),
+    "mobilenet_v2": (("block_6_expand", "block_12"), "small"),
+    "squeezenet": (("fire8", "fire9"), "small"),
+    "googlenet": (("inception_3b", "inception_5b"), "large"),
+    "efficientnet_b0": (("block4a_expand", "block6a_expand", "top"), "large"),
+    "efficientnet_b1": (("block4a_expand", "block6a_expand", "top"), "large"),
+}
 _MAPS = 6
-_EPSILON, _MOMENTUM = 1e-3, 0.01  # of batch normalisation in Keras, whose 0.99 is torch's 0.01
 _PRIOR, _SPREAD = 0.01, 0.01  # of the classes' probabilities, and of the kernels that give them
 
 
@@ -67,10 +85,10 @@ class SSDDetector(Detector):
 
     def __init__(self, config: SSDConfig) -> None:
         super().__init__(config)
-        backbone = _backbone(config)
-        self.blocks, self.known_as = backbone.stages, backbone.known_as
         boxes_a_cell, size = config.anchors.boxes_a_cell(), (config.height, config.width)
         deconvolved = size if config.network == "dssd" else None
+        backbone = ssd_backbone(config.backbone, len(config.mean), config.arithmetic)
+        self.blocks, self.known_as = backbone.blocks, backbone.known_as
         self.net = SSD(backbone, len(config.classes), boxes_a_cell, config.prediction_channels, deconvolved)
         anchors = config.anchors.boxes(size, self.net.map_sizes(*size))
         self.register_buffer("anchors", torch.from_numpy(anchors).float(), persistent=False)
@@ -109,20 +127,26 @@ class SSDDetector(Detector):
                 nn.init.constant_(head.bias, -math.log((1 - _PRIOR) / _PRIOR))
 
 
-def _backbone(config: SSDConfig) -> Backbone:
-    name = config.backbone
-    digits = name.removeprefix(name.rstrip("0123456789")) if name.startswith(("resnet", "vgg", "darknet")) else ""
-    backbone = build_backbone(name.removesuffix(digits), int(digits or 0))
-    if len(config.mean) == 1:
-        take_one_channel(backbone)
-    return backbone
+def ssd_backbone(name: str, channels: int = 3, arithmetic: Arithmetic = "tao") -> Backbone:
+    """Return a backbone that gives the maps of an SSD; raises UsageError when SSD has none of that name.
+
+    Args:
+        name: in :data:`SSD_BACKBONES`.
+        channels: of the pictures, 3 or 1.
+        arithmetic: whose layers it has.
+    """
+    if name not in SSD_BACKBONES:
+        raise unknown("backbone of SSD", name, tuple(SSD_BACKBONES))
+    # TAO's SSD wants ReLU of every body, but only the Darknets can be told.
+    options = BodyOptions(arithmetic=arithmetic, activation="relu" if name.startswith("darknet") else None)
+    return build_backbone(name, SSD_BACKBONES[name][0], channels=channels, options=options)
 
 
 class SSD(nn.Module):
     """A single-shot detector (Liu et al. 2016), or a deconvolutional one (DSSD, Fu et al. 2017).
 
     Args:
-        backbone: gives maps of strides 8 and 16, or 8, 16 and 32.
+        backbone: gives the maps that :data:`SSD_BACKBONES` says, of strides 8 and 16, or 8, 16 and 32.
         classes: without the background.
         boxes_a_cell: default boxes in a cell of each of the six maps.
         prediction_channels: of a prediction module before each pair of heads; 0 for none.
@@ -139,43 +163,39 @@ class SSD(nn.Module):
     ) -> None:
         super().__init__()
         self.classes = classes
-        self.backbone = backbone.module
+        self.backbone = backbone
         self.extras = nn.ModuleDict()
-        channels = list(backbone.channels[:-1])
-        inputs = backbone.channels[-1]
-        for number, block in enumerate(_EXTRAS[backbone.width][: _MAPS - len(channels)]):
+        *channels, inputs = backbone.channels
+        width = SSD_BACKBONES[backbone.name][1]
+        for number, block in enumerate(_EXTRAS[width][: _MAPS - len(channels)]):
             if block is not None:
                 self.extras[f"ssd_expand_block_{number}"] = _extra(inputs, *block, stride=1 if number == 0 else 2)
                 inputs = block[1]
             channels.append(inputs)
         self.deconvolutions: nn.Module = nn.Identity()
         if deconvolved:
-            self.deconvolutions = Deconvolutions(
-                channels, self.map_sizes(*deconvolved), shrink=backbone.width == "small"
-            )
+            self.deconvolutions = Deconvolutions(channels, self.map_sizes(*deconvolved), shrink=width == "small")
             channels = [*self.deconvolutions.channels]
         self.predictions: nn.Module = nn.Identity()
         if prediction_channels:
             self.predictions = Predictions(channels, prediction_channels)
             channels = [*self.predictions.channels]
         self.heads = nn.ModuleDict()
-        for number, (width, boxes) in enumerate(zip(channels, boxes_a_cell, strict=True)):
-            self.heads[f"ssd_conf_{number}"] = nn.Conv2d(width, boxes * (classes + 1), 3, padding=1)
-            self.heads[f"ssd_loc_{number}"] = nn.Conv2d(width, boxes * 4, 3, padding=1)
-        for module in self.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.eps, module.momentum = _EPSILON, _MOMENTUM
+        for number, (inputs, boxes) in enumerate(zip(channels, boxes_a_cell, strict=True)):
+            self.heads[f"ssd_conf_{number}"] = nn.Conv2d(inputs, boxes * (classes + 1), 3, padding=1)
+            self.heads[f"ssd_loc_{number}"] = nn.Conv2d(inputs, boxes * 4, 3, padding=1)
         for part in (self.extras, self.deconvolutions, self.predictions, self.heads):
             for module in part.modules():
-                if isinstance(module, nn.Conv2d):
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eps, module.momentum = KERAS_EPSILON, KERAS_MOMENTUM
+                elif isinstance(module, nn.Conv2d):
                     nn.init.kaiming_normal_(module.weight)
                     if module.bias is not None:
                         nn.init.zeros_(module.bias)
 
     def maps(self, images: Tensor) -> list[Tensor]:
         """The six feature maps of images [b, 3, h, w]."""
-        given: list[Tensor] = self.backbone(images)
-        *maps, last = given
+        *maps, last = self.backbone.forward(images)
         if len(maps) == 1 and "ssd_expand_block_0" not in self.extras:
             maps.append(last)
         for block in self.extras.values():
@@ -208,7 +228,7 @@ def set_momentum(net: nn.Module, steps_an_epoch: int) -> None:
     """
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):
-            module.momentum = min(max(2.0 / steps_an_epoch, _MOMENTUM), 0.1)
+            module.momentum = min(max(2.0 / steps_an_epoch, KERAS_MOMENTUM), 0.1)
 
 
 def _extra(inputs: int, narrow: int, outputs: int, stride: int) -> nn.Sequential:

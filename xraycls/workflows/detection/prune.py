@@ -13,7 +13,7 @@ from xraycls.compress.prune import PruneReport, prune
 from xraycls.errors import unknown
 from xraycls.models.detection.files import load_detector, named_model, save_detector
 from xraycls.tao.results import reported
-from xraycls.tao.ssd_layers import convolution_names
+from xraycls.tao.ssd_layers import layer_names
 
 
 def prune_detector(
@@ -64,7 +64,7 @@ def prune_detector(
             threshold=threshold,
             granularity=granularity,
             min_filters=min_filters,
-            excluded=_paths(detector.net, plan.backbone, excluded),
+            excluded=_paths(detector.net, excluded),
         )
         detector.net = report.model
         save_detector(detector, path, key=key, extra=extra)
@@ -74,10 +74,10 @@ def prune_detector(
     return path, report
 
 
-def _paths(net: nn.Module, arch: str, excluded: Sequence[str]) -> list[str]:
+def _paths(net: nn.Module, excluded: Sequence[str]) -> list[str]:
     """The layers that a user means. A name that TAO gives one layer and we another means TAO's."""
     paths = [path for path, _ in net.named_modules() if path]
-    tao = convolution_names((path for path, module in net.named_modules() if isinstance(module, nn.Conv2d)), arch)
+    tao = layer_names(net)
     named = {path: [path] for path in paths} | {name: [path] for name, path in tao.items()}
     found = {name: named.get(name) or [p for p in paths if p.endswith(f".{name}")] for name in excluded}
     for name in (name for name in excluded if not found[name]):
