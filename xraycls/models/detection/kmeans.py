@@ -30,13 +30,13 @@ def cluster_shapes(
     Args:
         shapes: [n, 2], widths and heights in any unit.
         clusters: the number of centres.
-        seed: of the shapes that are the first centres.
+        seed: of the different shapes that are the first centres.
         first: their rows instead, one a cluster.
         max_steps: after which the search ends in any case.
         on_step: is told the number of each step, from 0.
 
     Raises:
-        UsageError: there are fewer shapes than clusters.
+        UsageError: there are fewer different shapes than clusters.
 
     Example:
         >>> import numpy as np
@@ -45,12 +45,14 @@ def cluster_shapes(
         >>> cluster_shapes(shapes, clusters=2).tolist()
         [[11.0, 10.0], [40.0, 82.0]]
     """
-    if len(shapes) < clusters:
+    different = np.unique(shapes, axis=0)
+    if len(different) < clusters:
         raise UsageError(
-            f"{clusters} anchors can't be found in {len(shapes)} boxes", "Ask for fewer clusters, or give more labels"
+            f"{clusters} anchors can't be found in {len(shapes)} boxes of {len(different)} different shapes",
+            "Ask for fewer clusters, or give more labels",
         )
-    rows = np.random.default_rng(seed).choice(len(shapes), clusters, replace=False) if first is None else list(first)
-    centres = shapes[rows].astype(np.float64)
+    drawn = np.random.default_rng(seed).choice(len(different), clusters, replace=False)
+    centres = (different[drawn] if first is None else shapes[list(first)]).astype(np.float64)
     nearest = np.zeros(len(shapes), np.int64)
     for step in range(max_steps):
         on_step(step)
