@@ -8,10 +8,12 @@ from typing import Any
 from xraycls.errors import unknown
 from xraycls.models.detection.base import Detector, DetectorConfig
 from xraycls.models.detection.ssd import SSDConfig, SSDDetector
+from xraycls.models.detection.yolo_v4 import YOLOv4Config, YOLOv4Detector
 
 DETECTORS: dict[str, tuple[type[DetectorConfig], type[Detector]]] = {
     "ssd": (SSDConfig, SSDDetector),
     "dssd": (SSDConfig, SSDDetector),
+    "yolo_v4": (YOLOv4Config, YOLOv4Detector),
 }
 """Name of a network → the class of its configuration and of its module."""
 

@@ -225,8 +225,9 @@ def heads(inputs: tuple[int, ...], outputs: list[int]) -> nn.ModuleDict:
     """The 1x1 convolutions that give the values of every anchor, by name, of the coarsest map first."""
     convolutions = nn.ModuleDict()
     for name, channels, values in zip(HEADS[: len(outputs)], inputs, outputs, strict=True):
-        convolutions[name] = nn.Conv2d(channels, values, 1)
-        nn.init.xavier_uniform_(convolutions[name].weight)
+        convolution = nn.Conv2d(channels, values, 1)
+        nn.init.xavier_uniform_(convolution.weight)
+        convolutions[name] = convolution
     return convolutions
 
 
