@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -189,14 +189,22 @@ def _changed(epochs: int | None, batch_size: int | None, size: tuple[int, int] |
 
 
 def _start(setup: SSDSetup, weights: Path | None, key: str, reporter: Reporter) -> Detector:
-    """A new detector, or a given one: a pruned model keeps its narrow layers."""
+    """A new detector, or a given one: a pruned model keeps its narrow layers.
+
+    The weights decide whose arithmetic the backbone has: it computes what they have learnt with.
+    """
+    classifier = weights is not None and is_classifier(weights)
+    given = load_detector(weights, key=key)[0] if weights and not classifier else None
+    config = setup.detector()
+    if classifier or given:
+        config = replace(config, arithmetic=given.config.arithmetic if given else "torchvision")
     torch.manual_seed(setup.seed)
-    detector = build_detector(setup.detector())
+    detector = build_detector(config)
     lines: Sequence[str] = ["All weights are random."]
-    if weights and is_classifier(weights):
-        lines = transfer_classifier(detector, weights)
-    elif weights:
-        given, _ = load_detector(weights, key=key)
+    if weights and classifier:
+        said = f"The backbone computes as torchvision's and timm's do, which {weights.name} expects."
+        lines = [said, *transfer_classifier(detector, weights)]
+    elif given:
         if given.config.architecture() == detector.config.architecture():
             given.config = detector.config
             detector, lines = given, [f"The network and its weights come from {weights}."]
