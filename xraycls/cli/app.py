@@ -10,24 +10,10 @@ import typer
 from rich.console import Console
 from rich.logging import RichHandler
 
-from xraycls.cli import (
-    bench,
-    cam,
-    data,
-    dataset_convert,
-    doctor,
-    kmeans,
-    models,
-    predict,
-    prune,
-    spec_check,
-    ssd,
-    test,
-    train,
-)
+from xraycls.cli import bench, cam, data, dataset_convert, doctor, models, predict, prune, test, train
 from xraycls.cli.abbreviations import AbbreviatedCommand, normalised
 from xraycls.cli.invocation import Invocation, tell_error
-from xraycls.cli.tao_command import TaoCommand
+from xraycls.cli.networks import add_networks
 from xraycls.errors import XrayclsError
 from xraycls.version import __version__
 
@@ -47,11 +33,7 @@ app.command("models", rich_help_panel="Information")(models.models)
 app.command("doctor", rich_help_panel="Information")(doctor.doctor)
 app.add_typer(bench.app, name="bench", rich_help_panel="Information")
 app.add_typer(data.app, name="data", rich_help_panel="Data")
-app.add_typer(ssd.app, name="ssd", rich_help_panel="TAO")
-yolo_v4 = spec_check.group("yolo_v4")
-yolo_v4.command("kmeans", cls=TaoCommand)(kmeans.kmeans)
-app.add_typer(yolo_v4, name="yolo_v4", rich_help_panel="TAO")
-app.add_typer(spec_check.group("faster_rcnn"), name="faster_rcnn", rich_help_panel="TAO")
+add_networks(app, rich_help_panel="TAO")
 app.command("dataset_convert", cls=AbbreviatedCommand, rich_help_panel="TAO")(dataset_convert.dataset_convert)
 app.command("dataset-convert", cls=AbbreviatedCommand, hidden=True)(dataset_convert.dataset_convert)
 

@@ -54,7 +54,7 @@ def say_ignored(context: typer.Context, *names: str) -> None:
         names: of parameters.
     """
     named = [p for p in context.command.params if p.name in (*_MEANINGLESS, *names)]
-    given = [p for p in named if getattr(context.get_parameter_source(p.name or ""), "name", "") == "COMMANDLINE"]
+    given = [p for p in named if _is_given(context, p)]
     if given:
         logger.info("Without meaning here, and ignored: %s.", ", ".join(max(p.opts, key=len) for p in given))
 
@@ -90,6 +90,7 @@ class TaoCommand(AbbreviatedCommand, _Lists):
         with ExitStack() as output:
             try:
                 output.enter_context(_copied_to(asked["log_file"]))
+                _check_filled(ctx, self.params)
                 super().invoke(ctx)
                 code = 0
             except typer.Exit as end:
@@ -103,6 +104,18 @@ class TaoCommand(AbbreviatedCommand, _Lists):
                 if "WORLD_SIZE" not in os.environ:  # the one that started several processes speaks for them
                     print(f"Execution status: {'PASS' if code == 0 else 'FAIL'}", flush=True)
             raise typer.Exit(code)
+
+
+def _check_filled(ctx: Any, parameters: list[Any]) -> None:
+    """Refuse a flag without anything in it, as a variable of the shell that isn't set leaves it; a key may be empty."""
+    for each in parameters:
+        if ctx.params.get(each.name) == "" and each.name != "key" and _is_given(ctx, each):
+            flag = min(each.opts, key=len)
+            raise UsageError(f"{flag} is empty", f"Give it a value{'' if each.required else f' or leave {flag} out'}")
+
+
+def _is_given(ctx: Any, parameter: Any) -> bool:
+    return getattr(ctx.get_parameter_source(parameter.name or ""), "name", "") == "COMMANDLINE"
 
 
 def key_of(text: str | None, variables: Mapping[str, str] | None = None) -> str:

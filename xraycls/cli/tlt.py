@@ -10,6 +10,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import PurePath
 
+from xraycls.tao.networks import NETWORKS
+
 _VERBS = {
     "dataset-convert": "dataset_convert",
     "dataset_convert": "dataset_convert",
@@ -22,7 +24,7 @@ _VERBS = {
 }
 _WITHOUT_NETWORK = {"dataset_convert"}  # of one kind for all
 _LAUNCHERS = ("tlt", "tao", "model")
-_NETWORKS = {"dssd": "ssd"}  # of the same program here
+_NETWORKS = {alias: network.name for network in NETWORKS.values() for alias in network.aliases}
 
 
 def translated(program: str, arguments: Sequence[str]) -> list[str]:

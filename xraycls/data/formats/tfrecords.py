@@ -115,6 +115,9 @@ def _split(file: Path, validation_fold: int | None) -> Split | None:
 
 def _without_fold(fold: int, files: Sequence[Path], path: Path) -> DataError:
     there = sorted({int(number) for file in files for number in _FOLD.findall(file.name)})
+    if len(there) == 1:  # all that there is to learn from
+        message = f"There is no validation fold: all {len(files)} files of {path} are of fold {there[0]}, not {fold}"
+        return DataError(message, path, "Leave validation_fold out, or convert anew with a val_split above 0")
     hint = f"Give one of the folds that are there: {first_few(there)}" if there else _ANEW
     return DataError(f"No file of validation_fold {fold} is among the {len(files)} of {path}", path, hint)
 

@@ -22,7 +22,7 @@ class TaoNetwork:
             fields with blanks between).
         check: raises SpecError for the first thing that keeps a network from being trained by a spec.
         modern: a spec in the form of today's versions, with what older ones left unsaid.
-        is_trained: whether a network can be trained here yet.
+        verbs: what can be done with the network here, such as "train"; checking its specs always can.
     """
 
     name: str
@@ -32,4 +32,9 @@ class TaoNetwork:
     check: Callable[[Spec[Any]], None]
     aliases: tuple[str, ...] = ()
     modern: Callable[[Spec[Any]], Spec[Any]] = lambda spec: spec
-    is_trained: bool = False
+    verbs: tuple[str, ...] = ()
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether the network can be trained here."""
+        return "train" in self.verbs

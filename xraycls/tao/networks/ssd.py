@@ -52,7 +52,7 @@ def check_ssd(spec: Spec[SSDSpec]) -> None:
     if spec.config.training_config.learning_rate.soft_start_cosine_annealing_schedule is not None:
         field = "training_config.learning_rate.soft_start_cosine_annealing_schedule"
         raise spec.mistake(field, "is not for SSD", f"Give {_SCHEDULE.rpartition('.')[2]}")
-    check_given(spec, "augmentation_config")
+    check_given(spec, "ssd_config", "augmentation_config")
     check_fields(spec, "ssd_config", "training_config", "eval_config", "nms_config", "dataset_config")
     _check_network(spec, network)
     read_anchors(spec, network)
@@ -139,5 +139,5 @@ SSD = TaoNetwork(
     marks=(("ssd", "ssd_config"), ("dssd", "dssd_config")),
     check=check_ssd,
     modern=lambda spec: plain_network(spec)[0],
-    is_trained=True,
+    verbs=("train", "evaluate", "inference", "prune"),
 )

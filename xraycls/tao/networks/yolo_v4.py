@@ -251,5 +251,6 @@ YOLO_V4 = TaoNetwork(
     spec=YOLOv4Spec,
     marks=(("yolo_v4", "yolov4_config"),),
     check=check_yolo_v4,
+    verbs=("kmeans",),
     modern=modern,
 )

@@ -1,4 +1,4 @@
-"""`xraycls ssd inference`."""
+"""`xraycls ssd inference` and its like."""
 
 from __future__ import annotations
 

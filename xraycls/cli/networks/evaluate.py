@@ -1,4 +1,4 @@
-"""`xraycls ssd evaluate`."""
+"""`xraycls ssd evaluate` and its like."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`xraycls ssd train`."""
+"""`xraycls ssd train` and its like."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def train(
     loader: LoaderOption = "auto",
     threads: ThreadsOption = None,
 ) -> None:
-    """Train an SSD or DSSD from a spec, as TAO does; with -m from a model, such as a pruned one.
+    """Train a detector from a spec, as TAO does; with -m from a model, such as a pruned one.
 
     Weights, a table of the epochs and status.json land in the results folder.
     Ctrl-C saves the training, and --continue goes on with it.
@@ -91,7 +91,8 @@ def train(
     if os.environ.get("RANK", "0") == "0":
         early = ", since it no longer improves" if done.outcome.stopped_early else ""
         print(f"Finished {done.outcome.rows[-1]['epoch']:.0f} epochs{early}. Results: {done.results}")
-        command = ["xraycls", "ssd", "evaluate", "-e", spec, "-m", str(done.model)]
+        network = (context.parent and context.parent.info_name) or "ssd"
+        command = ["xraycls", network, "evaluate", "-e", spec, "-m", str(done.model)]
         command += [word for each in mount or () for word in ("--mount", each)]
         print(f"Next: {shlex.join(command)}{' -k KEY' * bool(key)}")
 

@@ -1,4 +1,4 @@
-"""`xraycls ssd prune`."""
+"""`xraycls ssd prune` and its like."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def prune(
     spec: Annotated[str, typer.Option("--experiment-spec", "-e", "--experiment-spec-path", hidden=True)] = "",
     mount: MountOption = None,
 ) -> None:
-    """Remove the filters of a trained model that matter least; then train it again with ssd train -m."""
+    """Remove the filters of a trained model that matter least; then train it again with train -m."""
     from xraycls.tao.mounts import read_mounts
     from xraycls.workflows.detection.prune import prune_detector
 

@@ -8,9 +8,6 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-import typer
-
-from xraycls.cli.abbreviations import AbbreviatedCommand
 from xraycls.cli.options import JsonOption
 from xraycls.cli.tao_options import MountOption, SpecOption
 
@@ -48,12 +45,6 @@ def spec_check(program: str) -> Callable[..., None]:
     return command
 
 
-def add_spec_check(app: typer.Typer, program: str) -> None:
-    """Give the group of a network its verb ``spec-check``, which may also be written ``spec_check``."""
-    app.command("spec-check", cls=AbbreviatedCommand)(spec_check(program))
-    app.command("spec_check", cls=AbbreviatedCommand, hidden=True)(spec_check(program))
-
-
 def _show(reports: tuple[FieldReport, ...]) -> None:
     from rich.console import Console
     from rich.markup import escape
@@ -71,15 +62,3 @@ def _show(reports: tuple[FieldReport, ...]) -> None:
 def _short(value: object) -> str:
     text = "" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
-
-
-def group(program: str) -> typer.Typer:
-    """The verbs of a network that is only read so far."""
-    app = typer.Typer(help=f"Specs of {program}: read and checked; training follows.", no_args_is_help=True)
-    add_spec_check(app, program)
-
-    @app.callback()
-    def _verbs() -> None:
-        """Keeps `spec-check` a verb of its own while there is no other."""
-
-    return app
