@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from xraycls.data.class_names import is_no_class, plain_class
 from xraycls.data.csv import COLUMNS, read_csv
 from xraycls.data.table import SampleTable
 from xraycls.errors import DataError
@@ -209,6 +210,9 @@ def test_folders_that_are_not_there(tmp_path):
 quick = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 cells = st.text(st.characters(codec="utf-8", exclude_characters="|\0"), min_size=1).map(str.strip).filter(bool)
 
+# What may be several labels or none at all has tests of its own.
+classes = cells.filter(lambda cell: not (set(cell) & set(";,&+[()") or is_no_class(cell)))
+
 
 @quick
 @given(st.text(st.characters(codec="utf-8")), st.booleans())
@@ -232,12 +236,12 @@ def test_any_bytes_give_a_table_or_one_sentence(tmp_path, content):
 
 @quick
 @given(
-    st.lists(st.tuples(cells, cells, st.sampled_from(["train", "val", "test", ""])), min_size=1, max_size=20),
+    st.lists(st.tuples(classes, cells, st.sampled_from(["train", "val", "test", ""])), min_size=1, max_size=20),
     st.sampled_from(",;\t"),
 )
 def test_what_the_csv_module_writes_is_read_back(tmp_path, records, delimiter):
     labels = {label for label, _, _ in records}
-    assume(len({label.casefold() for label in labels}) == len(labels))  # two spellings of one class become one
+    assume(len({plain_class(label) for label in labels}) == len(labels))  # two spellings of one class become one
     images = [f"{i}.png" for i in range(len(records))]
     text = io.StringIO(newline="")
     writer = csv.writer(text, delimiter=delimiter)

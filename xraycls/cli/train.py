@@ -20,6 +20,8 @@ from xraycls.cli.options import (
     ThreadsOption,
     chosen_loader,
 )
+from xraycls.cli.reading import reads_data
+from xraycls.data.options import ReadOptions
 from xraycls.errors import UsageError
 
 _DATA, _MODEL, _FIT, _STOP, _MACHINE = "Data", "Model", "Optimisation", "Stopping and resuming", "Machine"
@@ -27,6 +29,7 @@ _DATA, _MODEL, _FIT, _STOP, _MACHINE = "Data", "Model", "Optimisation", "Stoppin
 _NOT_SETTINGS = {"output", "resume", "config", "colab", "dali", "as_json"}
 
 
+@reads_data
 def train(
     context: typer.Context,
     data: Annotated[
@@ -124,6 +127,8 @@ def train(
     threads: ThreadsOption = None,
     seed: Annotated[int, typer.Option(help="Of weights, order, views and splits.", rich_help_panel=_MACHINE)] = 0,
     as_json: JsonOption = False,
+    *,
+    options: ReadOptions,  # settings of the run, taken from the context as all others
 ) -> None:
     """Train a classifier and stop early when validation no longer improves.
 

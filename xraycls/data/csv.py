@@ -1,18 +1,20 @@
-"""A CSV that names images and their labels, and perhaps patients and splits."""
+"""A table that names images and their labels, and perhaps patients and splits: a CSV, or lines of words."""
 
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
-from xraycls.data.folder import image_files, images_of
-from xraycls.data.records import read_records
+from xraycls.data.cells import FLAGS, class_cells, is_flag, split_cells, split_flags
+from xraycls.data.finder import Finder
+from xraycls.data.folder import images_of
+from xraycls.data.options import AS_IT_IS, ReadOptions
+from xraycls.data.records import Records, plain, read_listing, read_table_records
 from xraycls.data.spelling import in_order, one_spelling
-from xraycls.data.split import split_named
 from xraycls.data.table import SampleTable
 from xraycls.errors import DataError
 from xraycls.types import Sample, Split
@@ -20,13 +22,27 @@ from xraycls.types import Sample, Split
 logger = logging.getLogger(__name__)
 
 # What a column may be called, the usual name first; case, blanks and punctuation don't matter.
+# fmt: off
 COLUMNS: dict[str, tuple[str, ...]] = {
-    "path": ("path", "file", "filename", "file_path", "image", "image_path", "X_ray_image_name", "Image Index"),
-    "label": ("label", "class", "target", "Finding Labels"),
-    "patient": ("patient", "Patient ID"),
-    "split": ("split", "subset", "Dataset_type", "fold"),
+    "path": (
+        "path", "file", "filename", "file_path", "image", "image_path", "X_ray_image_name", "Image Index", "image_id",
+        "img", "img_path", "image_name", "img_name", "image_file", "file_id", "fname", "dicom_id", "SOPInstanceUID",
+    ),
+    "label": (
+        "label", "class", "target", "Finding Labels", "finding", "findings", "labels", "diagnosis", "category",
+        "class_name", "label_name", "ground_truth",
+    ),
+    "patient": (
+        "patient", "Patient ID", "subject_id", "subject", "person_id", "person", "patient_number", "patient_no", "mrn",
+        "medical_record_number", "pid", "participant_id", "participant", "anon_patient_id", "empi_anon",
+    ),
+    "split": ("split", "subset", "Dataset_type", "fold", "partition", "dataset_split", "set"),
 }
-_SEVERAL_FINDINGS = "|"
+# fmt: on
+_SURE_SPLITS = frozenset(map(plain, ("split", "subset", "Dataset_type", "fold")))
+_LIKE_A_PATIENT = re.compile(
+    r"patient|subject|person|participant|mrn|individual|^case(id|no|number)?$|^study(id|uid|instanceuid)"
+)
 _NAMED = 5
 
 
@@ -40,20 +56,24 @@ class _Row:
     attributes: tuple[tuple[str, str], ...]
 
 
-def read_csv(path: Path, *, images: Path | None = None, strict: bool = False) -> SampleTable:
-    """Read a CSV with the columns path and label, and optionally patient and split, under any name of ``COLUMNS``.
+def read_csv(
+    path: Path, *, images: Path | None = None, strict: bool = False, options: ReadOptions = AS_IT_IS
+) -> SampleTable:
+    """Read a table with the columns path and label, and optionally patient and split, under any name of ``COLUMNS``.
 
-    The text is UTF-8, separated by commas, semicolons or tabs. A relative path is looked up below ``images``, then
-    below the CSV's own folder, then by its file name anywhere below the first of them, which is the table's root; of
-    several such files, the one whose path ends as written, or that lies in a folder named like the row's split, is
-    taken. Classes are the labels as written, in the order of :func:`xraycls.data.spelling.in_order`; upper and lower
-    case make no difference.
+    The text is separated by commas, semicolons or tabs; a ``.txt`` file holds lines of words instead, "path class" or,
+    as COVIDx does, "patient path class source". A relative path is looked up below ``images``, then below the table's
+    own folder, then as :class:`xraycls.data.finder.Finder` does below the first of them, which is the table's root.
+    Classes are the labels as written, in the order of :func:`xraycls.data.spelling.in_order`; spellings of one class
+    are merged with a warning. Columns such as ``is_valid`` tell the split as well; numbers of folds do where
+    ``options.fold`` says which one is held out.
     Rows without a path or a label, repeated rows and rows whose image is missing are left out with a warning.
 
     Args:
-        path: the CSV.
-        images: the folder that the paths start from; None for the CSV's own folder.
+        path: the table.
+        images: the folder that the paths start from; None for the table's own folder.
         strict: raise where an image is missing instead of leaving it out.
+        options: columns that the user names, and the fold.
 
     Raises:
         DataError: unreadable text, missing columns, an unknown split, several labels in a cell, rows that
@@ -62,7 +82,7 @@ def read_csv(path: Path, *, images: Path | None = None, strict: bool = False) ->
     if images is not None and not images.is_dir():
         raise DataError(f"The folder of images {images} does not exist", images)
     folders = (path.parent,) if images is None else (images, path.parent)
-    rows = _complete(path, list(_rows(path)))
+    rows = _rows(path, _records(path, options), options)
     located = _unique(path, _located(path, rows, folders, strict))
     _tell_of_unnamed(path, located)
     spelt = one_spelling((row.label for row in located.values()), path)
@@ -75,43 +95,107 @@ def read_csv(path: Path, *, images: Path | None = None, strict: bool = False) ->
     return SampleTable(tuple(sorted(samples, key=lambda s: s.path)), classes, folders[0], source="csv")
 
 
-def _rows(path: Path) -> Iterator[_Row]:
-    for record in read_records(path, COLUMNS, required=("path", "label")):
-        if _SEVERAL_FINDINGS in record["label"]:
-            raise DataError(
-                f"Line {record.line} of {path} has several labels ({record['label']}); a classifier needs one an image",
-                path,
-            )
-        written = record["split"]
-        split = split_named(written)
-        if written and split is None:
-            raise DataError(f"Line {record.line} of {path} has the split {written!r}", path, "Use train, val or test")
-        yield _Row(record.line, record["path"], record["label"], record["patient"] or None, split, record.others)
+def _records(path: Path, options: ReadOptions) -> Records:
+    if path.suffix.lower() == ".txt" and (listing := read_listing(path)):
+        return listing
+    return read_table_records(path, COLUMNS, required=("path", "label"), named=options.columns)
 
 
-def _complete(path: Path, rows: list[_Row]) -> list[_Row]:
+def _rows(path: Path, records: Records, options: ReadOptions) -> list[_Row]:
     """The rows that have a path and a label."""
-    complete = [row for row in rows if row.name and row.label]
+    labels = class_cells([each["label"] for each in records.rows], [each.line for each in records.rows], path)
+    splits = _splits(path, records, options.fold)
+    complete, dropped = [], []
+    for record, label, split in zip(records.rows, labels, splits, strict=True):
+        if record["path"] and label:
+            row = _Row(record.line, record["path"], label, record["patient"] or None, split, record.others)
+            complete.append(row)
+        else:
+            dropped.append(record)
     if not complete:
         raise DataError(f"{path} has no row with a path and a label", path)
-    if len(complete) < len(rows):
-        first = next(row.line for row in rows if not (row.name and row.label))
+    if dropped:
+        written = Counter(each["label"] for each in dropped if each["path"] and each["label"])
+        cells = ", ".join(f"{count:,} × {cell}" for cell, count in written.most_common(_NAMED))
         logger.warning(
-            "%d of %d rows of %s lack a path or a label and are left out, the first on line %d.",
-            len(rows) - len(complete),
-            len(rows),
+            "%d of %d rows of %s lack a path or a label and are left out, the first on line %d%s.",
+            len(dropped),
+            len(records.rows),
             path,
-            first,
+            dropped[0].line,
+            f" ({cells})" if cells else "",
         )
+    if "patient" not in records.columns:
+        _tell_of_patients(path, records)
     return complete
+
+
+def _tell_of_patients(path: Path, records: Records) -> None:
+    """Say which column looks like the patient and isn't taken for it."""
+    alike = [name for name in records.header if _LIKE_A_PATIENT.search(plain(name))]
+    named = [name for name in alike if len({dict(row.others).get(name) for row in records.rows}) > 1]
+    if named:
+        logger.warning(
+            "%s has no column that is known to hold patients, but %s looks like one: --patient-column %r takes it.",
+            path,
+            named[0],
+            named[0],
+        )
+
+
+def _splits(path: Path, records: Records, fold: int | None) -> list[Split | None]:
+    """The split of every row, from a column of splits, of folds, or of yes and no."""
+    cells = [each["split"] for each in records.rows]
+    column = records.columns.get("split")
+    if column is None or not any(cells):
+        return _flagged(records)
+    splits = split_cells(cells)
+    if splits is None:
+        return _held_out(path, column, cells, fold)
+    wrong = next((at for at, (cell, split) in enumerate(zip(cells, splits, strict=True)) if cell and not split), None)
+    if wrong is None:
+        return splits
+    if plain(column) in _SURE_SPLITS or any(splits):
+        line = records.rows[wrong].line
+        raise DataError(f"Line {line} of {path} has the split {cells[wrong]!r}", path, "Use train, val or test")
+    return _flagged(records)
+
+
+def _flagged(records: Records) -> list[Split | None]:
+    others = [{plain(name): cell for name, cell in row.others} for row in records.rows]
+    flags = [name for name in FLAGS if any(name in each for each in others)]
+    flags = [name for name in flags if is_flag([each.get(name, "") for each in others])]
+    return [split_flags({name: each.get(name, "") for name in flags}) for each in others]
+
+
+def _held_out(path: Path, column: str, cells: Sequence[str], fold: int | None) -> list[Split | None]:
+    """One fold tests, the next one validates and the others train, as ``xraycls data split --folds`` does."""
+    numbers = [int(float(cell)) if cell else None for cell in cells]
+    folds = sorted({number for number in numbers if number is not None})
+    listed = f"{folds[0]} to {folds[-1]}" if len(folds) > 2 else " and ".join(map(str, folds))
+    if fold is None:
+        logger.warning(
+            "%s of %s numbers folds, %s, and is no split: --fold %d tests on one.", column, path, listed, folds[0]
+        )
+        return [None] * len(cells)
+    if fold not in folds:
+        raise DataError(f"{column} of {path} has no fold {fold}", path, f"It has {listed}")
+    if len(folds) < 3:
+        parts: dict[int | None, Split] = {fold: "test"}
+    else:
+        parts = {folds[(folds.index(fold) + 1) % len(folds)]: "val", fold: "test"}
+    return [None if number is None else parts.get(number, "train") for number in numbers]
 
 
 def _located(path: Path, rows: list[_Row], folders: Sequence[Path], strict: bool) -> list[tuple[Path, _Row]]:
     """The rows whose image exists, each with its file."""
-    finder = _Finder(path, folders)
-    files = [(finder.find(row), row) for row in rows]
+    finder = Finder(path, folders)
+    files = [(finder.find(row.name, row.line, row.split), row) for row in rows]
     located = [(file, row) for file, row in files if file is not None]
     missing = [row.name for file, row in files if file is None]
+    if finder.respelt:
+        named = _first([f"{written} is {file.name}" for written, file in finder.respelt.items()])
+        logger.info("%d files have another suffix or case than %s says: %s.", len(finder.respelt), path, named)
     if not missing:
         return located
     message = (
@@ -150,50 +234,3 @@ def _unique(path: Path, located: list[tuple[Path, _Row]]) -> dict[Path, _Row]:
     if repeated:
         logger.warning("%d rows of %s repeat an earlier one and are left out.", repeated, path)
     return unique
-
-
-class _Finder:
-    """Finds the file that a row means."""
-
-    def __init__(self, path: Path, folders: Sequence[Path]) -> None:
-        self.path = path
-        self.folders = folders
-
-    def find(self, row: _Row) -> Path | None:
-        name = Path(row.name.replace("\\", "/"))
-        for folder in self.folders:
-            if _is_file(folder / name):
-                return folder / name
-        return self._by_name(row, name)
-
-    @cached_property
-    def _index(self) -> dict[str, list[Path]]:
-        index = defaultdict(list)
-        for file in image_files(self.folders[0]):
-            index[file.name].append(file)
-        return index
-
-    def _by_name(self, row: _Row, name: Path) -> Path | None:
-        files = self._index.get(name.name, [])
-        if len(files) > 1:
-            files = [f for f in files if f.parts[-len(name.parts) :] == name.parts] or files
-        if len(files) > 1 and row.split:
-            files = [f for f in files if row.split in _splits_above(f, self.folders[0])] or files
-        if len(files) > 1:
-            raise DataError(
-                f"Line {row.line} of {self.path} names {row.name}, which is both {files[0]} and {files[1]}",
-                self.path,
-                f"Write the path from {self.folders[0]}",
-            )
-        return files[0] if files else None
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # a cell that can't be a file name, such as one of 300 characters
-        return False
-
-
-def _splits_above(file: Path, folder: Path) -> set[Split | None]:
-    return {split_named(part) for part in file.parent.relative_to(folder).parts}

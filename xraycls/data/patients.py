@@ -1,15 +1,19 @@
-"""Which patient an image shows: told from the tags of a DICOM file, else from its file name."""
+"""Which patient an image shows: told from the tags of a DICOM file, else from its folders, else from its file name."""
 
 from __future__ import annotations
 
+import logging
 import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
-from xraycls.data.dicom import DICOM_SUFFIXES, patient_from_dicom
+from xraycls.data.dicom import DICOM_SUFFIXES, patient_from_dicom, pseudonym
 from xraycls.data.table import SampleTable
 from xraycls.types import Sample
+
+logger = logging.getLogger(__name__)
 
 # Matched at the start of the name without its suffix; group 1 is the patient. The names of an augmented copy,
 # such as person12_virus_34_flipped, still tell the patient, so only NIH's rule, all digits, spans the whole name.
@@ -19,7 +23,24 @@ PATIENT_RULES: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("nih", re.compile(r"(\d{8})_\d{3}$")),
     ("rsna", re.compile(r"([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})(?![0-9a-f])")),
     ("phantom", re.compile(r"(p\d{4,})_\d+$")),
+    ("chexpert", re.compile(r"(patient\d+)[_-]", re.IGNORECASE)),
+    ("bids", re.compile(r"(sub-[A-Za-z0-9]+)(?:_|$)")),
+    ("mimic", re.compile(r"(p\d{8})_s\d{8}")),
 )
+# Folders named after a patient, matched from end to end: CheXpert's and MURA's patient00001, BIDS' sub-01, MIMIC's
+# p10000032 (but not p10, which holds many).
+_FOLDER = re.compile(
+    r"(?:(?:patient|pat|pt|subject|subj|sub|person|participant|case|mrn)[ _-]?(?:id|no)?[ _-]?[a-z]{0,4}\d+[a-z]?"
+    r"|sub-[a-z0-9]+|p\d{5,})",
+    re.IGNORECASE,
+)
+# What de-identifying programs write for everybody, besides the names that xraycls.data.dicom knows.
+_PLACEHOLDERS = (
+    "REMOVED DEIDENTIFIED DE-IDENTIFIED DEID REDACTED MASKED HIDDEN DUMMY TEST DEFAULT PATIENT PATIENTID NOID NO_ID "
+    "NONAME ANONYMOUS^PATIENT ANON^ANON ANONPATIENT ANONYMOUSPATIENT ANONYMIZED^PATIENT NOTAVAILABLE N/A NAN ID 123456 "
+    "12345678"
+).split()
+_FEWEST = 3  # images of one patient for whom a single identifier is a placeholder
 _THREADS = 16
 
 
@@ -35,21 +56,58 @@ def patient_of(path: Path) -> str | None:
     return None
 
 
-def with_patients(table: SampleTable) -> SampleTable:
-    """The table with patients from DICOM tags and file names, unless its source already told some.
+def patient_of_folder(path: Path) -> str | None:
+    """The patient that the folder nearest to a file is named after; None without one.
 
-    A patient from DICOM tags goes by a pseudonym; only files whose tags don't tell go by their name.
+    >>> patient_of_folder(Path("train/patient00001/study1/view1.jpg"))
+    'patient00001'
     """
-    if any(sample.patient is not None for sample in table):
+    return next((part for part in reversed(path.parent.parts) if _FOLDER.fullmatch(part)), None)
+
+
+def with_patients(table: SampleTable) -> SampleTable:
+    """The table with patients from DICOM tags, folders and file names, unless its source already told some.
+
+    A patient from DICOM tags goes by a pseudonym; only files whose tags don't tell go by their folder or name. One
+    identifier that all images share, or that de-identifying programs write, is none: a warning says so.
+    """
+    if not any(sample.patient is not None for sample in table):
+        with ThreadPoolExecutor(_THREADS) as pool:
+            patients = pool.map(lambda sample: _patient(sample, table), table)
+            table = table.with_samples(replace(s, patient=p) for s, p in zip(table, patients, strict=True))
+    return _without_placeholders(table)
+
+
+def _without_placeholders(table: SampleTable) -> SampleTable:
+    known = _placeholders()
+    named = [sample.patient for sample in table if sample.patient is not None]
+    shared = {named[0]} if len(named) >= _FEWEST and len(set(named)) == 1 and len(named) == len(table) else set()
+    nobody = shared | (known & set(named))
+    if not nobody:
         return table
-    with ThreadPoolExecutor(_THREADS) as pool:
-        patients = pool.map(_patient, table)
-        return table.with_samples(replace(s, patient=patient) for s, patient in zip(table, patients, strict=True))
+    count = sum(patient in nobody for patient in named)
+    logger.warning(
+        "%s of %s images of %s name one patient, which looks like a placeholder of de-identified files: each of them "
+        "is taken for a patient of its own. To group them, give a CSV with a column of patients.",
+        f"{count:,}",
+        f"{len(table):,}",
+        table.root,
+    )
+    return table.with_samples(replace(s, patient=None) if s.patient in nobody else s for s in table)
 
 
-def _patient(sample: Sample) -> str | None:
+@cache
+def _placeholders() -> frozenset[str]:
+    """Placeholders as they stand in tables and, as pseudonyms, in tables of DICOM files."""
+    repeated = [character * count for character in "X0*-9" for count in range(3, 17)]
+    texts = {spelt for text in (*_PLACEHOLDERS, *repeated) for spelt in (text, text.lower(), text.title())}
+    return frozenset(texts | {pseudonym(text) for text in texts})
+
+
+def _patient(sample: Sample, table: SampleTable) -> str | None:
     suffix = sample.path.suffix.lower()
     # Folders take files without a suffix, or with numbers for one, as DICOM alone.
-    if suffix in DICOM_SUFFIXES or not suffix or suffix[1:].isdigit():
-        return patient_from_dicom(sample.path) or patient_of(sample.path)
-    return patient_of(sample.path)
+    is_dicom = suffix in DICOM_SUFFIXES or not suffix or suffix[1:].isdigit()
+    below = Path(table.name_of(sample)) if sample.member is None else sample.path
+    told = patient_from_dicom(sample.path) if is_dicom else None
+    return told or (patient_of_folder(below) if not below.is_absolute() else None) or patient_of(sample.path)

@@ -18,6 +18,7 @@ from xraycls.data.describe import described_store
 from xraycls.data.files import atomic_write, remove_leftovers
 from xraycls.data.image import GreyImage
 from xraycls.data.open import open_image
+from xraycls.data.options import AS_IT_IS, ReadOptions
 from xraycls.data.partial_store import JOURNAL, PARTIAL, PartialStore, Row
 from xraycls.data.processors import available_processors, one_thread_a_picture
 from xraycls.data.source import read_source
@@ -80,6 +81,7 @@ def prepare(
     strict: bool = False,
     verify: bool = False,
     progress: Progress | None = None,
+    options: ReadOptions = AS_IT_IS,
 ) -> Prepared:
     """Write the pictures of a data source into a prepared store, or bring a store of it up to date.
 
@@ -96,6 +98,7 @@ def prepare(
         strict: raise for a file that can't be read instead of leaving it out.
         verify: tell unchanged source files by their content, instead of trusting sizes and times.
         progress: told of (files done, files).
+        options: what the user knows better than the source.
 
     Raises:
         UsageError: a setting out of range, or ``images`` without a CSV.
@@ -113,7 +116,7 @@ def prepare(
     if is_store(source):
         raise DataError(f"{source} is prepared data itself", source, "Prepare from the original files")
     _require_ours(folder, source)
-    table = read_source(source, images=images, strict=strict, progress=progress)
+    table = read_source(source, images=images, strict=strict, progress=progress, options=options)
     _require_utf8(table)
     if strict:
         drop_unreadable(table, strict=True, progress=progress)

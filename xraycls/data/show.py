@@ -12,6 +12,7 @@ from pathlib import Path
 from xraycls.data.folder import IMAGE_SUFFIXES, image_files, images_of
 from xraycls.data.formats import detect_format
 from xraycls.data.open import open_image
+from xraycls.data.options import AS_IT_IS, ReadOptions
 from xraycls.data.sheet import Pixels, Tile, contact_sheet
 from xraycls.data.source import read_source
 from xraycls.data.split import shuffling_key, split_named
@@ -26,7 +27,12 @@ TILE = 308
 
 
 def shown_table(
-    path: Path | None, *, images: Path | None = None, split: str | None = None, label: str | None = None
+    path: Path | None,
+    *,
+    images: Path | None = None,
+    split: str | None = None,
+    label: str | None = None,
+    options: ReadOptions = AS_IT_IS,
 ) -> SampleTable:
     """The samples that are to be looked at.
 
@@ -35,13 +41,18 @@ def shown_table(
         images: the folder that a CSV's paths start from.
         split: only those of this split.
         label: only those of this class, by its name in any case.
+        options: what the user knows better than the source.
 
     Raises:
         DataError: the source can't be read, or nothing of it is wanted.
         UsageError: an unknown split or class.
     """
     bare = [] if path is None or images is not None else _bare_pictures(path)
-    table = SampleTable(tuple(bare), (), bare[0].path.parent, "files") if bare else read_source(path, images=images)
+    table = (
+        SampleTable(tuple(bare), (), bare[0].path.parent, "files")
+        if bare
+        else read_source(path, images=images, options=options)
+    )
     samples = list(table)
     wanted = []
     if split is not None:

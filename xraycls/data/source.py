@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 from xraycls.data.audit import warn_of_faults
+from xraycls.data.classes import tell_positive, with_mapped_classes, with_positive
 from xraycls.data.csv import read_csv
 from xraycls.data.files import require_regular
 from xraycls.data.folder import pictures_below, read_folder
@@ -17,6 +19,7 @@ from xraycls.data.formats.format import CLASSES as BOX_CLASSES
 from xraycls.data.formats.mapping import MAPPING, with_mapping
 from xraycls.data.formats.whole import is_ours
 from xraycls.data.medmnist import read_medmnist
+from xraycls.data.options import AS_IT_IS, ReadOptions
 from xraycls.data.partial_store import JOURNAL
 from xraycls.data.patients import with_patients
 from xraycls.data.split import draw_splits
@@ -28,7 +31,7 @@ from xraycls.types import Sample
 
 logger = logging.getLogger(__name__)
 
-_CSV_SUFFIXES = (".csv", ".tsv")
+_TABLES = (".csv", ".tsv", ".txt")
 
 
 def load_table(
@@ -41,6 +44,7 @@ def load_table(
     seed: int = 0,
     strict: bool = False,
     progress: Progress | None = None,
+    options: ReadOptions = AS_IT_IS,
 ) -> SampleTable:
     """A table to train on: every sample can be read, has a label and a split, and every class has training images.
 
@@ -54,12 +58,14 @@ def load_table(
         seed: of the draw.
         strict: raise on files that are missing or damaged instead of leaving them out.
         progress: told how many files were checked.
+        options: what the user knows better than the source.
 
     Raises:
         DataError: the data can't be read, has one class only, or too few patients for a split.
         UsageError: arguments that don't go together.
     """
-    table = read_table(path, images=images, strict=strict, progress=progress)
+    table = read_table(path, images=images, strict=strict, progress=progress, options=options)
+    tell_positive(table, options)
     _require_classes(table)
     table = draw_splits(table, val_fraction=val_fraction, test_fraction=test_fraction, redraw_val=redraw_val, seed=seed)
     warn_of_faults(table, path)
@@ -67,21 +73,35 @@ def load_table(
 
 
 def read_table(
-    path: Path | None, *, images: Path | None = None, strict: bool = False, progress: Progress | None = None
+    path: Path | None,
+    *,
+    images: Path | None = None,
+    strict: bool = False,
+    progress: Progress | None = None,
+    options: ReadOptions = AS_IT_IS,
 ) -> SampleTable:
     """A table to test or list: as the source gives it, with splits only where the source has them.
 
     Files that can't be read are left out with a warning, and patients come from file names where the source names
     none. Arguments and errors are those of :func:`load_table`.
     """
-    return drop_unreadable(read_source(path, images=images, strict=strict, progress=progress), strict, progress)
+    table = read_source(path, images=images, strict=strict, progress=progress, options=options)
+    return drop_unreadable(table, strict, progress)
 
 
 def read_source(
-    path: Path | None, *, images: Path | None = None, strict: bool = False, progress: Progress | None = None
+    path: Path | None,
+    *,
+    images: Path | None = None,
+    strict: bool = False,
+    progress: Progress | None = None,
+    options: ReadOptions = AS_IT_IS,
 ) -> SampleTable:
     """As :func:`read_table`, but with the files that can't be read: only a CSV's missing ones are left out."""
-    return with_patients(_read_source(path, images, strict, progress))
+    table = with_patients(_read_source(path, images, strict, progress, options))
+    if options.class_map:
+        table = with_mapped_classes(table, options.class_map)
+    return with_positive(table, options.positive) if options.positive else table
 
 
 def list_images(paths: Iterable[Path]) -> list[Sample]:
@@ -110,7 +130,9 @@ def _images_in(path: Path) -> list[Sample]:
     return [Sample(file) for file in pictures_below(path)] if path.is_dir() else [Sample(path)]
 
 
-def _read_source(path: Path | None, images: Path | None, strict: bool, progress: Progress | None) -> SampleTable:
+def _read_source(
+    path: Path | None, images: Path | None, strict: bool, progress: Progress | None, options: ReadOptions
+) -> SampleTable:
     if path is None:
         from xraycls.data.phantom import phantom_table
 
@@ -118,7 +140,7 @@ def _read_source(path: Path | None, images: Path | None, strict: bool, progress:
             raise UsageError("--images goes with a CSV or with labels of boxes, given as --data")
         return phantom_table(progress=progress)
     if not path.exists():
-        raise DataError(f"There is no file or folder {path}", path, "Without --data the embedded phantom is used")
+        raise DataError(f"There is no file or folder {path}", path, _nearest(path))
     require_regular(path)
     if images is not None and not images.is_dir():
         raise DataError(f"The folder of images {images} does not exist", images)
@@ -126,8 +148,10 @@ def _read_source(path: Path | None, images: Path | None, strict: bool, progress:
     if not is_prepared and (found := detect_format(path, images)):
         return with_mapping(found.read(path, images=images, strict=strict), path)
     suffix = path.suffix.lower()
-    if suffix in _CSV_SUFFIXES:
-        return read_csv(path, images=images, strict=strict)
+    if suffix in _TABLES:
+        return read_csv(path, images=images, strict=strict, options=options)
+    if options.columns or options.fold is not None:
+        raise UsageError(f"--path-column and the like, and --fold, go with a CSV, and {path} is none")
     if images is not None:
         raise UsageError(f"--images goes with a CSV or with labels of boxes, and {path} is neither")
     if path.is_dir():
@@ -135,7 +159,7 @@ def _read_source(path: Path | None, images: Path | None, strict: bool, progress:
             return read_store(path)
         if is_ours(path) and (path / MAPPING).is_file():  # converted to a CSV
             return read_csv(path / MAPPING, strict=strict)
-        return with_boxes_beside(read_folder(path))
+        return with_boxes_beside(read_folder(path, keep_masks=options.keep_masks))
     if suffix == ".npz":
         return read_medmnist(path)
     names = ", ".join(each.title for each in FORMATS.values())
@@ -144,6 +168,19 @@ def _read_source(path: Path | None, images: Path | None, strict: bool, progress:
         path,
         f"Give a folder of images, a CSV (.csv, .tsv) or a MedMNIST archive (.npz), or boxes as {names}",
     )
+
+
+def _nearest(path: Path) -> str:
+    """What there is instead of a path: the name that it resembles, or the first folder that is missing."""
+    above = next(parent for parent in path.absolute().parents if parent.is_dir())
+    wanted = path.absolute().relative_to(above).parts[0]
+    try:
+        names = sorted(entry.name for entry in above.iterdir())
+    except OSError:
+        names = []
+    if near := difflib.get_close_matches(wanted, names, n=1):
+        return f"Did you mean {above / near[0]}?"
+    return f"{above} holds no {wanted}"
 
 
 def _require_classes(table: SampleTable) -> None:

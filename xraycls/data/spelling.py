@@ -25,7 +25,9 @@ def one_spelling(names: Iterable[str], source: Path) -> dict[str, str]:
     """
     counts = Counter(names)
     alike: dict[str, list[str]] = defaultdict(list)
-    for name in sorted(counts, key=lambda name: (-counts[name], name)):
+    for name in sorted(
+        counts, key=lambda name: (name != plain_class(name) or not name.isdecimal(), -counts[name], name)
+    ):
         alike[plain_class(name)].append(name)
     for spellings in alike.values():
         if len(spellings) > 1:

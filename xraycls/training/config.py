@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from xraycls.data.files import atomic_write
+from xraycls.data.options import ReadOptions
 from xraycls.errors import UsageError, unknown
 
 
@@ -29,6 +31,14 @@ class TrainConfig(BaseModel):
     test_fraction: float = Field(0.15, ge=0, lt=1)
     redraw_val: bool = False
     strict: bool = False
+    path_column: str | None = None
+    label_column: str | None = None
+    patient_column: str | None = None
+    split_column: str | None = None
+    fold: int | None = Field(None, ge=0)
+    positive: str | None = None
+    class_map: str | None = None
+    keep_masks: bool = False
     # Model
     base_model: str = "resnet18"
     weights: str = "imagenet"
@@ -69,6 +79,11 @@ class TrainConfig(BaseModel):
     gpus: int = Field(1, ge=1)
     seed: int = Field(0, ge=0)
     save_minutes: float = Field(10.0, gt=0)
+
+    @property
+    def read_options(self) -> ReadOptions:
+        """How the data is to be read, where the user knows better than its files tell."""
+        return ReadOptions(**{field.name: getattr(self, field.name) for field in fields(ReadOptions)})
 
     def updated(self, changes: Mapping[str, Any]) -> TrainConfig:
         """The same run with some fields changed and validated; raises UsageError."""

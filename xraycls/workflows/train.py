@@ -157,6 +157,7 @@ def run_table(config: TrainConfig, progress: Callable[[int, int], None] | None =
         seed=config.seed,
         strict=config.strict,
         progress=progress,
+        options=config.read_options,
     )
     return table.with_samples(s for s in table if s.label is not None)
 

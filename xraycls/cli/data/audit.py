@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xraycls.cli.options import JsonOption
+from xraycls.cli.reading import reads_data
+from xraycls.data.options import ReadOptions
 
 if TYPE_CHECKING:
     from xraycls.data.audit import Audit
 
 
+@reads_data
 def audit(
     path: Annotated[
         Path | None, typer.Argument(help="Data of any format; the phantom when omitted.", metavar="[PATH]")
@@ -28,6 +31,8 @@ def audit(
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 where there is an error.")] = False,
     threads: Annotated[int | None, typer.Option(min=1, help="Decoding threads; all processors by default.")] = None,
     as_json: JsonOption = False,
+    *,
+    options: ReadOptions,
 ) -> None:
     """Look for what spoils results: leaks between splits, shortcuts, wrong boxes, damaged and inverted pictures.
 
@@ -39,7 +44,7 @@ def audit(
     from xraycls.data.source import read_source
     from xraycls.progress import counting
 
-    table = read_source(path, images=images)
+    table = read_source(path, images=images, options=options)
     given = (path or table.root).resolve()
     folder = output or (None if as_json else Path(f"audit-{given.name if given.is_dir() else given.stem}"))
     if folder:

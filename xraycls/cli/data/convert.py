@@ -11,11 +11,14 @@ from typing import Annotated
 import typer
 
 from xraycls.cli.options import JsonOption
+from xraycls.cli.reading import reads_data
+from xraycls.data.options import ReadOptions
 
 _WRITTEN = "kitti, coco, yolo, voc, rsna, siim, nih or csv"
 _READ = f"tfrecords, {_WRITTEN}"
 
 
+@reads_data
 def convert(
     source: Annotated[Path, typer.Argument(metavar="FROM", help="Any data source, as for xraycls train --data.")],
     target: Annotated[Path, typer.Argument(metavar="TO", help="A new folder; with --to csv a .csv file, too.")],
@@ -30,6 +33,8 @@ def convert(
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier conversion.")] = False,
     as_json: JsonOption = False,
+    *,
+    options: ReadOptions,
 ) -> None:
     """Write boxes and pictures in another format.
 
@@ -51,6 +56,7 @@ def convert(
             pictures=pictures,
             overwrite=overwrite,
             progress=progress,
+            options=options,
         )
     if as_json:
         print(json.dumps(asdict(made), default=str))

@@ -7,20 +7,26 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from xraycls.cli.reading import reads_data
+from xraycls.data.options import ReadOptions
+
 if TYPE_CHECKING:
     from xraycls.data.table import SampleTable
 
 
+@reads_data
 def list_samples(
     path: Annotated[
         Path | None, typer.Argument(help="Image folder, CSV, .npz or prepared data; the phantom when omitted.")
     ] = None,
     images: Annotated[Path | None, typer.Option(help="Folder that a CSV's paths start from.")] = None,
+    *,
+    options: ReadOptions,
 ) -> None:
     """Show what a data source holds, a split and class a line."""
     from xraycls.data.source import read_table
 
-    table = read_table(path, images=images)
+    table = read_table(path, images=images, options=options)
     parts: dict[str, SampleTable] = {name: table.split(name) for name in table.splits}
     parts = parts or {"all": table}
     for name, part in parts.items():

@@ -11,8 +11,11 @@ from typing import Annotated
 import typer
 
 from xraycls.cli.options import JsonOption
+from xraycls.cli.reading import reads_data
+from xraycls.data.options import ReadOptions
 
 
+@reads_data
 def prepare(
     source: Annotated[Path, typer.Argument(metavar="SRC", help="Image folder, CSV or .npz.")],
     folder: Annotated[Path, typer.Argument(metavar="DST", help="Where the prepared data goes.")],
@@ -27,6 +30,8 @@ def prepare(
         bool, typer.Option("--verify", help="Tell changed files by content, not by size and time.")
     ] = False,
     as_json: JsonOption = False,
+    *,
+    options: ReadOptions,
 ) -> None:
     """Decode every file once, so that training needn't: writes a folder that every --data takes.
 
@@ -47,6 +52,7 @@ def prepare(
                 strict=strict,
                 verify=verify,
                 progress=progress,
+                options=options,
             )
     except KeyboardInterrupt:
         typer.echo("Stopped. The same command goes on from here.", err=True)

@@ -7,7 +7,11 @@ from typing import Annotated
 
 import typer
 
+from xraycls.cli.reading import reads_data
+from xraycls.data.options import ReadOptions
 
+
+@reads_data
 def show(
     path: Annotated[
         Path | None, typer.Argument(help="Any data source, a picture or a folder of them; the phantom when omitted.")
@@ -33,6 +37,8 @@ def show(
     size: Annotated[
         int | None, typer.Option(help="Side of the network's input, pixels; 224.", rich_help_panel="Augmented")
     ] = None,
+    *,
+    options: ReadOptions,
 ) -> None:
     """Write a contact sheet with labels and boxes, as many pictures of each class.
 
@@ -41,7 +47,7 @@ def show(
     from xraycls.data.lettering import write_picture
     from xraycls.data.show import sample_sheet, shown_table
 
-    table = shown_table(path, images=images, split=split, label=label)
+    table = shown_table(path, images=images, split=split, label=label, options=options)
     if augmented or any(option is not None for option in (image, augment, size)):
         from xraycls.loaders.recipes.classification import find_recipe
         from xraycls.workflows.show import picture_named, view_sheet

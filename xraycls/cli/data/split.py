@@ -11,6 +11,8 @@ import typer
 
 from xraycls.cli.data.counts import patients_of, print_counts
 from xraycls.cli.options import JsonOption
+from xraycls.cli.reading import reads_data
+from xraycls.data.options import ReadOptions
 from xraycls.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 _SHARE = 0.15
 
 
+@reads_data
 def split(
     path: Annotated[Path, typer.Argument(help="Any data source, as for xraycls train --data.")],
     output: Annotated[
@@ -46,6 +49,8 @@ def split(
     images: Annotated[Path | None, typer.Option(help="Folder that a CSV's paths start from.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a CSV that holds something else.")] = False,
     as_json: JsonOption = False,
+    *,
+    options: ReadOptions,
 ) -> None:
     """Give every image a split, by class and by patient, and write it down as a CSV that every --data takes.
 
@@ -57,7 +62,7 @@ def split(
 
     if keep_test and redraw:
         raise UsageError("--keep-test and --redraw don't go together", "Leave out one of them")
-    source = read_source(path, images=images)
+    source = read_source(path, images=images, options=options)
     if keep_test:
         source = without_test_patients(source)
     if folds is None:

@@ -19,6 +19,7 @@ from xraycls.data.formats.pictures import names_below_root
 from xraycls.data.formats.place import Place, plan_places, put
 from xraycls.data.formats.table import COLUMNS, write_table_csv
 from xraycls.data.formats.whole import complete_or_not, require_ours
+from xraycls.data.options import AS_IT_IS, ReadOptions
 from xraycls.data.patients import with_patients
 from xraycls.data.processors import available_processors, one_thread_a_picture
 from xraycls.data.records import header_of
@@ -81,6 +82,7 @@ def convert(
     pictures: str | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
+    options: ReadOptions = AS_IT_IS,
 ) -> Converted:
     """Write a data source as a data set of another format.
 
@@ -99,6 +101,7 @@ def convert(
             pictures where they are. None is "none" for a CSV file and else "copy".
         overwrite: replace what an earlier conversion wrote.
         progress: told of (pictures done, pictures).
+        options: what the user knows better than the source, where its format isn't named.
 
     Raises:
         UsageError: an unknown name, or arguments that don't go together.
@@ -121,7 +124,7 @@ def convert(
     else:
         _require_apart(source, target, images)
         require_ours(target, overwrite=overwrite)
-    table, left_out = _readable(_read(source, read_as, images), progress)
+    table, left_out = _readable(_read(source, read_as, images, options), progress)
     _require_boxes(table, into)
     if single:
         write_table_csv(table, target)
@@ -177,9 +180,9 @@ def _require_table(target: Path, overwrite: bool) -> None:
         raise DataError(f"{target} holds something else", target, "Name another file")
 
 
-def _read(source: Path, read_as: str | None, images: Path | None) -> SampleTable:
+def _read(source: Path, read_as: str | None, images: Path | None, options: ReadOptions) -> SampleTable:
     if read_as is None:
-        return read_source(source, images=images)
+        return read_source(source, images=images, options=options)
     return with_patients(with_mapping(_known(read_as, "--from").read(source, images=images), source))
 
 

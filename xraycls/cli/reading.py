@@ -1,0 +1,60 @@
+"""The options that say how a data source is to be read, for every command that reads one."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+from xraycls.data.options import ReadOptions
+
+_PANEL = "Reading"
+
+_OPTIONS: dict[str, Any] = {
+    "path_column": Annotated[str | None, typer.Option(help="Column that names the images.", rich_help_panel=_PANEL)],
+    "label_column": Annotated[str | None, typer.Option(help="Column of the class.", rich_help_panel=_PANEL)],
+    "patient_column": Annotated[str | None, typer.Option(help="Column of the patient.", rich_help_panel=_PANEL)],
+    "split_column": Annotated[
+        str | None, typer.Option(help="Column of the split, or of numbers of folds.", rich_help_panel=_PANEL)
+    ],
+    "fold": Annotated[
+        int | None, typer.Option(help="Fold to test on, where a column numbers folds.", rich_help_panel=_PANEL)
+    ],
+    "positive": Annotated[str | None, typer.Option(help="The positive one of two classes.", rich_help_panel=_PANEL)],
+    "class_map": Annotated[
+        str | None,
+        typer.Option(
+            "--map", help='Rename and merge classes: "COVID-19=PNEUMONIA,No Finding=NORMAL".', rich_help_panel=_PANEL
+        ),
+    ],
+    "keep_masks": Annotated[
+        bool,
+        typer.Option("--keep-masks", help="Keep masks, thumbnails and heat maps as pictures.", rich_help_panel=_PANEL),
+    ],
+}
+
+
+def reads_data(command: Callable[..., None]) -> Callable[..., None]:
+    """A command whose parameter ``options`` becomes the flags of :class:`xraycls.data.options.ReadOptions`."""
+
+    @functools.wraps(command)
+    def run(*args: Any, **values: Any) -> None:
+        given = {field.name: values.pop(field.name) for field in fields(ReadOptions)}
+        command(*args, **values, options=ReadOptions(**given))
+
+    signature = inspect.signature(command)
+    hints = get_type_hints(command, include_extras=True)
+    others = (parameter for name, parameter in signature.parameters.items() if name != "options")
+    kept = [parameter.replace(annotation=hints[parameter.name]) for parameter in others]
+    defaults = ReadOptions()
+    added = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=getattr(defaults, name), annotation=annotation)
+        for name, annotation in _OPTIONS.items()
+    ]
+    run.__signature__ = signature.replace(parameters=[*kept, *added])  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in (*kept, *added)}
+    return run
