@@ -1,6 +1,7 @@
 """The house rules that a reader would otherwise have to check by eye."""
 
 import ast
+import functools
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -28,9 +29,15 @@ EVERYWHERE = {"types", "errors", "version", "progress", "page"}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
+@functools.cache
+def tree_of(path: Path) -> ast.Module:
+    """A file's syntax, parsed once for all tests."""
+    return ast.parse(path.read_text())
+
+
 def imports(path: Path) -> Iterator[str]:
     """Absolute names of what a file imports, within functions, too."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -64,7 +71,7 @@ BEHIND_A_FEATURE = (
 @pytest.mark.parametrize("package", BEHIND_A_FEATURE)
 def test_a_package_behind_a_feature_is_not_imported_at_the_top(package):
     for path in MODULES:
-        for node in ast.parse(path.read_text()).body:
+        for node in tree_of(path).body:
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             assert not any(name.split(".")[0] == package for name in names), f"{path} imports {package} at the top"
@@ -84,7 +91,7 @@ def test_any_module_can_be_the_first_to_be_imported():
     modules = {name.removesuffix(".__init__"): path for name, path in named.items()}
 
     def needed(name: str) -> Iterator[str]:
-        for node in run(ast.parse(modules[name].read_text())):
+        for node in run(tree_of(modules[name])):
             if not isinstance(node, ast.ImportFrom) or not node.module:
                 continue
             targets = {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
@@ -106,7 +113,7 @@ def test_only_the_command_line_prints():
     for path in MODULES:
         if path.relative_to(PACKAGE).parts[0] == "cli":
             continue
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(tree_of(path)):
             assert not (isinstance(node, ast.Call) and getattr(node.func, "id", "") == "print"), f"{path} prints"
 
 
