@@ -35,10 +35,10 @@ def fill(layers: dict[str, nn.Module], gain_rules: list[tuple[str, float]]) -> N
                 layer.running_mean.copy_(formula_tensor(shape, f"{name}/moving_mean", 0.1))
                 layer.running_var.copy_(1.0 + formula_tensor(shape, f"{name}/moving_variance", 0.5))
                 continue
-            out, into, height, width = layer.weight.shape
-            keras = (height, width, into, out)
-            scale = float(np.sqrt(3.0 * gain / (height * width * into)))
-            layer.weight.copy_(formula_tensor(keras, f"{name}/kernel", scale).permute(3, 2, 0, 1))
+            out, into, *size = layer.weight.shape
+            scale = float(np.sqrt(3.0 * gain / (into * np.prod(size))))
+            kernel = formula_tensor((*size, into, out), f"{name}/kernel", scale)
+            layer.weight.copy_(kernel.permute(3, 2, 0, 1) if size else kernel.T)
             if layer.bias is not None:
                 layer.bias.copy_(formula_tensor((out,), f"{name}/bias", 0.1))
 

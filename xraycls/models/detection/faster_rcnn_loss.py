@@ -6,13 +6,13 @@ Random numbers come in as arguments, uniform in [0, 1), so that a draw can be re
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from xraycls.models.detection.proposals import encode_rois
+from xraycls.models.detection.proposals import ProposalSettings, encode_rois
 from xraycls.types import Objects
 
 POSITIVE, NEGATIVE, IGNORED = 1, 0, -1
@@ -22,6 +22,39 @@ PADDING = -1
 """The label of a region that fills up a sample."""
 
 _RPN_BETA = 1 / 9  # of the smooth L1 loss of anchors: sigma 3
+
+
+@dataclass(frozen=True, slots=True)
+class FasterRCNNLoss:
+    """What the network learns from. Names of the spec's fields are given in brackets.
+
+    Attributes:
+        proposals: those of training.
+        rpn_positive: overlap from which an anchor is positive, 0-1 (``rpn_max_overlap``).
+        rpn_negative: overlap up to which it is negative, 0-1 (``rpn_min_overlap``).
+        rpn_batch: anchors of a picture that count (``rpn_mini_batch``).
+        roi_positive: overlap from which a region has an object, 0-1 (``classifier_max_overlap``).
+        roi_negative: overlap from which it is background, 0-1 (``classifier_min_overlap``).
+        roi_batch: regions of a picture that count (``roi_mini_batch``).
+        gt_as_roi: whether the objects' own boxes are regions, too.
+        rpn_class_weight: of the anchors' classes (``lambda_rpn_class``).
+        rpn_box_weight: of the anchors' boxes (``lambda_rpn_regr``).
+        roi_class_weight: of the regions' classes (``lambda_cls_class``).
+        roi_box_weight: of the regions' boxes (``lambda_cls_regr``).
+    """
+
+    proposals: ProposalSettings = field(default=ProposalSettings(12000, 2000, 0.7))
+    rpn_positive: float = 0.7
+    rpn_negative: float = 0.3
+    rpn_batch: int = 256
+    roi_positive: float = 0.5
+    roi_negative: float = 0.0
+    roi_batch: int = 256
+    gt_as_roi: bool = False
+    rpn_class_weight: float = 1.0
+    rpn_box_weight: float = 1.0
+    roi_class_weight: float = 1.0
+    roi_box_weight: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

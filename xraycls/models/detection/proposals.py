@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -15,6 +16,21 @@ from torchvision.ops import batched_nms, nms, roi_align
 
 _SMALLEST = 1.0  # pixels that a proposal must be wider and higher than
 _SURVEY = 4  # candidates looked at for each proposal wanted, before all are
+
+
+@dataclass(frozen=True, slots=True)
+class ProposalSettings:
+    """Which boxes of the first stage go to the second.
+
+    Attributes:
+        candidates: boxes of the highest score that are looked at (``rpn_pre_nms_top_N``).
+        count: boxes that stay, at most (``rpn_nms_max_boxes``).
+        iou: above which the lower-scored of two boxes is removed, 0-1 (``rpn_nms_overlap_threshold``).
+    """
+
+    candidates: int = 6000
+    count: int = 300
+    iou: float = 0.7
 
 
 def anchor_shapes(scales: Sequence[float], ratios: Sequence[float]) -> Tensor:

@@ -7,6 +7,7 @@ from typing import Any
 
 from xraycls.errors import unknown
 from xraycls.models.detection.base import Detector, DetectorConfig
+from xraycls.models.detection.faster_rcnn import FasterRCNN, FasterRCNNConfig
 from xraycls.models.detection.ssd import SSDConfig, SSDDetector
 from xraycls.models.detection.yolo_v4 import YOLOv4Config, YOLOv4Detector
 
@@ -14,6 +15,7 @@ DETECTORS: dict[str, tuple[type[DetectorConfig], type[Detector]]] = {
     "ssd": (SSDConfig, SSDDetector),
     "dssd": (SSDConfig, SSDDetector),
     "yolo_v4": (YOLOv4Config, YOLOv4Detector),
+    "faster_rcnn": (FasterRCNNConfig, FasterRCNN),
 }
 """Name of a network → the class of its configuration and of its module."""
 
@@ -21,15 +23,16 @@ DETECTORS: dict[str, tuple[type[DetectorConfig], type[Detector]]] = {
 def build_detector(config: DetectorConfig) -> Detector:
     """Returns a detector with random weights, in training mode.
 
-    Raises:
-        UsageError: there is no such network or backbone.
+        Raises:
+            UsageError: there is no such network or backbone.
 
-    Example:
-        >>> from xraycls.models.detection.registry import build_detector
-        >>> from xraycls.models.detection.ssd import SSDConfig
-        >>> detector = build_detector(SSDConfig(backbone="resnet10", classes=("nodule",), height=64, width=64))
-        >>> detector.config.network
-        'ssd'
+        Example:
+            >>> from xraycls.models.detection.registry import build_detector
+            >>> from xraycls.models.detection.faster_rcnn import FasterRCNN, FasterRCNNConfig
+    from xraycls.models.detection.ssd import SSDConfig
+            >>> detector = build_detector(SSDConfig(backbone="resnet10", classes=("nodule",), height=64, width=64))
+            >>> detector.config.network
+            'ssd'
     """
     return _entry(config.network)[1](config)
 
