@@ -1,10 +1,10 @@
-# One entry for everything: `make demo`, `make test`, `make setup`, `make check`, `make docs`.
+# One entry for everything: `make demo`, `make quick`, `make test`, `make setup`, `make check`, `make docs`.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo docs example test check lint format types clean
+.PHONY: setup demo docs example quick test check lint format types clean
 
 setup: $(STAMP)
 
@@ -29,6 +29,10 @@ example: setup
 # The pages, as a site in build/site; a broken link is an error.
 docs: setup
 	PYTHONPATH=. NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+# While you work: lint, types and the fast tests of the stages that differ from main.
+quick: check
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow" $$($(BIN)/python -m tests.quick)
 
 test: setup
 	$(BIN)/python -m pytest -n 2 --dist worksteal
