@@ -36,13 +36,14 @@ from benchmarks.detection_peers import ssd300, ssd300_logits, ssd300_step
 from benchmarks.engines import devices
 from benchmarks.steps import Step, detector_step, synthetic_objects
 from xraycls.errors import unknown
-from xraycls.evaluation.detection.cases import Detections, ImageBoxes
+from xraycls.evaluation.detection.cases import ImageBoxes
 from xraycls.evaluation.detection.intervals import RESAMPLES
 from xraycls.evaluation.detection.table import detection_report
 from xraycls.models.detection.anchors import SSDAnchors
 from xraycls.models.detection.base import Detector
 from xraycls.models.detection.ssd import SSDConfig, SSDDetector
 from xraycls.training.precision import choose_precision
+from xraycls.types import Detections
 
 PARTS = ("input", "step", "evaluation")
 NETS = ("vgg16", "resnet18", "resnet10")

@@ -27,20 +27,20 @@ from xraycls.data.lettering import write_picture
 from xraycls.data.sheet import Pixels, contact_sheet
 from xraycls.data.show import tile_of
 from xraycls.data.table import SampleTable
-from xraycls.evaluation.detection.cases import Detections, ImageBoxes
+from xraycls.evaluation.detection.cases import ImageBoxes, detections_from_boxes
 from xraycls.evaluation.detection.summary import detection_table
 from xraycls.evaluation.detection.table import DetectionReport, detection_report
 from xraycls.progress import TrainingProgress
 from xraycls.tao.dataset_convert.run import dataset_convert
 from xraycls.tao.dataset_export import DatasetExport, KittiConfig
+from xraycls.tao.networks.ssd import SSD, ssd_job
+from xraycls.tao.networks.ssd_spec import DataSource, SSDSpec
 from xraycls.tao.programs import open_spec, read_spec
 from xraycls.tao.spec import write_spec
-from xraycls.tao.ssd import DataSource, SSDSpec
-from xraycls.tao.ssd_setup import ssd_setup
 from xraycls.types import Box, Sample
 from xraycls.workflows.detection.data import read_data
 from xraycls.workflows.detection.inference import infer
-from xraycls.workflows.detection.train import train_ssd
+from xraycls.workflows.detection.spec import train_spec
 
 SPEC = Path(__file__).parents[1] / "examples" / "siim_ssd" / "train.txt"
 CLASS = "opacity"
@@ -68,7 +68,7 @@ def main() -> None:
     found: list[Sample] = []
     for fold in range(given.folds):
         spec = write_fold(records, fold, given.arch, given.output)
-        tested = read_data(ssd_setup(open_spec(spec, SSDSpec)).data).validation
+        tested = read_data(ssd_job(open_spec(spec, SSDSpec)).data).validation
         looked = look(train(spec, given), given.output / "kitti" / "images")
         films += tested
         found += [replace(film, boxes=looked[film.path.stem]) for film in tested]
@@ -148,7 +148,9 @@ def train(spec: Path, given: argparse.Namespace) -> Path:
     if not model.is_file():
         size = given.size, given.size
         with TrainingProgress() as reporter:
-            train_ssd(spec, results, weights=given.start, epochs=given.epochs, size=size, reporter=TaoPrinter(reporter))
+            train_spec(
+                SSD, spec, results, weights=given.start, epochs=given.epochs, size=size, reporter=TaoPrinter(reporter)
+            )
     return model
 
 
@@ -181,7 +183,7 @@ def judged(films: Sequence[Sample], found: Sequence[Sample]) -> DetectionReport:
     """All figures over all folds."""
     return detection_report(
         [ImageBoxes.from_boxes(film.boxes, (CLASS,)) for film in films],
-        [Detections.from_boxes(film.boxes, (CLASS,)) for film in found],
+        [detections_from_boxes(film.boxes, (CLASS,)) for film in found],
         (CLASS,),
         groups=[patient_of(film) for film in films],
     )

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from xraycls.progress import TrainingProgress
     from xraycls.workflows.cam import cam
     from xraycls.workflows.detect import detect
+    from xraycls.workflows.detection.evaluate import evaluate_detector
+    from xraycls.workflows.detection.train import train_detector
     from xraycls.workflows.predict import predict
     from xraycls.workflows.test import test
     from xraycls.workflows.train import train
@@ -40,6 +42,7 @@ _LAZY = {
     "cam": "xraycls.workflows.cam",
     "detect": "xraycls.workflows.detect",
     "evaluate": "xraycls.evaluation.report",
+    "evaluate_detector": "xraycls.workflows.detection.evaluate",
     "load_classifier": "xraycls.models.classifier",
     "load_model": "xraycls.inference.load",
     "load_table": "xraycls.data.source",
@@ -48,6 +51,7 @@ _LAZY = {
     "prepare": "xraycls.data.prepare",
     "test": "xraycls.workflows.test",
     "train": "xraycls.workflows.train",
+    "train_detector": "xraycls.workflows.detection.train",
 }
 
 __all__ = [
@@ -69,6 +73,7 @@ __all__ = [
     "cam",
     "detect",
     "evaluate",
+    "evaluate_detector",
     "load_classifier",
     "load_model",
     "load_table",
@@ -77,6 +82,7 @@ __all__ = [
     "prepare",
     "test",
     "train",
+    "train_detector",
 ]
 
 

@@ -134,7 +134,7 @@ class Detections:
 
     def above(self, threshold: float) -> Detections:
         """Returns the detections that score ``threshold`` or more."""
-        kept = self.scores.astype(np.float64) >= threshold
+        kept = self.scores >= np.float32(threshold)
         return Detections(self.boxes[kept], self.labels[kept], self.scores[kept])
 
     def mapped(self, matrix: npt.NDArray[np.float64]) -> Detections:

@@ -17,11 +17,14 @@ from xraycls.cli.tao_options import size_of
 from xraycls.cli.tao_printer import TaoPrinter
 from xraycls.errors import UsageError
 from xraycls.evaluation.detection.average_precision import AveragePrecision
-from xraycls.evaluation.detection.cases import Detections, ImageBoxes
+from xraycls.evaluation.detection.cases import ImageBoxes
 from xraycls.evaluation.detection.table import detection_report
 from xraycls.models.detection.files import load_detector, save_detector
 from xraycls.training.reporter import Silent
-from xraycls.workflows.detection import evaluate, inference, prune, train
+from xraycls.training.run_folder import RunFolder
+from xraycls.types import Detections
+from xraycls.workflows.detection import evaluate, inference, prune
+from xraycls.workflows.detection import spec as spec_workflow
 
 SECRET = "a-very-secret-key"
 
@@ -68,7 +71,7 @@ def called(monkeypatch):
 
 def trained(folder: str = "results", *, early: bool = False) -> SimpleNamespace:
     outcome = SimpleNamespace(rows=[{"epoch": 2.0}, {"epoch": 3.0}], stopped_early=early)
-    return SimpleNamespace(results=Path(folder), model=Path(folder, "weights", "m.tlt"), outcome=outcome)
+    return SimpleNamespace(run=RunFolder(Path(folder)), model=Path(folder, "weights", "m.tlt"), outcome=outcome)
 
 
 @pytest.mark.parametrize(
@@ -82,10 +85,10 @@ def trained(folder: str = "results", *, early: bool = False) -> SimpleNamespace:
     ],
 )
 def test_train_takes_the_flags_of_tao(called, capsys, arguments):
-    train_ssd = called(train, "train_ssd", trained("out"))
+    train_ssd = called(spec_workflow, "train_spec", trained("out"))
     given = arguments.format(k=SECRET).split()
     assert run("ssd", "train", *given, "--arch", "resnet", "--use_multiprocessing") == 0
-    (spec, results), named = train_ssd.arguments()
+    (_, spec, results), named = train_ssd.arguments()
     assert (spec, results) == (Path("s.txt"), Path("out"))
     assert (named["key"], named["weights"], named["initial_epoch"]) == (SECRET, Path("m.tlt"), 41)
     assert (named["epochs"], named["size"], named["batch_size"]) == (None, None, None)
@@ -102,7 +105,7 @@ def test_train_takes_the_flags_of_tao(called, capsys, arguments):
 
 
 def test_train_takes_less_on_the_command_line(called):
-    train_ssd = called(train, "train_ssd", trained())
+    train_ssd = called(spec_workflow, "train_spec", trained())
     flags = "--epochs 2 --size 320x256 --batch-size 4 --device cpu --precision bf16 --loader torch --threads 1"
     assert run("ssd", "train", "-e", "s.txt", "-r", "out", *flags.split()) == 0
     named = train_ssd.arguments()[1]
@@ -113,14 +116,14 @@ def test_train_takes_less_on_the_command_line(called):
 
 
 def test_the_next_command_can_be_pasted(called, capsys):
-    called(train, "train_ssd", trained("my results"))
+    called(spec_workflow, "train_spec", trained("my results"))
     assert run("ssd", "train", "-e", "my spec.txt", "-r", "my results", "--mount", "/w=my data") == 0
     model = Path("my results", "weights", "m.tlt")
     assert f"Next: xraycls ssd evaluate -e 'my spec.txt' -m '{model}' --mount '/w=my data'\n" in capsys.readouterr().out
 
 
 def test_train_goes_on_and_tells_of_an_early_end(called, capsys):
-    train_ssd = called(train, "train_ssd", trained(early=True))
+    train_ssd = called(spec_workflow, "train_spec", trained(early=True))
     assert run("ssd", "train", "-e", "s.txt", "-r", "out", "--continue") == 0
     assert train_ssd.arguments()[1]["resume"] is True
     assert "Finished 3 epochs, since it no longer improves. Results: results\n" in capsys.readouterr().out
@@ -148,7 +151,9 @@ def evaluated(folder: Path) -> evaluate.Evaluation:
     truths = [ImageBoxes.of([(0, 0, 10, 10)], [0]), ImageBoxes.of()]
     found = [Detections.of([(0, 0, 10, 10)], [0], [0.9]), Detections.of()]
     report = detection_report(truths, found, ("opacity",), resamples=0)
-    return evaluate.Evaluation(AveragePrecision({"opacity": 0.49216}, 0.49216), report, (folder / "evaluation.json",))
+    return evaluate.Evaluation(
+        AveragePrecision({"opacity": 0.49216}, 0.49216), report, (folder / "evaluation.json",), "fp32"
+    )
 
 
 @pytest.mark.parametrize(
@@ -159,9 +164,9 @@ def evaluated(folder: Path) -> evaluate.Evaluation:
     ],
 )
 def test_evaluate_prints_the_block_of_tao(called, capsys, arguments):
-    evaluate_ssd = called(evaluate, "evaluate_ssd", evaluated(Path("out")))
+    evaluate_ssd = called(spec_workflow, "evaluate_spec", evaluated(Path("out")))
     assert run("ssd", "evaluate", *arguments, "-i", "images", "-l", "labels", "-b", 4) == 0
-    (model, spec), named = evaluate_ssd.arguments()
+    (_, model, spec), named = evaluate_ssd.arguments()
     assert (model, spec) == (Path("m.tlt"), Path("s.txt"))
     assert (named["key"], named["results"], named["batch_size"]) == (SECRET, Path("out"), 4)
     captured = capsys.readouterr()

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from xraycls.tao.dataset_export import DatasetExport
+from xraycls.tao.networks.ssd_spec import SSDSpec
 from xraycls.tao.programs import read_spec
-from xraycls.tao.ssd import SSDSpec
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "siim_ssd"
 

@@ -9,14 +9,18 @@ import pytest
 from xraycls.errors import SpecError
 from xraycls.loaders.recipes.ssd import SSDRecipe
 from xraycls.loaders.recipes.tlt2 import TLT2Recipe
+from xraycls.models.detection.base import Suppression
 from xraycls.models.detection.ssd import SSD_BACKBONES
+from xraycls.models.detection.ssd_loss import SSDLoss
 from xraycls.tao.mounts import Mounts, read_mounts
+from xraycls.tao.networks.ssd import ssd_job
+from xraycls.tao.networks.ssd_checks import check_ssd
+from xraycls.tao.networks.ssd_spec import LAYERS, SSDSpec
 from xraycls.tao.programs import open_spec
 from xraycls.tao.spec import Spec
-from xraycls.tao.ssd import SSDSpec
-from xraycls.tao.ssd_rules import LAYERS, check_ssd
-from xraycls.tao.ssd_setup import ssd_setup
 from xraycls.training.annealing import SoftStartAnnealing
+from xraycls.training.detection import Regularizer
+from xraycls.training.job import DetectionJob, EvaluationConfig
 
 SPEC = """\
 random_seed: 7
@@ -106,31 +110,31 @@ def opened(tmp_path):
     return write
 
 
-def test_a_spec_of_tao_5_in_our_terms(opened):
-    setup = ssd_setup(opened(SPEC), Mounts())
-    assert (setup.dialect, setup.seed) == ("TAO 5", 7)
-    network = setup.network
-    assert (network.kind, network.arch, network.layers) == ("ssd", "resnet", 18)
-    assert (network.height, network.width, network.means) == (256, 320, (103.939, 116.779, 123.68))
-    assert (network.freeze_blocks, network.freeze_bn, network.prediction_channels) == ((0, 1), False, 0)
-    assert setup.data.classes == ("mass", "opacity")
-    assert setup.data.mapping == {"opacity": "opacity", "mass": "mass", "nodule": "mass"}
-    assert (setup.data.validation, setup.data.validation_fold) == ((), None)
-    training = setup.training
-    assert (training.batch_size, training.epochs, training.checkpoint_interval) == (16, 80, 1)
-    assert training.learning_rate == SoftStartAnnealing(*map(f32, (5e-5, 2e-2, 0.15, 0.8)))
-    assert training.learning_rate.soft_start == 0.15000000596046448
-    assert (training.positive_iou, training.negative_iou, training.neg_pos, training.box_weight) == (0.5, 0.5, 3, 1)
-    assert (training.focal, training.early_stopping, training.visualize) == (None, None, False)
-    assert (training.regularizer.type, training.regularizer.weight) == ("L1", f32(3e-5))
-    evaluation = setup.evaluation
-    assert (evaluation.every, evaluation.batch_size, evaluation.mode, evaluation.iou) == (10, 8, "sample", 0.5)
-    assert (evaluation.confidence, evaluation.nms_iou, evaluation.top_k) == (f32(0.01), f32(0.6), 200)
-    recipe = setup.recipe
+def test_a_spec_of_tao_5_as_a_job(opened):
+    spec = opened(SPEC)
+    job = ssd_job(spec, Mounts())
+    assert (spec.dialect, job.loop.seed) == ("TAO 5", 7)
+    detector = job.detector
+    assert (detector.network, detector.backbone, detector.classes) == ("ssd", "resnet18", ("mass", "opacity"))
+    assert (detector.height, detector.width, detector.mean) == (256, 320, (103.939, 116.779, 123.68))
+    assert (job.freeze_blocks, job.freeze_bn, detector.prediction_channels) == ((0, 1), False, 0)
+    assert job.data.classes == ("mass", "opacity")
+    assert job.data.mapping == {"opacity": "opacity", "mass": "mass", "nodule": "mass"}
+    assert (job.data.validation, job.data.validation_fold, job.data.val_fraction) == ((), None, 0)
+    assert (job.batch_size, job.loop.epochs, job.checkpoint_every) == (16, 80, 1)
+    assert job.rate == SoftStartAnnealing(*map(f32, (5e-5, 2e-2, 0.15, 0.8)))
+    assert job.rate.soft_start == 0.15000000596046448
+    assert detector.loss == SSDLoss(positive=0.5, negative=0.5, neg_pos=3, box_weight=1, focal=None)
+    assert (job.loop.patience, job.loop.monitor, job.tensorboard) == (None, "mAP", False)
+    assert job.regularizer == Regularizer("L1", f32(3e-5))
+    assert (job.loop.validate_every, job.evaluation) == (10, EvaluationConfig(batch_size=8, mode="sample", iou=0.5))
+    assert detector.suppression == Suppression(f32(0.01), f32(0.6), 200)
+    recipe = job.recipe
     assert isinstance(recipe, SSDRecipe)
     assert (recipe.canvas.shape, recipe.canvas.fill) == ((256, 320), 115)
     assert (recipe.crop_scale, recipe.crop_aspect, recipe.zoom_out) == ((0.3, 1), (0.5, 2), (1, 4))
     assert (recipe.flip, recipe.brightness, recipe.contrast, recipe.rounded) == (0, 0, 0, True)
+    assert DetectionJob.parse(job.described()) == job
 
 
 def f32(value: float) -> float:
@@ -139,9 +143,10 @@ def f32(value: float) -> float:
 
 
 def test_a_spec_of_tlt_2_in_our_terms(opened):
-    setup = ssd_setup(opened(FIRST_SPEC), read_mounts(["/workspace/records=/here/records"]))
-    assert setup.dialect == "TLT 2"
-    assert (setup.training.focal, setup.training.box_weight) == ((0.25, 2.0), f32(0.8))
+    spec = opened(FIRST_SPEC)
+    setup = ssd_job(spec, read_mounts(["/workspace/records=/here/records"]))
+    assert spec.dialect == "TLT 2"
+    assert (setup.detector.loss.focal, setup.detector.loss.box_weight) == ((0.25, 2.0), f32(0.8))
     assert (setup.data.validation_fold, setup.data.image_extension) == (0, "png")
     source = setup.data.training[0]
     assert (source.records, source.labels) == (Path("/here/records/train*"), None)
@@ -163,32 +168,23 @@ def test_what_a_spec_says_of_augmentation_reaches_the_recipe(opened):
     text = """output_channel: 1
       random_crop_min_scale: 0.5 random_crop_max_ar: 1.5 zoom_out_max_scale: 2
       brightness: 32 contrast: 0.5 random_flip: 0.5 image_mean { key: "l" value: 100 }"""
-    setup = ssd_setup(opened(SPEC.replace("output_channel: 3", text)))
+    setup = ssd_job(opened(SPEC.replace("output_channel: 3", text)))
     assert isinstance(setup.recipe, SSDRecipe)
     assert (setup.recipe.crop_scale, setup.recipe.crop_aspect, setup.recipe.zoom_out) == ((0.5, 1), (0.5, 1.5), (1, 2))
     assert (setup.recipe.flip, setup.recipe.brightness, setup.recipe.contrast) == (0.5, 32, 0.5)
-    assert (setup.network.means, setup.recipe.canvas.fill) == ((100.0,), 100)
+    assert (setup.detector.mean, setup.recipe.canvas.fill) == ((100.0,), 100)
 
 
 def test_a_dssd_is_told_apart_and_keeps_its_names(opened):
     text = SPEC.replace("ssd_config", "dssd_config").replace("nlayers: 18", "nlayers: 18\n pred_num_channels: 512")
-    setup = ssd_setup(opened(text))
-    assert (setup.network.kind, setup.network.prediction_channels) == ("dssd", 512)
+    setup = ssd_job(opened(text))
+    assert (setup.detector.network, setup.detector.prediction_channels) == ("dssd", 512)
     with pytest.raises(SpecError, match=r"dssd_config\.nlayers is 17; it must be one of 10, 18, 34, 50, 101"):
-        ssd_setup(opened(text.replace("nlayers: 18", "nlayers: 17")))
-
-
-def test_the_objects_of_other_stages(opened):
-    setup = ssd_setup(opened(FIRST_SPEC))
-    detector = setup.detector()
-    assert (detector.network, detector.backbone, detector.classes) == ("ssd", "resnet18", ("mass", "opacity"))
-    assert (detector.height, detector.width, detector.mean) == (384, 512, setup.network.means)
-    assert detector.suppression.top_k == 200
-    assert (detector.loss.focal, detector.loss.box_weight) == ((0.25, 2.0), f32(0.8))
+        ssd_job(opened(text.replace("nlayers: 18", "nlayers: 17")))
 
 
 def test_the_seeds_anchors_are_32_760(opened):
-    anchors = ssd_setup(opened(SPEC)).network.anchors
+    anchors = ssd_job(opened(SPEC)).detector.anchors
     assert anchors.aspect_ratios == ((1.0, 2.0, 0.5, 3.0, 1.0 / 3.0),) * 6
     maps = [(side, side) for side in (64, 32, 16, 8, 4, 2)]
     assert len(anchors.boxes((512, 512), maps)) == 32_760
@@ -201,7 +197,7 @@ def test_lists_of_every_form_reach_the_anchors(opened):
     text = re.sub("  scales.*", scales, SPEC).replace(
         "aspect_ratios_global", f"aspect_ratios: '{ratios}' aspect_ratios_global"
     )
-    anchors = ssd_setup(opened(text)).network.anchors
+    anchors = ssd_job(opened(text)).detector.anchors
     assert anchors.scales == (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
     assert anchors.aspect_ratios == ((1.0, 2.0), (1.0,), (1.0,), (1.0,), (1.0,), (1.0, 0.5))
     assert (anchors.steps, anchors.offsets[1]) == ((8, (16, 32), 32, 64, 100, 300), (0.25, 0.75))
@@ -209,18 +205,16 @@ def test_lists_of_every_form_reach_the_anchors(opened):
 
 def test_a_value_can_be_changed_before_use(opened):
     spec = opened(SPEC).changed("training_config.num_epochs", 3).changed("augmentation_config.output_width", 64)
-    setup = ssd_setup(spec)
-    assert (setup.training.epochs, setup.network.width) == (3, 64)
+    setup = ssd_job(spec)
+    assert (setup.loop.epochs, setup.detector.width) == (3, 64)
 
 
 def test_the_seeds_specs_are_set_up(shared):
     for name, batch, annealing in (("ssd_train", 16, (0.15, 0.8)), ("ssd_retrain", 32, (0.1, 0.6))):
         path = shared / "reference" / "seed_specs" / f"{name}.txt"
-        setup = ssd_setup(open_spec(path, SSDSpec), read_mounts(["/workspace/tlt-experiments=/here"]))
-        assert (setup.training.batch_size, setup.data.classes) == (batch, ("opacity",))
-        assert (setup.training.learning_rate.soft_start, setup.training.learning_rate.annealing) == tuple(
-            map(f32, annealing)
-        )
+        setup = ssd_job(open_spec(path, SSDSpec), read_mounts(["/workspace/tlt-experiments=/here"]))
+        assert (setup.batch_size, setup.data.classes) == (batch, ("opacity",))
+        assert (setup.rate.soft_start, setup.rate.annealing) == tuple(map(f32, annealing))
         assert setup.data.training[0].records == Path("/here/data/tfrecords/kitti_trainval/kitti_trainval*")
 
 
@@ -232,7 +226,7 @@ def test_the_backbones_are_those_that_can_be_built():
 def test_a_variable_that_is_not_set_is_told_with_its_line(opened, monkeypatch):
     monkeypatch.delenv("NOWHERE", raising=False)
     with pytest.raises(SpecError, match=r"line 42: .*variable \$NOWHERE .* is not set") as caught:
-        ssd_setup(opened(SPEC.replace("/workspace/data/labels", "$NOWHERE/labels")))
+        ssd_job(opened(SPEC.replace("/workspace/data/labels", "$NOWHERE/labels")))
     assert caught.value.field == "dataset_config.data_sources[0].label_directory_path"
 
 
@@ -380,6 +374,6 @@ def test_validation_loss_needs_an_evaluation_every_epoch(opened):
     )
     with pytest.raises(SpecError, match="so validation_period_during_training must be 1"):
         check_ssd(opened(text))
-    setup = ssd_setup(opened(text.replace("training: 10", "training: 1")))
-    assert setup.training.early_stopping.monitor == "validation_loss"
+    setup = ssd_job(opened(text.replace("training: 10", "training: 1")))
+    assert (setup.loop.monitor, setup.loop.higher_is_better, setup.loop.patience) == ("loss", False, 2)
     assert setup.data.validation[0].records == Path("/v/*")

@@ -7,7 +7,7 @@ import torch
 
 from xraycls.errors import UsageError
 from xraycls.training.early_stopping import EarlyStopping
-from xraycls.training.schedules import Moment, learning_rate_factor
+from xraycls.training.schedules import Schedule
 
 
 def torch_factors(build, epochs):
@@ -23,18 +23,18 @@ def torch_factors(build, epochs):
 
 def test_cosine_is_torchs_annealing():
     expected = torch_factors(lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, 20), 20)
-    found = [learning_rate_factor("cosine", Moment(epoch, 20)) for epoch in range(20)]
+    found = [Schedule("cosine", 1.0, 20).at(epoch, 20) for epoch in range(20)]
     assert found == pytest.approx(expected)
 
 
 def test_step_is_torchs_step():
     expected = torch_factors(lambda o: torch.optim.lr_scheduler.StepLR(o, 7, 0.3), 25)
-    found = [learning_rate_factor("step", Moment(e, 25, step_epochs=7, step_factor=0.3)) for e in range(25)]
+    found = [Schedule("step", 1.0, 25, step_epochs=7, step_factor=0.3).at(e, 25) for e in range(25)]
     assert found == pytest.approx(expected)
 
 
 def test_warm_up_rises_to_the_full_rate_and_the_cosine_ends_at_zero():
-    found = [learning_rate_factor("cosine", Moment(e / 10, 5, warmup_epochs=1)) for e in range(51)]
+    found = [Schedule("cosine", 1.0, 5, warmup_epochs=1).at(e, 50) for e in range(51)]
     assert found[0] == pytest.approx(0.01)
     assert found[:11] == sorted(found[:11])
     assert found[10] == pytest.approx(1.0)
@@ -42,13 +42,13 @@ def test_warm_up_rises_to_the_full_rate_and_the_cosine_ends_at_zero():
 
 
 def test_plateau_follows_the_number_of_plateaus():
-    assert learning_rate_factor("plateau", Moment(9, 10, step_factor=0.5, plateaus=3)) == 0.125
-    assert learning_rate_factor("constant", Moment(9, 10, plateaus=3)) == 1.0
+    assert Schedule("plateau", 1.0, 10, step_factor=0.5).at(9, 10, 3) == 0.125
+    assert Schedule("constant", 1.0, 10).at(9, 10, 3) == 1.0
 
 
 def test_a_misspelt_schedule_is_one_sentence():
     with pytest.raises(UsageError, match="Did you mean cosine"):
-        learning_rate_factor("cosin", Moment(0, 1))
+        Schedule("cosin", 1.0, 1).at(0, 1)
 
 
 @pytest.mark.parametrize(

@@ -6,25 +6,40 @@ from xraycls.training.reporter import Silent
 from xraycls.workflows.detection.checkpoints import Checkpoints
 
 
+class Listen(Silent):
+    def __init__(self):
+        self.told = []
+
+    def message(self, text):
+        self.told.append(text)
+
+
 @pytest.mark.parametrize(
     ("interval", "trained", "kept"),
     [(1, 3, [1, 2, 3]), (2, 5, [2, 4, 5]), (10, 3, [3]), (3, 6, [3, 6]), (10, 0, [])],
 )
 def test_every_interval_and_the_last_epoch(tmp_path, interval, trained, kept):
-    """Of six planned: training may stop early, and then its last epoch is kept all the same."""
-    latest, told = tmp_path / "last", []
-
-    class Listen(Silent):
-        def message(self, text):
-            told.append(text)
-
-    checkpoints = Checkpoints(Listen(), latest, lambda epoch: tmp_path / "weights" / str(epoch), interval, 6)
+    """Training may stop early, and then its last epoch is kept all the same."""
+    latest, listener = tmp_path / "last", Listen()
+    checkpoints = Checkpoints(latest, lambda epoch: tmp_path / "weights" / str(epoch), interval, listener)
     for epoch in range(1, trained + 1):
         latest.unlink(missing_ok=True)
         latest.write_text(str(epoch))
-        checkpoints.epoch({"epoch": float(epoch)}, improved=False)
-    checkpoints.finish()
+        checkpoints(epoch, epoch == trained)
     assert sorted((path.name, path.read_text()) for path in tmp_path.glob("weights/*")) == [
         (str(epoch), str(epoch)) for epoch in kept
     ]
-    assert told == [f"Epoch {epoch:05d}: saving model to {tmp_path / 'weights' / str(epoch)}" for epoch in kept]
+    assert listener.told == [
+        f"Epoch {epoch:05d}: saving model to {tmp_path / 'weights' / str(epoch)}" for epoch in kept
+    ]
+
+
+def test_weights_that_a_kill_left_without_their_name_get_it(tmp_path):
+    latest, listener = tmp_path / "last", Listen()
+    latest.write_text("3")
+    checkpoints = Checkpoints(latest, lambda epoch: tmp_path / "weights" / str(epoch), 2, listener)
+    checkpoints.repair(3, False)  # not due
+    checkpoints.repair(3, True)
+    checkpoints.repair(3, True)
+    assert (tmp_path / "weights" / "3").read_text() == "3"
+    assert len(listener.told) == 1

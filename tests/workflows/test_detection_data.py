@@ -6,14 +6,14 @@ import cv2
 import numpy as np
 import pytest
 
+from xraycls.data.box_sources import BoxData, BoxSource, read_boxes, read_validation
 from xraycls.data.open import open_image
 from xraycls.errors import DataError
 from xraycls.loaders.recipes.ssd import SSDRecipe
 from xraycls.loaders.recipes.tlt2 import TLT2Recipe
 from xraycls.loaders.views import Canvas
 from xraycls.tao.dataset_convert import dataset_convert
-from xraycls.tao.ssd_config import Source, SSDData
-from xraycls.workflows.detection.data import count_learnable, picture_sizes, read_data, read_validation, truths_of
+from xraycls.workflows.detection.data import count_learnable, picture_sizes, truths_of
 
 LABELS = {
     "a": ["Opacity 0 0 0 10 10 40 40 0 0 0 0 0 0 0", "mass 0 0 0 0 0 9 9 0 0 0 0 0 0 0"],
@@ -34,12 +34,18 @@ def folder(tmp_path):
 
 
 def data_of(folder, *, validation=None, records=None):
-    source = Source(folder / "images", None if records else folder / "labels", records)
-    return SSDData(("opacity",), {"opacity": "opacity"}, (source,), validation or (), None, "png")
+    source = BoxSource(images=folder / "images", labels=None if records else folder / "labels", records=records)
+    return BoxData(
+        training=(source,),
+        validation=validation or (),
+        classes=("opacity",),
+        mapping={"opacity": "opacity"},
+        image_extension="png",
+    )
 
 
 def test_labels_are_mapped_and_what_is_left_out_is_counted(folder, caplog):
-    read = read_data(data_of(folder))
+    read = read_boxes(data_of(folder))
     assert [[box.label for box in sample.boxes] for sample in read.training] == [["opacity"], [], ["opacity"], []]
     assert [sample.label for sample in read.training] == [1, 0, 1, 0]
     assert "Labels that target_class_mapping lacks are left out: mass (2), nodule (1)." in caplog.text
@@ -49,7 +55,7 @@ def test_labels_are_mapped_and_what_is_left_out_is_counted(folder, caplog):
 
 def test_images_of_both_splits_are_counted(folder, caplog):
     data = data_of(folder)
-    read = read_data(data_of(folder, validation=data.training))
+    read = read_boxes(data_of(folder, validation=data.training))
     assert (len(read.training), len(read.validation)) == (4, 4)
     assert "4 images are for training and for validation" in caplog.text
 
@@ -58,20 +64,20 @@ def test_no_object_to_learn_is_an_error(folder):
     for path in (folder / "labels").iterdir():
         path.write_text("")
     with pytest.raises(DataError, match="None of the 4 training images has an object of the classes opacity"):
-        read_data(data_of(folder))
+        read_boxes(data_of(folder))
 
 
 def test_validation_alone_is_read(folder, caplog):
-    gone = Source(folder / "images", folder / "gone", None)
+    gone = BoxSource(images=folder / "images", labels=folder / "gone")
     validation = data_of(folder).training
-    data = SSDData(("opacity",), {"opacity": "opacity"}, (), validation, None, "")
-    assert {sample.split for sample in read_validation(data)} == {"val"}
+    data = BoxData(training=(), validation=validation, classes=("opacity",), mapping={"opacity": "opacity"})
+    assert {sample.split for sample in read_validation(data).table} == {"val"}
     for path in (folder / "labels").iterdir():
         path.write_text("")
-    assert not any(sample.boxes for sample in read_validation(data))
+    assert not any(sample.boxes for sample in read_validation(data).table)
     assert "None of the 4 validation images has an object" in caplog.text
     with pytest.raises(DataError, match=r"There is no folder .*gone, which the spec names\. .*--mount"):
-        read_validation(SSDData(("opacity",), {}, (gone,), (), None, ""))
+        read_validation(BoxData(training=(gone,), classes=("opacity",), mapping={}))
 
 
 @pytest.mark.parametrize(
@@ -89,19 +95,12 @@ def test_what_is_not_there_is_told_in_terms_of_the_spec(folder, lacking, message
     else:
         (folder / lacking).rename(folder / "elsewhere")
     with pytest.raises(DataError, match=message):
-        read_data(data_of(folder))
+        read_boxes(data_of(folder))
 
 
 def test_records_in_a_folder_of_the_container(folder):
     with pytest.raises(DataError, match=r"There is no folder /workspace/nowhere, which the spec names\. .*--mount"):
-        read_data(data_of(folder, records=folder.__class__("/workspace/nowhere/kitti*")))
-
-
-class Setup:
-    """As much of a spec as counting takes."""
-
-    def __init__(self, data, recipe):
-        self.data, self.recipe = data, recipe
+        read_boxes(data_of(folder, records=folder.__class__("/workspace/nowhere/kitti*")))
 
 
 @pytest.mark.parametrize(
@@ -115,17 +114,20 @@ class Setup:
 def test_boxes_below_the_least_size_are_counted(folder, caplog, recipe, kept):
     (folder / "images" / "d.png").write_bytes(b"")  # unreadable: said by the loader
     data = data_of(folder)
-    table = read_data(data).training
+    table = read_boxes(data).training
     if not kept:
-        with pytest.raises(DataError, match=r"2 of 2 objects are below .* 64 × 64 pixels.*min_bbox_height in the spec"):
-            count_learnable(Setup(data, recipe), table)
+        with pytest.raises(
+            DataError,
+            match=r"2 of 2 objects lie outside.* smaller than 0.5 × 60 pixels at 64 × 64.*min_bbox_height",
+        ):
+            count_learnable(recipe, data.classes, table)
         return
-    assert count_learnable(Setup(data, recipe), table) == kept
-    assert ("1 of 2 objects are below the spec's least size" in caplog.text) == (kept == 1)
+    assert count_learnable(recipe, data.classes, table) == kept
+    assert ("1 of 2 objects lie outside their picture, or are smaller than 1 × 1 pixels" in caplog.text) == (kept == 1)
 
 
 def test_truths_are_in_whole_pixels_of_the_input(folder):
-    truths = truths_of(read_data(data_of(folder)).training, ("opacity",), Canvas(100, 100))
+    truths = truths_of(read_boxes(data_of(folder)).training, ("opacity",), SSDRecipe(Canvas(100, 100)))
     assert [truth.boxes.tolist() for truth in truths] == [[[10, 20, 40, 80]], [], [[5, 10, 6, 90]], []]
 
 
@@ -133,7 +135,7 @@ def test_folders_named_like_splits_are_none_to_a_spec(folder):
     for kind, name in (("images", "a.png"), ("labels", "a.txt")):
         (folder / kind / "test").mkdir()
         (folder / kind / name).rename(folder / kind / "test" / name)
-    assert [sample.path.name for sample in read_data(data_of(folder)).training] == ["b.png", "c.png", "d.png", "a.png"]
+    assert [sample.path.name for sample in read_boxes(data_of(folder)).training] == ["b.png", "c.png", "d.png", "a.png"]
 
 
 def test_records_of_numbered_classes_are_mapped(folder):
@@ -147,8 +149,8 @@ def test_records_of_numbered_classes_are_mapped(folder):
     dataset_convert(spec, folder / "records" / "kitti")
     records, mapping = folder / "records" / "kitti*", {"opacity": "finding", "mass": "bulge"}
     for images in (folder, None):  # without a folder the records' own pictures are used
-        source = Source(images, None, records)
-        read = read_data(SSDData(("bulge", "finding"), mapping, (source,), (), 0, ""))
+        source = BoxSource(images=images, records=records)
+        read = read_boxes(BoxData(training=(source,), classes=("bulge", "finding"), mapping=mapping, validation_fold=0))
         labels = [[box.label for box in sample.boxes] for sample in read.table]
         assert sorted(labels) == [[], ["bulge"], ["finding"], ["finding", "bulge"]]
         assert len(read.validation) == 1

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+from functools import partial
 
 import pytest
 import torch
@@ -14,11 +15,13 @@ from xraycls.data.siim2kitti import siim2kitti
 from xraycls.errors import DataError, RunError, UsageError
 from xraycls.models.detection.files import load_detector
 from xraycls.tao.dataset_convert import dataset_convert
+from xraycls.tao.networks.ssd import SSD
 from xraycls.training.interrupt import Interrupted
 from xraycls.training.reporter import Silent
-from xraycls.workflows.detection.evaluate import evaluate_ssd
 from xraycls.workflows.detection.prune import prune_detector
-from xraycls.workflows.detection.train import train_ssd
+from xraycls.workflows.detection.spec import evaluate_spec, train_spec
+
+train_ssd, evaluate_ssd = partial(train_spec, SSD), partial(evaluate_spec, SSD)
 
 SPEC = """
 random_seed: 42
@@ -121,10 +124,10 @@ def test_evaluation_needs_nothing_of_training(root, trained, tmp_path):
     assert found.average.mean == pytest.approx(trained.outcome.rows[-1]["val_mAP"], abs=1e-6)
     assert {file.name for file in found.files} == {"evaluation.json", "PR_curve.png", "FROC_curve.png"}
     path.write_text(path.read_text().replace("validation_fold: 0", ""))
-    with pytest.raises(DataError, match=r"names no validation images\. Give validation_data_sources or"):
+    with pytest.raises(DataError, match=r"no validation images\. Give validation sources, or a validation fold"):
         evaluate_ssd(trained.model, path, results=tmp_path / "out", device="cpu")
     path.write_text(path.read_text().replace('value: "opacity"', 'value: "mass"'))
-    with pytest.raises(UsageError, match="The model finds opacity, and the spec names mass"):
+    with pytest.raises(UsageError, match="The model finds opacity, and the data have mass"):
         evaluate_ssd(trained.model, path, results=tmp_path / "out", device="cpu")
 
 
@@ -147,8 +150,10 @@ def test_an_interrupted_training_goes_on_as_if_nothing_had_been(root, trained, t
     other, _ = load_detector(tmp_path / "run/weights/ssd_resnet10_epoch_003.tlt", key="k")
     for name, tensor in one.net.state_dict().items():
         assert torch.equal(tensor, other.net.state_dict()[name]), name
-    with pytest.raises(UsageError, match="has finished all of its 3 epochs"):
-        train_ssd(spec(root), tmp_path / "run", key="k", resume=True, device="cpu", precision="fp32")
+    log = (tmp_path / "run" / "ssd_training_log_resnet10.csv").read_text()
+    again = train_ssd(spec(root), tmp_path / "run", key="k", resume=True, device="cpu", precision="fp32")
+    assert again.model == tmp_path / "run/weights/ssd_resnet10_epoch_003.tlt"
+    assert (tmp_path / "run" / "ssd_training_log_resnet10.csv").read_text() == log
 
 
 def test_pruned_and_trained_again_it_stays_narrow(root, trained, tmp_path):
@@ -160,14 +165,13 @@ def test_pruned_and_trained_again_it_stays_narrow(root, trained, tmp_path):
     assert sum(p.numel() for p in detector.parameters()) < 0.9 * sum(
         p.numel() for p in load_detector(model)[0].parameters()
     )
-    with pytest.raises(UsageError, match="is a pruned model, and the spec describes another network"):
+    with pytest.raises(UsageError, match="is a pruned model, and what is asked for is another network"):
         train_ssd(spec(root), tmp_path / "other", weights=path, size=(96, 96), device="cpu", precision="fp32")
 
 
 def test_the_focal_loss_of_tlt2_learns_too(root, tmp_path):
     focal = spec(root, "focal.txt", loss="focal_loss_alpha: 0.25 focal_loss_gamma: 2.0 loss_loc_weight: 0.8")
     made = train_ssd(focal, tmp_path / "focal", epochs=2, device="cpu", precision="fp32")
-    assert made.setup.dialect == "TLT 2"
     detector, _ = load_detector(tmp_path / "focal/weights/ssd_resnet10_epoch_002.safetensors")
     assert detector.config.loss.focal == pytest.approx((0.25, 2.0))
     assert made.outcome.rows[-1]["val_loss"] < 20

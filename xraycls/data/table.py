@@ -78,11 +78,14 @@ class SampleTable:
         """What tells a picture from all others, prepared or not: the path of the file that it comes from."""
         return sample.name if self.origin is None else str(self.origin / self.name_of(sample))
 
-    def fingerprint(self) -> str:
+    def fingerprint(self, *, boxes: bool = False) -> str:
         """A hash of names below the root, file sizes, labels and splits: tells two data sets apart, cheaply.
 
         It doesn't read pixels; it changes when a file is added, removed, relabelled or resized on disk, and with
         the pixels of a prepared store.
+
+        Args:
+            boxes: whether the boxes count as well.
         """
         digest = hashlib.sha256((repr(self.classes) + self.content).encode())
         sizes: dict[Path, int] = {}
@@ -91,4 +94,6 @@ class SampleTable:
                 sizes[s.path] = s.path.stat().st_size if s.path.exists() else -1
             name = s.path.relative_to(self.root) if s.path.is_relative_to(self.root) else s.path
             digest.update(repr((name.as_posix(), sizes[s.path], s.member, s.row, s.label, s.split)).encode())
+            if boxes:
+                digest.update(repr(s.boxes).encode())
         return digest.hexdigest()[:16]

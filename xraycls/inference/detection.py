@@ -12,9 +12,7 @@ import torch
 
 from xraycls.errors import RunError
 from xraycls.loaders.recipes.protocol import ViewRecipe
-from xraycls.loaders.recipes.ssd import SSDRecipe
-from xraycls.loaders.views import Canvas
-from xraycls.models.detection.base import Detector, DetectorConfig, Raw
+from xraycls.models.detection.base import Detector, Raw
 from xraycls.types import Batch, Detections
 
 
@@ -27,6 +25,7 @@ class TrainedDetector:
         recipe: how its pictures are rendered.
         weights: the file it came from.
         engine: the engine that fed its training; None when unknown.
+        precision: number format that it was validated in; None when unknown.
         pixels: whether boxes are in pixels of the picture's file ("source") or of the network's input ("input").
     """
 
@@ -34,6 +33,7 @@ class TrainedDetector:
     recipe: ViewRecipe
     weights: Path
     engine: str | None = None
+    precision: str | None = None
     pixels: Literal["source", "input"] = "source"
 
     @property
@@ -66,8 +66,3 @@ class TrainedDetector:
         if self.pixels == "input" or batch.matrices is None:
             return found
         return [each.mapped(matrix) for each, matrix in zip(found, batch.matrices.numpy(), strict=True)]
-
-
-def evaluation_recipe(config: DetectorConfig) -> ViewRecipe:
-    """Returns how a detector's pictures are rendered: whole, and squeezed onto its input with antialiasing."""
-    return SSDRecipe(Canvas(config.height, config.width))

@@ -10,7 +10,7 @@ import torch
 
 from xraycls.errors import RunError, XrayclsError
 from xraycls.inference.classification import TrainedModel
-from xraycls.inference.detection import TrainedDetector, evaluation_recipe
+from xraycls.inference.detection import TrainedDetector
 from xraycls.loaders.recipes.classification import find_recipe
 from xraycls.models.classifier import load_classifier
 from xraycls.models.detection.base import Suppression
@@ -35,10 +35,11 @@ def load_detector_model(
         UsageError: the key is missing or wrong.
     """
     file = find_model(Path(path), key)
-    detector, _ = load_detector(file, key=key)
+    detector, extra = load_detector(file, key=key)
     if suppression is not None:
         detector.config = replace(detector.config, suppression=suppression)
-    return TrainedDetector(detector.to(torch.device(device)).eval(), evaluation_recipe(detector.config), file)
+    detector.to(torch.device(device)).eval()
+    return TrainedDetector(detector, detector.evaluation_recipe(), file, precision=extra.get("precision"))
 
 
 def load_model(name: str | Path, device: torch.device | str = "cpu", runs: Path = RUNS) -> TrainedModel:

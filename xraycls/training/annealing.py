@@ -5,14 +5,6 @@ from __future__ import annotations
 import bisect
 import math
 from dataclasses import dataclass
-from typing import Protocol
-
-
-class LearningRate(Protocol):
-    """The rate before a step."""
-
-    def at(self, step: int, steps: int) -> float:
-        """The rate in force after so many of all ``steps`` of a training."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +23,8 @@ class SoftStartAnnealing:
     soft_start: float
     annealing: float
 
-    def at(self, step: int, steps: int) -> float:
-        """The rate in force after so many of all ``steps`` of a training."""
+    def at(self, step: int, steps: int, plateaus: int = 0) -> float:
+        """Returns the rate in force after so many of all ``steps`` of a training."""
         progress = step / steps
         share = 1.0
         if progress < self.soft_start:
@@ -60,8 +52,8 @@ class SoftStartCosine:
     highest: float
     soft_start: float
 
-    def at(self, step: int, steps: int) -> float:
-        """The rate in force after so many of all ``steps`` of a training."""
+    def at(self, step: int, steps: int, plateaus: int = 0) -> float:
+        """Returns the rate in force after so many of all ``steps`` of a training."""
         progress = step / steps
         span = self.highest - self.lowest
         if progress < self.soft_start:
@@ -87,8 +79,8 @@ class SoftStartSteps:
     points: tuple[float, ...]
     divider: float
 
-    def at(self, step: int, steps: int) -> float:
-        """The rate in force after so many of all ``steps`` of a training."""
+    def at(self, step: int, steps: int, plateaus: int = 0) -> float:
+        """Returns the rate in force after so many of all ``steps`` of a training."""
         progress = step / steps
         if progress < self.soft_start:
             return self.start + (self.base - self.start) * progress / self.soft_start
@@ -109,6 +101,6 @@ class ExponentialSteps:
     gamma: float
     percent: float
 
-    def at(self, step: int, steps: int) -> float:
-        """The rate in force after so many of all ``steps`` of a training."""
+    def at(self, step: int, steps: int, plateaus: int = 0) -> float:
+        """Returns the rate in force after so many of all ``steps`` of a training."""
         return float(self.base * self.gamma ** (step / max(steps * self.percent // 100, 1)))

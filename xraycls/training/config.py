@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +13,42 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from xraycls.data.files import atomic_write
 from xraycls.data.options import ReadOptions
 from xraycls.errors import UsageError, unknown
+from xraycls.training.schedules import Schedule
+
+
+@dataclass(frozen=True, slots=True)
+class LoopConfig:
+    """What the training loop needs to know, whatever is trained.
+
+    Attributes:
+        epochs: 1 or more.
+        seed: of dropout and of everything else that is drawn in a step.
+        accumulate: batches whose gradients are summed before the optimiser steps.
+        clip_norm: largest norm of the gradient; None for no limit.
+        ema: decay of the moving average of weights that is validated and saved, 0–1 exclusive; None for none.
+        compile: whether torch.compile is used.
+        validate_every: epochs between two validations; the last epoch always has one.
+        monitor: a validation figure or "train_loss": what chooses the best epoch.
+        higher_is_better: the direction of that figure.
+        patience: validations in a row without improvement after which training stops; None for no end.
+        min_delta: what counts as an improvement.
+        plateau_patience: misses until the rate of a plateau schedule falls; 0 for another schedule.
+        save_minutes: minutes between two saved states within an epoch.
+    """
+
+    epochs: int
+    seed: int = 0
+    accumulate: int = 1
+    clip_norm: float | None = None
+    ema: float | None = None
+    compile: bool = False
+    validate_every: int = 1
+    monitor: str = "loss"
+    higher_is_better: bool = False
+    patience: int | None = None
+    min_delta: float = 0.0
+    plateau_patience: int = 0
+    save_minutes: float = 10.0
 
 
 class TrainConfig(BaseModel):
@@ -84,6 +120,31 @@ class TrainConfig(BaseModel):
     def read_options(self) -> ReadOptions:
         """How the data is to be read, where the user knows better than its files tell."""
         return ReadOptions(**{field.name: getattr(self, field.name) for field in fields(ReadOptions)})
+
+    def loop(self, higher_is_better: bool) -> LoopConfig:
+        """Returns the settings of the loop; the direction is that of the monitored metric."""
+        return LoopConfig(
+            epochs=self.epochs,
+            seed=self.seed,
+            accumulate=self.accumulate,
+            clip_norm=self.clip_norm,
+            ema=self.ema,
+            compile=self.compile,
+            validate_every=self.validate_every,
+            monitor=self.monitor,
+            higher_is_better=higher_is_better,
+            patience=self.patience,
+            min_delta=self.min_delta,
+            # A plateau lowers the rate at half the patience, so that it acts before the end.
+            plateau_patience=max(self.patience // 2, 1) if self.schedule == "plateau" else 0,
+            save_minutes=self.save_minutes,
+        )
+
+    def rate(self) -> Schedule:
+        """Returns the learning rate of every step."""
+        return Schedule(
+            self.schedule, self.learning_rate, self.epochs, self.warmup_epochs, self.step_epochs, self.step_factor
+        )
 
     def updated(self, changes: Mapping[str, Any]) -> TrainConfig:
         """The same run with some fields changed and validated; raises UsageError."""

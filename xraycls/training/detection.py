@@ -11,9 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from xraycls.models.detection.base import Detector, total
+from xraycls.training.distributed import World, all_sum, gather_detections
 from xraycls.types import Batch, Detections, Objects
-
-_COLUMNS = 6  # label, score, left, top, right, bottom
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +56,7 @@ class Detection:
         self.regularizer = regularizer
         self.scores = scores
         self._save = save
+        self.reset()
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """The batch's loss, which the detector normalises, times its readable pictures; a scalar."""
@@ -64,42 +64,30 @@ class Detection:
         terms = detector.loss(batch.images, _objects(batch), batch.weights)
         return (total(terms) + self.regularizer(detector)) * (batch.weights > 0).sum()
 
-    def predict(self, model: nn.Module, batch: Batch) -> Tensor:
-        """The detections, float32 [B, 1 + top_k, 6]: label, score and box; label -1 where there is no more.
+    def reset(self) -> None:
+        """Forget the detections and the loss of the split."""
+        self._detections: dict[int, Detections] = {}
+        self._losses: list[Tensor] = []
 
-        The first row holds the loss of the batch and the picture's place in the table, since several processes bring
-        theirs in another order.
-        """
+    def update(self, model: nn.Module, batch: Batch) -> None:
+        """Keep the detections of the pictures that could be read, by their row of the table, and the loss."""
         detector = _detector(model)
         terms, detections = detector.loss_and_detections(batch.images, _objects(batch), batch.weights)
-        shape = batch.images.shape[0], 1 + detector.config.suppression.top_k, _COLUMNS
-        rows = torch.full(shape, -1.0, device=batch.images.device)
-        rows[:, 0, 0] = total(terms) + self.regularizer(detector)
-        rows[:, 0, 1] = batch.indices
-        for row, found in zip(rows, detections, strict=True):
-            values = torch.cat(
-                [torch.from_numpy(found.labels)[:, None], torch.from_numpy(found.scores)[:, None]], dim=1
-            )
-            row[1 : 1 + len(found)] = torch.cat([values, torch.from_numpy(found.boxes)], dim=1).to(row)
-        return rows
+        readable = batch.weights > 0
+        loss = (total(terms) + self.regularizer(detector)) * readable.sum()
+        self._losses.append(torch.stack([loss, readable.sum().to(loss)]))
+        for row, index, kept in zip(detections, batch.indices.tolist(), readable.tolist(), strict=True):
+            if kept:
+                self._detections[index] = row
 
-    def metrics(self, predictions: Tensor, labels: Tensor) -> dict[str, float]:
-        """The mean loss, and the figures of ``scores``."""
-        found = {int(rows[0, 1]): _detections(rows) for rows in predictions}
-        return {"loss": float(predictions[:, 0, 0].mean()), **self.scores(found)}
-
-    def settings(self, predictions: Tensor, labels: Tensor) -> dict[str, str]:
-        """Nothing is chosen on validation."""
-        return {}
+    def compute(self, world: World) -> dict[str, float]:
+        """Returns the mean loss of a picture, and the figures of ``scores``."""
+        loss, pictures = all_sum(torch.stack(self._losses).sum(dim=0), world).tolist()
+        return {"loss": loss / max(pictures, 1.0), **self.scores(gather_detections(self._detections, world))}
 
     def save(self, model: nn.Module, path: Path, settings: Mapping[str, str]) -> None:
         """Write the detector."""
         self._save(_detector(model), path, settings)
-
-
-def _detections(rows: Tensor) -> Detections:
-    kept = rows[1:][rows[1:, 0] >= 0].numpy()
-    return Detections.of(kept[:, 2:], kept[:, 0], kept[:, 1])
 
 
 def _objects(batch: Batch) -> Objects:

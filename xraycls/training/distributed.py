@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
 from torch import nn
+
+from xraycls.types import Detections
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,20 @@ def gather_rows(tensor: torch.Tensor, world: World) -> torch.Tensor:
     parts = [torch.empty_like(tensor) for _ in range(world.size)]
     dist.all_gather(parts, tensor.contiguous())
     return torch.cat(parts)
+
+
+def gather_detections(detections: Mapping[int, Detections], world: World) -> dict[int, Detections]:
+    """Returns the detections of all processes, by the row of the picture in its table.
+
+    Args:
+        detections: those of this process; where two processes bring the same picture, the later rank's are taken.
+        world: the processes, which may bring different numbers of pictures.
+    """
+    if world.size == 1:
+        return dict(detections)
+    parts: list[dict[int, Detections]] = [{} for _ in range(world.size)]
+    dist.all_gather_object(parts, dict(detections))
+    return {row: found for part in parts for row, found in part.items()}
 
 
 def share_buffers(model: nn.Module, world: World) -> None:

@@ -11,7 +11,7 @@ class EarlyStopping:
     """Counts misses: epochs in a row in which the metric did not improve.
 
     Attributes:
-        patience: misses allowed; the training stops with this many.
+        patience: misses allowed; the training stops with this many. None never stops it.
         min_delta: an improvement must be larger than this.
         higher_is_better: direction of the metric.
         best: the best value so far; NaN before the first.
@@ -19,7 +19,7 @@ class EarlyStopping:
         misses: epochs since then.
     """
 
-    patience: int
+    patience: int | None
     min_delta: float = 0.0
     higher_is_better: bool = False
     best: float = math.nan
@@ -38,7 +38,7 @@ class EarlyStopping:
     @property
     def should_stop(self) -> bool:
         """Whether patience is used up."""
-        return self.misses >= self.patience
+        return self.patience is not None and self.misses >= self.patience
 
     def state_dict(self) -> dict[str, float]:
         """What a checkpoint keeps."""

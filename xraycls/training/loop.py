@@ -17,17 +17,16 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from xraycls.data.files import share_file
 from xraycls.errors import TrainingError
 from xraycls.loaders.sampler import Sampler
-from xraycls.training.annealing import LearningRate
 from xraycls.training.checkpoint import save_state
-from xraycls.training.config import TrainConfig
-from xraycls.training.distributed import World, all_sum, barrier, gather_rows, share_buffers
+from xraycls.training.config import LoopConfig
+from xraycls.training.distributed import World, all_sum, barrier, share_buffers
 from xraycls.training.early_stopping import EarlyStopping
 from xraycls.training.interrupt import Interrupted, StopWish, stop_on_signal
-from xraycls.training.optimizers import build_optimizer, set_learning_rate
+from xraycls.training.optimizers import set_learning_rate
 from xraycls.training.precision import Precision, autocast
 from xraycls.training.reporter import Reporter, StepReport
 from xraycls.training.run_folder import RunFolder
-from xraycls.training.schedules import Moment, learning_rate_factor
+from xraycls.training.schedules import LearningRate
 from xraycls.training.task import Task
 from xraycls.training.waiting import WaitingClock
 from xraycls.types import Batch
@@ -83,7 +82,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Hints:
+class Messages:
     """The way out of what ends a training, in terms of the program that runs it.
 
     Attributes:
@@ -119,11 +118,12 @@ class Training:
         run: where everything is written.
         place: device, precision and world.
         reporter: is told of every step and epoch.
-        stopping: early stopping with the direction of the monitored metric.
-        hints: of the errors that it raises.
-        rate: the learning rate before a step; None for that of the config.
-        optimizer: of the model's parameters; None for that of the config.
+        messages: ways out in the errors that it raises.
+        rate: the learning rate before each step.
+        optimizer: of the model's parameters.
         seal: encrypts the training state on disk; None leaves it readable.
+        keep: called by the writing process with an epoch, counted from 1, and whether it is the last one, when its
+            weights are written and the state doesn't know of them yet: whatever the state says exists, exists.
     """
 
     def __init__(
@@ -132,15 +132,15 @@ class Training:
         task: Task,
         train: Loader,
         val: Loader | None,
-        config: TrainConfig,
+        config: LoopConfig,
         run: RunFolder,
         place: Place,
         reporter: Reporter,
-        stopping: EarlyStopping,
-        hints: Hints,
-        rate: LearningRate | None = None,
-        optimizer: torch.optim.Optimizer | None = None,
+        messages: Messages,
+        rate: LearningRate,
+        optimizer: torch.optim.Optimizer,
         seal: Callable[[bytes], bytes] | None = None,
+        keep: Callable[[int, bool], None] = lambda epoch, last: None,
     ) -> None:
         self.model = model
         self.task = task
@@ -150,13 +150,12 @@ class Training:
         self.run = run
         self.place = place
         self.reporter = reporter
-        self.stopping = stopping
-        self.hints = hints
+        self.stopping = EarlyStopping(config.patience, config.min_delta, config.higher_is_better)
+        self.messages = messages
         self.rate = rate
         self.seal = seal
-        self.optimizer = optimizer or build_optimizer(
-            config.optimizer, model.parameters(), config.learning_rate, config.weight_decay
-        )
+        self.keep = keep
+        self.optimizer = optimizer
         self.scaler = torch.amp.GradScaler(place.device.type, enabled=place.precision == "fp16")
         self.ema = (
             AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=True)  # type: ignore[no-untyped-call]
@@ -177,12 +176,26 @@ class Training:
             TrainingError: the loss isn't finite, or memory ran out.
         """
         with stop_on_signal() as wish:
-            while self.epoch < self.config.epochs and not self.stopping.should_stop:
+            while not self.is_finished:
                 started = time.perf_counter()
                 self.model.train()
                 waited = self._train_epoch(wish) if self.step < len(self.train) else 0.0
                 self._finish_epoch(wish, time.perf_counter() - started, waited)
+        return self.outcome()
+
+    def outcome(self) -> Outcome:
+        """Returns how the training ended, or has come along so far."""
         return Outcome(self.rows, self.stopping.best_epoch + 1, self.stopping.best, self.epoch < self.config.epochs)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the planned epochs are done or patience has run out."""
+        return self.epoch >= self.config.epochs or self.stopping.should_stop
+
+    @property
+    def failures(self) -> list[str]:
+        """The pictures that could not be read so far, by name."""
+        return [str(name) for name in self.train.failures | (self.val.failures if self.val else {})]
 
     def state_dict(self) -> dict[str, Any]:
         """All that resuming needs: tensors, numbers and strings. Every process must ask for it."""
@@ -287,18 +300,8 @@ class Training:
 
     def learning_rate(self) -> float:
         """The learning rate of the present step."""
-        config = self.config
-        if self.rate:
-            return self.rate.at(self.epoch * len(self.train) + self.step, config.epochs * len(self.train))
-        moment = Moment(
-            self.epoch + self.step / len(self.train),
-            config.epochs,
-            config.warmup_epochs,
-            config.step_epochs,
-            config.step_factor,
-            self.plateaus,
-        )
-        return config.learning_rate * learning_rate_factor(config.schedule, moment)
+        steps = len(self.train)
+        return self.rate.at(self.epoch * steps + self.step, self.config.epochs * steps, self.plateaus)
 
     def _look(self, wish: StopWish) -> float:
         """Look at the device: the mean loss so far. All processes agree here to stop, to save, or to fail."""
@@ -310,13 +313,13 @@ class Training:
         if len(bad):
             raise TrainingError(
                 f"The loss is not a finite number at epoch {self.epoch + 1}, batch {int(bad[0]) + 1}",
-                self.hints.not_finite,
+                self.messages.not_finite,
             )
         if stop or (save and self.step < len(self.train)):
             self._save_state()
         if stop:
             raise Interrupted(
-                f"Stopped at epoch {self.epoch + 1}, batch {self.step} of {len(self.train)}", self.hints.stopped
+                f"Stopped at epoch {self.epoch + 1}, batch {self.step} of {len(self.train)}", self.messages.stopped
             )
         return float(sums[: self.step].sum()) / self.train.index_sampler.seen(self.step)
 
@@ -326,11 +329,10 @@ class Training:
         row = {"epoch": self.epoch + 1.0, "learning_rate": rate, "train_loss": self._look(wish)}
         evaluated: nn.Module = self.ema.module if self.ema else self.model
         share_buffers(evaluated, self.place.world)
-        settings, improved = {"epoch": str(self.epoch + 1)}, False
+        improved = False
+        self.task.reset()
         if self._is_validated():
-            predictions, labels = self.evaluate(evaluated)
-            row |= {f"val_{name}": value for name, value in self.task.metrics(predictions, labels).items()}
-            settings = self.task.settings(predictions, labels) | settings
+            row |= {f"val_{name}": value for name, value in self.validate(evaluated).items()}
         monitored = row.get(self.config.monitor, row.get(f"val_{self.config.monitor}"))
         if monitored is not None:
             improved = self._note(monitored)
@@ -338,9 +340,11 @@ class Training:
         self.rows.append(row)
         self.epoch, self.step = self.epoch + 1, 0
         if self.place.world.is_main:
+            settings = {"epoch": str(self.epoch), "precision": self.place.precision}
             self.task.save(evaluated, self.run.last, settings)
             if improved:
                 share_file(self.run.last, self.run.best)
+            self.keep(self.epoch, self.is_finished)
             self.run.write_metrics(self.rows)
         self._save_state()
         self.reporter.epoch(row, improved)
@@ -354,27 +358,18 @@ class Training:
         """Tell early stopping and the plateau schedule of the monitored metric; whether it is the best so far."""
         misses = self.stopping.misses
         improved = self.stopping.update(value, self.epoch)
-        if self.config.schedule == "plateau" and not improved and (misses + 1) % self._plateau_patience() == 0:
+        patience = self.config.plateau_patience
+        if patience and not improved and (misses + 1) % patience == 0:
             self.plateaus += 1
         return improved
 
-    def _plateau_patience(self) -> int:
-        """Misses until the plateau schedule lowers the rate: half the patience, so that it acts before the end."""
-        return max(self.config.patience // 2, 1)
-
-    def evaluate(self, model: nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
-        """Predictions float [n, …] and labels int64 [n] of the validation split, on the CPU, on every process."""
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        """Returns the figures of the validation split, the same on every process."""
         model.eval()
-        outputs, labels, weights = [], [], []
         for batch in self.val or ():
-            on_device = batch.to(self.place.device)
             with torch.inference_mode(), autocast(self.place.device, self.place.precision):
-                outputs.append(self.task.predict(model, on_device))
-            labels.append(on_device.labels)
-            weights.append(on_device.weights)
-        world = self.place.world
-        kept = gather_rows(torch.cat(weights), world) > 0
-        return gather_rows(torch.cat(outputs), world)[kept].cpu(), gather_rows(torch.cat(labels), world)[kept].cpu()
+                self.task.update(model, batch.to(self.place.device))
+        return self.task.compute(self.place.world)
 
     def _save_state(self) -> None:
         state = self.state_dict()

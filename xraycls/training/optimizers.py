@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import nn
 
-from xraycls.errors import unknown
+from xraycls.errors import UsageError, unknown
 
 # One kernel for all parameters, on every device that torch has it for.
 _FUSED = ("adam", "adamw", "sgd")
@@ -25,12 +26,23 @@ OPTIMIZERS: dict[str, tuple[Callable[..., torch.optim.Optimizer], dict[str, Any]
 
 
 def build_optimizer(
-    name: str, parameters: Iterable[nn.Parameter], learning_rate: float, weight_decay: float
+    name: str,
+    parameters: Iterable[nn.Parameter],
+    learning_rate: float,
+    weight_decay: float,
+    given: Mapping[str, Any] | None = None,
 ) -> torch.optim.Optimizer:
-    """An optimiser over the trainable parameters; biases and normalisation scales are not decayed.
+    """Returns an optimiser of the trainable parameters; biases and normalisation scales are not decayed.
+
+    Args:
+        name: one of :data:`OPTIMIZERS`.
+        parameters: of the model.
+        learning_rate: of the first step.
+        weight_decay: of kernels.
+        given: arguments of the optimiser instead of the defaults in :data:`OPTIMIZERS`.
 
     Raises:
-        UsageError: no such optimiser; names the nearest.
+        UsageError: no such optimiser, or one that hasn't such an option; names the nearest.
     """
     if name.lower() not in OPTIMIZERS:
         raise unknown("optimiser", name, OPTIMIZERS, "--optimizer")
@@ -41,7 +53,50 @@ def build_optimizer(
         {"params": [p for p in trainable if p.ndim > 1], "weight_decay": weight_decay},
         {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    return build([g for g in groups if g["params"]], lr=learning_rate, **options, **fused)
+    settings = {"lr": learning_rate, **options, **(given or {}), **fused}
+    return _built(name, build, [g for g in groups if g["params"]], settings)
+
+
+def _built(
+    name: str, build: Callable[..., torch.optim.Optimizer], parameters: list[Any], settings: Mapping[str, Any]
+) -> torch.optim.Optimizer:
+    try:
+        return build(parameters, **settings)
+    except TypeError as error:
+        raise UsageError(f"The optimiser {name} doesn't take these settings ({error})") from error
+    except ValueError as error:
+        raise UsageError(f"The optimiser {name} refuses a setting: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class OptimizerConfig:
+    """An optimiser of torch with its settings.
+
+    Attributes:
+        name: one of :data:`OPTIMIZERS`.
+        weight_decay: of kernels; biases and normalisation scales are not decayed.
+        options: further arguments of the optimiser, such as ``momentum`` and ``nesterov``, instead of the defaults
+            in :data:`OPTIMIZERS`.
+    """
+
+    name: str = "sgd"
+    weight_decay: float = 0.0
+    options: Mapping[str, float | bool | tuple[float, float]] = field(default_factory=dict)
+
+    def build(self, parameters: Iterable[nn.Parameter], learning_rate: float) -> torch.optim.Optimizer:
+        """Returns the optimiser of the trainable parameters.
+
+        Raises:
+            UsageError: no such optimiser, or one that hasn't such an option.
+        """
+        if self.name not in OPTIMIZERS:
+            raise unknown("optimiser", self.name, OPTIMIZERS)
+        if self.weight_decay:
+            return build_optimizer(self.name, parameters, learning_rate, self.weight_decay, self.options)
+        build, options = OPTIMIZERS[self.name]
+        fused = {"fused": True} if self.name in _FUSED else {}
+        trainable = [parameter for parameter in parameters if parameter.requires_grad]
+        return _built(self.name, build, trainable, {"lr": learning_rate, **options, **self.options, **fused})
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:

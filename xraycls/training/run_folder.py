@@ -21,6 +21,9 @@ from xraycls.version import __version__
 
 RUNS = Path("runs")
 
+DETECTOR_MARK = ("kind", "detector")
+"""The first field of a detector's config.yaml, and its value."""
+
 
 @dataclass(frozen=True, slots=True)
 class RunFolder:
@@ -58,12 +61,15 @@ class RunFolder:
         return self.path / "checkpoints" / "last.pt"
 
     def exists(self) -> bool:
-        """Whether a run has been started here."""
-        return self.config.is_file()
+        """Whether the run of a classifier has been started here."""
+        return self.config.is_file() and not _has_mark(self.config)
 
     def is_of_detector(self) -> bool:
-        """Whether commands for detectors have written here: they leave TAO's status.json, and no config.yaml."""
-        return not self.exists() and (self.path / "status.json").is_file()
+        """Whether a detector's training or another command for detectors has written here.
+
+        Their config.yaml begins with a mark. Folders of earlier versions have TAO's status.json and no config.yaml.
+        """
+        return _has_mark(self.config) if self.config.is_file() else (self.path / "status.json").is_file()
 
     def read_config(self) -> TrainConfig:
         """The settings of the run; raises RunError when there is no run here."""
@@ -123,16 +129,24 @@ def new_run(model: str, root: Path = RUNS) -> RunFolder:
     return RunFolder(next(path for path in candidates if not path.exists()))
 
 
+def _has_mark(config: Path) -> bool:
+    try:
+        with config.open(encoding="utf-8") as file:
+            return file.readline().rstrip() == ": ".join(DETECTOR_MARK)
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
 def safe_name(model: str) -> str:
     """A model's name as part of a file name: ``timm:convnext_atto`` becomes ``timm-convnext_atto``."""
     return model.replace(":", "-").replace("/", "-")
 
 
 def find_runs(root: Path = RUNS) -> list[RunFolder]:
-    """The run folders below ``root``, newest first."""
+    """The run folders of classifiers below ``root``, newest first."""
     if not root.is_dir():
         return []
-    runs = [RunFolder(path) for path in root.iterdir() if (path / "config.yaml").is_file()]
+    runs = [run for run in map(RunFolder, root.iterdir()) if run.exists()]
     return sorted(runs, key=lambda run: (run.config.stat().st_mtime, run.path.name), reverse=True)
 
 

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from xraycls.models.classifier import Classifier, save_classifier
+from xraycls.training.distributed import World, gather_rows
 from xraycls.types import Batch
 
 Floats = npt.NDArray[np.float64]
@@ -20,22 +21,22 @@ Labels = npt.NDArray[np.int64]
 
 
 class Task(Protocol):
-    """A kind of model to train: how a batch is scored and what validation reports."""
+    """A kind of model to train: the loss of a batch, and what validation says of a split."""
 
     def loss(self, model: nn.Module, batch: Batch) -> torch.Tensor:
-        """The weighted sum of the losses of a batch, a scalar; samples of weight 0 count nothing."""
+        """Returns the weighted sum of the losses of a batch, a scalar; samples of weight 0 count nothing."""
 
-    def predict(self, model: nn.Module, batch: Batch) -> torch.Tensor:
-        """What validation compares with the labels, float [B, …], rows of the same length in every batch."""
+    def reset(self) -> None:
+        """Forget what :meth:`update` took in, before the validation of another epoch."""
 
-    def metrics(self, predictions: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
-        """Figures of a whole validation split, by name."""
+    def update(self, model: nn.Module, batch: Batch) -> None:
+        """Take in a validation batch, on the device of the model."""
 
-    def settings(self, predictions: torch.Tensor, labels: torch.Tensor) -> dict[str, str]:
-        """What is chosen on validation and travels with the weights, such as an operating threshold."""
+    def compute(self, world: World) -> dict[str, float]:
+        """Returns the figures of the whole split by name; gathers what the processes took in."""
 
     def save(self, model: nn.Module, path: Path, settings: Mapping[str, str]) -> None:
-        """Write weights for use, atomically, with the settings as metadata."""
+        """Write weights for use, atomically; the settings, and what was chosen on validation, go with them."""
 
 
 class Classification:
@@ -59,6 +60,7 @@ class Classification:
         self.choose = choose
         self.label_smoothing = label_smoothing
         self.class_weights = class_weights
+        self.reset()
 
     def loss(self, model: nn.Module, batch: Batch) -> torch.Tensor:
         """Cross-entropy, plus the auxiliary heads' with their own weight; summed over the batch."""
@@ -69,22 +71,32 @@ class Classification:
             loss = loss + classifier.auxiliary_weight * self._cross_entropy(head, batch)
         return loss
 
-    def predict(self, model: nn.Module, batch: Batch) -> torch.Tensor:
-        """Logits, float32 [B, C]."""
+    def reset(self) -> None:
+        """Forget the logits of the split, and what was chosen on them."""
+        self._logits: list[torch.Tensor] = []
+        self._labels: list[torch.Tensor] = []
+        self._weights: list[torch.Tensor] = []
+        self._chosen: dict[str, str] = {}
+
+    def update(self, model: nn.Module, batch: Batch) -> None:
+        """Keep the logits of a batch."""
         logits: torch.Tensor = model(batch.images)
-        return logits.float()
+        self._logits.append(logits.float())
+        self._labels.append(batch.labels)
+        self._weights.append(batch.weights)
 
-    def metrics(self, predictions: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
-        """The figures of ``scores``."""
-        return dict(self.scores(labels.numpy(), predictions.double().softmax(1).numpy()))
-
-    def settings(self, predictions: torch.Tensor, labels: torch.Tensor) -> dict[str, str]:
-        """What ``choose`` says."""
-        return self.choose(labels.numpy(), predictions.double().softmax(1).numpy())
+    def compute(self, world: World) -> dict[str, float]:
+        """Returns the figures of ``scores``, and lets ``choose`` choose."""
+        kept = gather_rows(torch.cat(self._weights), world) > 0
+        labels = gather_rows(torch.cat(self._labels), world)[kept].cpu().numpy()
+        logits = gather_rows(torch.cat(self._logits), world)[kept].cpu()
+        probabilities = logits.double().softmax(1).numpy()
+        self._chosen = self.choose(labels, probabilities)
+        return dict(self.scores(labels, probabilities))
 
     def save(self, model: nn.Module, path: Path, settings: Mapping[str, str]) -> None:
         """Write the classifier as safetensors."""
-        save_classifier(_classifier(model), path, extra=settings)
+        save_classifier(_classifier(model), path, extra=self._chosen | dict(settings))
 
     def _cross_entropy(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
         each = F.cross_entropy(

@@ -11,6 +11,8 @@ from xraycls.data.table import SampleTable
 from xraycls.errors import RunError, UsageError
 from xraycls.inference.load import runs_of
 from xraycls.training.config import RESUMABLE, TrainConfig
+from xraycls.training.loop import Training
+from xraycls.training.reporter import Reporter
 from xraycls.training.run_folder import RUNS, RunFolder
 
 logger = logging.getLogger(__name__)
@@ -75,13 +77,22 @@ def _find(resume: Path | str, output: RunFolder | None, config: TrainConfig) -> 
     )
 
 
-def check_same_data(run: RunFolder, table: SampleTable) -> None:
-    """Raise RunError when the images, labels or splits are not those that the run was started with."""
+def check_same_data(
+    run: RunFolder, table: SampleTable, *, boxes: bool = False, hint: str = "to test on other data, name it with --data"
+) -> None:
+    """Raise RunError when the images, labels or splits are not those that the run was started with.
+
+    Args:
+        run: of any model.
+        table: its data.
+        boxes: whether the boxes must be the same, too.
+        hint: what else the user may have wanted; "" for nothing.
+    """
     before = run.read_environment().get("dataset")
-    if before not in (None, table.fingerprint()):
+    if before not in (None, table.fingerprint(boxes=boxes)):
         raise RunError(
             f"{table.root} has changed since {run.path} was started: it no longer holds the same images and labels",
-            "Restore it, or start a new run with another --output; to test on other data, name it with --data",
+            "Restore it, or start a new run in another folder" + (f"; {hint}" if hint else ""),
         )
 
 
@@ -90,3 +101,10 @@ def check_same_processes(run: RunFolder, processes: int) -> None:
     before = run.read_environment().get("processes", processes)
     if before != processes:
         raise UsageError(f"{run.path} was started with {before} processes, not {processes}", f"Add --gpus {before}")
+
+
+def tell_failures(training: Training, reporter: Reporter) -> None:
+    """Name the pictures that could not be read, when a training has ended."""
+    if names := training.failures:
+        more = ", …" if len(names) > 5 else ""
+        reporter.message(f"{len(names)} files could not be read and were left out: {', '.join(names[:5])}{more}")

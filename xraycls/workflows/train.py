@@ -25,16 +25,16 @@ from xraycls.models.classifier import Classifier, build_classifier, narrow_like
 from xraycls.training.checkpoint import load_state
 from xraycls.training.config import TrainConfig, parse_config
 from xraycls.training.distributed import current_world, joined
-from xraycls.training.early_stopping import EarlyStopping
-from xraycls.training.loop import Hints, Outcome, Place, Training
+from xraycls.training.loop import Messages, Outcome, Place, Training
 from xraycls.training.memory import explained_out_of_memory
+from xraycls.training.optimizers import build_optimizer
 from xraycls.training.precision import choose_device, choose_precision
 from xraycls.training.reporter import Reporter, Silent
 from xraycls.training.run_folder import RunFolder, new_run
 from xraycls.training.task import Classification, Floats, Labels, balanced_class_weights
 from xraycls.training.tensorboard import TensorBoardReporter
 from xraycls.workflows.advice import LoaderAdvice
-from xraycls.workflows.resume import check_same_data, check_same_processes, resumed_config
+from xraycls.workflows.resume import check_same_data, check_same_processes, resumed_config, tell_failures
 from xraycls.workflows.settings import resolved
 
 
@@ -142,7 +142,7 @@ def _train(config: TrainConfig, run: RunFolder, place: Place, reporter: Reporter
         with closing(TensorBoardReporter(run.path, reporter, training.epoch)) as board:
             training.reporter = LoaderAdvice(board, config, table) if place.world.is_main else reporter
             outcome = training.fit()
-    _tell_failures(training, reporter)
+    tell_failures(training, reporter)
     return TrainResult(run, outcome, config)
 
 
@@ -193,14 +193,26 @@ def _training(
         else None
     )
     task = Classification(scores, _chooser(config, engine), config.label_smoothing, weights)
-    stopping = EarlyStopping(config.patience, config.min_delta, metric(config.monitor).higher_is_better)
-    hints = Hints(
+    messages = Messages(
         not_finite="Lower --learning-rate, set --clip-norm 1, or use --precision fp32",
         stopped=f"All is saved; go on with --resume {run.path}",
     )
     train_loader = loader(train_table, training=True, balance=config.balance)
     val_loader = loader(table.split("val"), training=False)
-    return Training(classifier, task, train_loader, val_loader, config, run, place, reporter, stopping, hints)
+    optimizer = build_optimizer(config.optimizer, classifier.parameters(), config.learning_rate, config.weight_decay)
+    return Training(
+        classifier,
+        task,
+        train_loader,
+        val_loader,
+        config.loop(metric(config.monitor).higher_is_better),
+        run,
+        place,
+        reporter,
+        messages,
+        config.rate(),
+        optimizer,
+    )
 
 
 def _chooser(config: TrainConfig, engine: str) -> Callable[[Labels, Floats], dict[str, str]]:
@@ -236,11 +248,3 @@ def _tell_other_engine(run: RunFolder, engine: str, reporter: Reporter) -> None:
     before = run.read_environment().get("engine", engine)
     if before != engine:
         reporter.message(f"The pictures came from the {before} engine so far and now come from {engine}.")
-
-
-def _tell_failures(training: Training, reporter: Reporter) -> None:
-    failures = training.train.failures | (training.val.failures if training.val else {})
-    if failures:
-        names = ", ".join(list(failures)[:5])
-        more = ", …" if len(failures) > 5 else ""
-        reporter.message(f"{len(failures)} files could not be read and were left out: {names}{more}")

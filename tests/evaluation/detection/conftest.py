@@ -5,7 +5,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from xraycls.evaluation.detection.cases import Detections, ImageBoxes
+from xraycls.evaluation.detection.cases import ImageBoxes
+from xraycls.types import Detections
 
 Scene = tuple[list[ImageBoxes], list[Detections]]
 

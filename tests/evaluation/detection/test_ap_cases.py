@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from xraycls.errors import UsageError, XrayclsError
-from xraycls.evaluation.detection.cases import Detections, ImageBoxes, pool, rounded, rounded_truth
-from xraycls.types import Box
+from xraycls.evaluation.detection.cases import ImageBoxes, detections_from_boxes, pool, rounded, rounded_truth
+from xraycls.types import Box, Detections
 
 CLASSES = ("effusion", "opacity")
 
@@ -17,9 +17,9 @@ def test_boxes_of_a_sample():
     assert truth.boxes.dtype == np.float64
     assert truth.classes.tolist() == [1, 0]
     assert truth.difficult.tolist() == [False, True]
-    found = Detections.from_boxes([Box("opacity", 1, 2, 3, 4, score=0.25)], CLASSES)
-    assert (found.boxes.tolist(), found.classes.tolist(), found.scores.tolist()) == ([[1, 2, 3, 4]], [1], [0.25])
-    for empty in (ImageBoxes.of(), ImageBoxes.from_boxes((), CLASSES), Detections.of(), Detections.from_boxes((), ())):
+    found = detections_from_boxes([Box("opacity", 1, 2, 3, 4, score=0.25)], CLASSES)
+    assert (found.boxes.tolist(), found.labels.tolist(), found.scores.tolist()) == ([[1, 2, 3, 4]], [1], [0.25])
+    for empty in (ImageBoxes.of(), ImageBoxes.from_boxes((), CLASSES), Detections.of(), detections_from_boxes((), ())):
         assert empty.boxes.shape == (0, 4)
 
 
@@ -35,12 +35,13 @@ def test_pooled_detections_fall_in_score_and_ties_keep_to_their_images():
     ]
     truths = [ImageBoxes.of(), ImageBoxes.of([[0, 0, 1, 1]], [0])]
     first, last = (pool(truths, found, last_first=late) for late in (False, True))
-    assert first.found.scores.tolist() == last.found.scores.tolist() == [0.9, 0.5, 0.5, 0.5, 0.1]
+    assert first.found.scores.tolist() == last.found.scores.tolist()
+    assert first.found.scores.tolist() == pytest.approx([0.9, 0.5, 0.5, 0.5, 0.1])
     assert first.found.boxes[:, 0].tolist() == [4, 0, 8, 12, 16]
     assert last.found.boxes[:, 0].tolist() == [4, 8, 0, 12, 16]
     assert first.found_image.tolist() == [0, 0, 0, 1, 1]
     assert first.truth_image.tolist() == [1]
-    assert pool(truths, found, confidence_threshold=0.5).found.scores.tolist() == [0.9, 0.5, 0.5, 0.5]
+    assert pool(truths, found, confidence_threshold=0.5).found.scores.tolist() == pytest.approx([0.9, 0.5, 0.5, 0.5])
 
 
 @pytest.mark.parametrize("broken", [([[1, 2, 3, 4]], [np.nan]), ([[1, np.inf, 3, 4]], [0.5])])

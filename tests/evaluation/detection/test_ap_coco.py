@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from xraycls.errors import MissingExtra
-from xraycls.evaluation.detection.cases import Detections, ImageBoxes, pool
+from xraycls.evaluation.detection.cases import ImageBoxes, pool
 from xraycls.evaluation.detection.coco import COCO_FIGURES, coco_figures
 from xraycls.evaluation.detection.overlap import box_iou
+from xraycls.types import Detections
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 needs_package = pytest.mark.skipif(
@@ -21,7 +22,7 @@ def brute_force(truths, detections, label, threshold, most=100):
     judged, wanted = [], 0
     for truth, found in zip(truths, detections, strict=True):
         boxes = truth.boxes[truth.classes == label]
-        rows = np.flatnonzero(found.classes == label)
+        rows = np.flatnonzero(found.labels == label)
         rows = rows[np.argsort(-found.scores[rows], kind="stable")][:most]
         figures = box_iou(found.boxes[rows], boxes)
         free = np.ones(len(boxes), bool)

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from xraycls.evaluation.detection.cases import Detections, ImageBoxes, pool
+from xraycls.evaluation.detection.cases import ImageBoxes, pool
 from xraycls.evaluation.detection.froc import RATES, free_response, froc_curve, sensitivities
 from xraycls.evaluation.detection.overlap import box_iou, centre_in_box, overlaps
+from xraycls.types import Detections
 
 HERE, THERE, NOWHERE = [0, 0, 40, 40], [100, 0, 140, 40], [300, 300, 340, 340]
 
@@ -49,7 +50,7 @@ def test_further_marks_of_a_lesion_and_marks_of_difficult_ones_count_nowhere():
     truths = [ImageBoxes.of([HERE, THERE], [0, 0], [False, True])]
     found = [Detections.of([HERE, HERE, THERE, THERE], [0] * 4, [0.5, 0.9, 0.8, 0.7])]
     marks = response(truths, found)
-    assert marks.lesion_scores.tolist() == [0.9]
+    assert marks.lesion_scores.tolist() == pytest.approx([0.9])
     assert len(marks.false_scores) == 0
     assert read(marks).tolist() == [1] * len(RATES)
 
@@ -81,7 +82,7 @@ def test_every_threshold_tried(scene, seed, tied):
     truths, found = scene(seed, images=10, classes=2, difficult=0.2, tied=tied)
     lesions, marks, wanted = [], [], 0
     for truth, one in zip(truths, found, strict=True):
-        hit = (box_iou(one.boxes, truth.boxes) >= 0.5) & (one.classes[:, None] == truth.classes)
+        hit = (box_iou(one.boxes, truth.boxes) >= 0.5) & (one.labels[:, None] == truth.classes)
         marks += one.scores[~hit.any(axis=1)].tolist()
         for i in np.flatnonzero(~truth.difficult):
             wanted += 1

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from xraycls.evaluation.detection.average_precision import average_precision, strict_average_precision
-from xraycls.evaluation.detection.cases import Detections, ImageBoxes
+from xraycls.evaluation.detection.cases import ImageBoxes
 from xraycls.evaluation.detection.printed import strict_block
+from xraycls.types import Detections
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "ap.json").read_text())
 SCENARIOS = GOLDEN["scenarios"]

@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 
 from xraycls.evaluation.detection import curves
 from xraycls.evaluation.detection.average_precision import average_precision, strict_average_precision
-from xraycls.evaluation.detection.cases import Detections, ImageBoxes
+from xraycls.evaluation.detection.cases import ImageBoxes
 from xraycls.evaluation.detection.intervals import estimates
 from xraycls.evaluation.detection.judged import figures, judge
+from xraycls.types import Detections
 
 SETTINGS = {"iou_threshold": 0.5, "confidence_threshold": 0.01, "score_threshold": 0.5, "hit": "iou"}
 NAMES = ["a", "b"]
@@ -104,7 +105,7 @@ def test_invariants(scene, data):
     shuffled = measured([truths[i] for i in order], [found[i] for i in order])
     mirrored = measured(
         [ImageBoxes(one.boxes * 2, one.classes, one.difficult) for one in truths],
-        [Detections(one.boxes[::-1] * 2, one.classes[::-1], one.scores[::-1]) for one in found],
+        [Detections(one.boxes[::-1] * 2, one.labels[::-1], one.scores[::-1]) for one in found],
     )
     for name, values in before.items():
         assert values == pytest.approx(shuffled[name], abs=1e-12, nan_ok=True), name
@@ -112,7 +113,7 @@ def test_invariants(scene, data):
             assert values == pytest.approx(mirrored[name], abs=1e-12, nan_ok=True), name
 
     # A false positive that is last in the ranking changes no area, and never raises a sensitivity.
-    boxes, classes = np.append(found[0].boxes, [[900, 900, 950, 950]], axis=0), np.append(found[0].classes, 0)
+    boxes, classes = np.append(found[0].boxes, [[900, 900, 950, 950]], axis=0), np.append(found[0].labels, 0)
     after = measured(truths, [Detections(boxes, classes, np.append(found[0].scores, 0.015)), *found[1:]])
     for name in ("ap_sample", "ap_integrate"):
         assert after[name] == pytest.approx(before[name], abs=1e-12, nan_ok=True)

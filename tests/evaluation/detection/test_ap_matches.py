@@ -8,9 +8,10 @@ from sklearn.metrics import precision_recall_curve
 
 from xraycls.evaluation.detection import average_precision as module
 from xraycls.evaluation.detection.average_precision import average_precision, rank, strict_average_precision
-from xraycls.evaluation.detection.cases import Detections, ImageBoxes, pool
+from xraycls.evaluation.detection.cases import ImageBoxes, pool
 from xraycls.evaluation.detection.curves import RECALL_POINTS, precision_recall
 from xraycls.evaluation.detection.overlap import box_iou, centre_in_box, overlaps, pixel_iou
+from xraycls.types import Detections
 
 
 def iou(a, b, extent=0.0):
@@ -24,7 +25,7 @@ def walk(truths, detections, label, threshold, confidence, strict):
     """(score, hit) of every judged detection of one class, image by image, and how many boxes there are to find."""
     judged, wanted = [], 0
     for truth, found in zip(truths, detections, strict=True):
-        rows = [i for i in range(len(found.scores)) if found.classes[i] == label and found.scores[i] >= confidence]
+        rows = [i for i in range(len(found.scores)) if found.labels[i] == label and found.scores[i] >= confidence]
         rows.sort(key=lambda i: (-found.scores[i], -i if strict else i))
         boxes = [i for i in range(len(truth.classes)) if truth.classes[i] == label]
         used = set()
@@ -138,7 +139,7 @@ def test_pairs_keep_to_their_image_and_class():
     found = [Detections.of(), Detections.of([box, box], [0, 1], [0.5, 0.9]), Detections.of([box], [1], [0.7])]
     cases = pool(truths, found)
     pairs = overlaps(cases, 0.5)
-    assert cases.found.scores.tolist() == [0.9, 0.7, 0.5]
+    assert cases.found.scores.tolist() == pytest.approx([0.9, 0.7, 0.5])
     assert (pairs.detection.tolist(), pairs.truth.tolist()) == ([0], [2])
 
 

@@ -12,10 +12,11 @@ from PIL import Image
 
 from xraycls.errors import DataError
 from xraycls.evaluation.detection.average_precision import average_precision, strict_average_precision
-from xraycls.evaluation.detection.cases import Detections, ImageBoxes
+from xraycls.evaluation.detection.cases import ImageBoxes
 from xraycls.evaluation.detection.plots import detection_pr_plot, froc_plot, write_pictures
 from xraycls.evaluation.detection.summary import detection_class_table, detection_table
 from xraycls.evaluation.detection.table import FIGURES, PER_CLASS, detection_report
+from xraycls.types import Detections
 
 NAMES = ["opacity", "effusion", "never"]
 
@@ -91,7 +92,7 @@ def test_patients_make_groups_only_where_they_have_several_images(scene):
 def test_the_centre_rule_finds_more(scene):
     truths, found = scene(4)
     shrunk = [
-        Detections((one.boxes + one.boxes[:, [2, 3, 0, 1]]) / 2 + [-2, -2, 2, 2], one.classes, one.scores)
+        Detections((one.boxes + one.boxes[:, [2, 3, 0, 1]]) / 2 + [-2, -2, 2, 2], one.labels, one.scores)
         for one in found
     ]
     by = {hit: detection_report(truths, shrunk, ["a", "b"], hit=hit, resamples=0) for hit in ("iou", "centre")}

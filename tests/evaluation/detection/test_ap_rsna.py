@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from xraycls.evaluation.detection.cases import Detections, ImageBoxes, pool
+from xraycls.evaluation.detection.cases import ImageBoxes, pool
 from xraycls.evaluation.detection.overlap import box_iou, overlaps
 from xraycls.evaluation.detection.rsna import IOU_THRESHOLDS, mean_score, rsna_scores
+from xraycls.types import Detections
 
 SQUARE = [0, 0, 100, 100]
 

@@ -37,12 +37,14 @@ def evaluate(
     from xraycls.evaluation.detection.printed import CALCULATING, average_precision_block
     from xraycls.progress import counting
     from xraycls.tao.mounts import read_mounts
-    from xraycls.workflows.detection.evaluate import evaluate_ssd
+    from xraycls.tao.networks import network_of
+    from xraycls.workflows.detection.spec import evaluate_spec
 
     say_ignored(context, "image_dir", "label_dir", "gpus", "use_amp")
     mounts = read_mounts(mount or ())
     with counting("producing predictions") as progress:
-        done = evaluate_ssd(
+        done = evaluate_spec(
+            network_of((context.parent and context.parent.info_name) or "ssd"),
             mounts.path(model),
             mounts.path(spec),
             key=key_of(key, mounts.variables),

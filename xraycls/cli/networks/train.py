@@ -67,11 +67,13 @@ def train(
     from xraycls.cli.tao_printer import TaoPrinter
     from xraycls.progress import TrainingProgress
     from xraycls.tao.mounts import read_mounts
-    from xraycls.workflows.detection.train import train_ssd
+    from xraycls.tao.networks import network_of
+    from xraycls.workflows.detection.spec import train_spec
 
     mounts = read_mounts(mount or ())
     with TrainingProgress() as reporter:
-        done = train_ssd(
+        done = train_spec(
+            network_of((context.parent and context.parent.info_name) or "ssd"),
             mounts.path(spec),
             mounts.path(results_dir),
             key=key_of(key, mounts.variables),
@@ -90,7 +92,7 @@ def train(
         )
     if os.environ.get("RANK", "0") == "0":
         early = ", since it no longer improves" if done.outcome.stopped_early else ""
-        print(f"Finished {done.outcome.rows[-1]['epoch']:.0f} epochs{early}. Results: {done.results}")
+        print(f"Finished {done.outcome.rows[-1]['epoch']:.0f} epochs{early}. Results: {done.run.path}")
         network = (context.parent and context.parent.info_name) or "ssd"
         command = ["xraycls", network, "evaluate", "-e", spec, "-m", str(done.model)]
         command += [word for each in mount or () for word in ("--mount", each)]

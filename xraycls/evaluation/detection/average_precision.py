@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from xraycls.evaluation.cases import FloatArray
-from xraycls.evaluation.detection.cases import Cases, Detections, ImageBoxes, pool
+from xraycls.evaluation.detection.cases import Cases, ImageBoxes, pool
 from xraycls.evaluation.detection.curves import MODES, Mode, average_precisions
 from xraycls.evaluation.detection.matches import Ranking, match, match_strict, rankings
 from xraycls.evaluation.detection.overlap import overlaps, pixel_iou
+from xraycls.types import Detections
 
 logger = logging.getLogger(__name__)
 

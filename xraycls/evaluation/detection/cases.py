@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from xraycls.errors import XrayclsError, unknown
 from xraycls.evaluation.cases import BoolArray, FloatArray, IntArray
-from xraycls.types import Box
+from xraycls.types import Box, Detections
 
 _NOTHING = np.zeros((0, 4))
 
@@ -50,8 +50,8 @@ class ImageBoxes:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Detections:
-    """What a detector found in one image, in any order.
+class RankedDetections:
+    """The detections of all images by falling score.
 
     Attributes:
         boxes: float64 [m, 4], left, top, right, bottom in the pixels of the ground truth.
@@ -63,21 +63,15 @@ class Detections:
     classes: IntArray
     scores: FloatArray
 
-    @classmethod
-    def of(cls, boxes: npt.ArrayLike = (), classes: npt.ArrayLike = (), scores: npt.ArrayLike = ()) -> Detections:
-        """From anything that reads as arrays of these shapes."""
-        labels = np.asarray(classes, dtype=np.int64)
-        return cls(_corners(boxes, len(labels)), labels, np.asarray(scores, dtype=np.float64))
 
-    @classmethod
-    def from_boxes(cls, boxes: Iterable[Box], classes: Sequence[str]) -> Detections:
-        """From boxes with scores.
+def detections_from_boxes(boxes: Iterable[Box], classes: Sequence[str]) -> Detections:
+    """Returns detections from boxes with scores.
 
-        Raises:
-            UsageError: a box of a class that isn't among ``classes``.
-        """
-        listed = list(boxes)
-        return cls.of(*_columns(listed, classes), [np.nan if box.score is None else box.score for box in listed])
+    Raises:
+        UsageError: a box of a class that isn't among ``classes``.
+    """
+    listed = list(boxes)
+    return Detections.of(*_columns(listed, classes), [np.nan if box.score is None else box.score for box in listed])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,7 +88,7 @@ class Cases:
 
     truth: ImageBoxes
     truth_image: IntArray
-    found: Detections
+    found: RankedDetections
     found_image: IntArray
     n_images: int
 
@@ -126,21 +120,26 @@ def pool(
         np.concatenate([np.array([], np.int64), *(one.classes for one in truths)]),
         np.concatenate([np.array([], np.bool_), *(one.difficult for one in truths)]),
     )
-    boxes = np.concatenate([_NOTHING, *(one.boxes for one in detections)])
-    classes = np.concatenate([np.array([], np.int64), *(one.classes for one in detections)])
-    scores = np.concatenate([np.array([]), *(one.scores for one in detections)])
+    boxes = np.concatenate([_NOTHING, *(one.boxes.astype(np.float64) for one in detections)])
+    classes = np.concatenate([np.array([], np.int64), *(one.labels for one in detections)])
+    scores = np.concatenate([np.array([]), *(one.scores.astype(np.float64) for one in detections)])
     image = _images(len(one.scores) for one in detections)
     _check_finite(np.column_stack([boxes, scores]), image)
     given = np.arange(len(scores))
     order = np.lexsort((-given if last_first else given, image, -scores))
-    order = order[scores[order] >= confidence_threshold]
+    order = order[scores[order] >= single(confidence_threshold)]
     return Cases(
         truth,
         _images(len(one.classes) for one in truths),
-        Detections(boxes[order], classes[order], scores[order]),
+        RankedDetections(boxes[order], classes[order], scores[order]),
         image[order],
         len(truths),
     )
+
+
+def single(threshold: float) -> float:
+    """Returns a threshold in the precision that scores have, so that a score just as high counts."""
+    return float(np.float32(threshold))
 
 
 def rounded(boxes: FloatArray, width: float, height: float) -> FloatArray:

@@ -10,11 +10,12 @@ import numpy as np
 
 from xraycls.evaluation.cases import FloatArray
 from xraycls.evaluation.detection.average_precision import class_areas, rank_strict, whole_pixels
-from xraycls.evaluation.detection.cases import Cases, Detections, ImageBoxes, pool
+from xraycls.evaluation.detection.cases import Cases, ImageBoxes, pool
 from xraycls.evaluation.detection.froc import RATES, FreeResponse, free_response, sensitivities
 from xraycls.evaluation.detection.matches import Ranking, match, rankings
 from xraycls.evaluation.detection.overlap import centre_in_box, overlaps
 from xraycls.evaluation.detection.rsna import IOU_THRESHOLDS, mean_score, rsna_scores
+from xraycls.types import Detections
 
 Hit = Literal["iou", "centre"]
 """When FROC calls a lesion hit: by overlap, or by the centre of the detection."""

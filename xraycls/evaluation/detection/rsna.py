@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from xraycls.evaluation.cases import FloatArray, ratio
-from xraycls.evaluation.detection.cases import Cases
+from xraycls.evaluation.detection.cases import Cases, single
 from xraycls.evaluation.detection.matches import claims
 from xraycls.evaluation.detection.overlap import Pairs
 
@@ -32,7 +32,7 @@ def rsna_scores(cases: Cases, pairs: Pairs, score_threshold: float = 0.0) -> Flo
     Returns:
         float64 [I], 0–1; NaN for an image that is left out.
     """
-    predicted = cases.found.scores >= score_threshold
+    predicted = cases.found.scores >= single(score_threshold)
     n_found, n_truth = len(predicted), len(cases.truth.classes)
     pairs = pairs.only(predicted[pairs.detection])
     boxes = np.bincount(cases.found_image[predicted], minlength=cases.n_images)

@@ -11,7 +11,7 @@ import numpy as np
 
 from xraycls.errors import DataError, MissingExtra
 from xraycls.evaluation.cases import FloatArray
-from xraycls.evaluation.detection.cases import Detections, ImageBoxes
+from xraycls.evaluation.detection.cases import ImageBoxes
 from xraycls.evaluation.detection.coco import COCO_FIGURES, coco_figures
 from xraycls.evaluation.detection.curves import envelope, precision_recall
 from xraycls.evaluation.detection.froc import froc_curve
@@ -19,6 +19,7 @@ from xraycls.evaluation.detection.intervals import RESAMPLES, estimates
 from xraycls.evaluation.detection.judged import AREAS, FROC, RSNA, SENSITIVITIES, Hit, Judged, figures, judge
 from xraycls.evaluation.intervals import CONFIDENCE, group_indices
 from xraycls.evaluation.report import Estimate
+from xraycls.types import Detections
 
 logger = logging.getLogger(__name__)
 

@@ -6,12 +6,15 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import torch
-from pydantic import ConfigDict, TypeAdapter, ValidationError
 from torch import Tensor, nn
 
+from xraycls.data.plain import from_plain, to_plain
+from xraycls.loaders.recipes.protocol import ViewRecipe
+from xraycls.loaders.recipes.ssd import SSDRecipe
+from xraycls.loaders.views import Canvas
 from xraycls.models.backbones import Arithmetic
 from xraycls.models.pruning_plan import is_depthwise
 from xraycls.types import Detections, Objects
@@ -58,8 +61,6 @@ class DetectorConfig:
         suppression: which predicted boxes become detections.
     """
 
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
-
     network: str
     backbone: str
     classes: tuple[str, ...]
@@ -80,7 +81,7 @@ class DetectorConfig:
             >>> SSDConfig.parse(config.described()) == config
             True
         """
-        values: dict[str, Any] = TypeAdapter(type(self)).dump_python(self, mode="json")
+        values: dict[str, Any] = to_plain(self)
         return values
 
     @classmethod
@@ -90,12 +91,7 @@ class DetectorConfig:
         Raises:
             ValueError: a field is missing, unknown or of another type; the message names it.
         """
-        try:
-            return TypeAdapter(cls).validate_python(values)
-        except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(map(str, first["loc"])) or "the description"
-            raise ValueError(f"{field}: {first['msg']}") from None
+        return from_plain(cls, values)
 
     def architecture(self) -> dict[str, Any]:
         """What the weights of a trained network depend on: the description without suppression and loss settings."""
@@ -162,6 +158,10 @@ class Detector(nn.Module, ABC):
             raw: what :meth:`forward` gave.
         """
 
+    def evaluation_recipe(self) -> ViewRecipe:
+        """Returns how pictures are rendered for evaluation and inference: by default squeezed onto the input."""
+        return SSDRecipe(Canvas(self.config.height, self.config.width))
+
     def loss(self, images: Tensor, objects: Objects, weights: Tensor) -> dict[str, Tensor]:
         """Returns the terms of the loss of a batch; overridden where the targets are needed during the forward pass."""
         return self.criterion(self(images), objects, weights)
@@ -185,6 +185,17 @@ class Detector(nn.Module, ABC):
         """
         covered = (m for m in self.net.modules() if isinstance(m, nn.Conv2d | nn.Linear) and not is_depthwise(m))
         return [parameter for module in covered for parameter in module.parameters(recurse=False) if parameter.ndim > 1]
+
+    def prepare(self, steps_per_epoch: int, batch_size: int) -> None:
+        """Called once before training; a detector whose layers depend on either overrides it.
+
+        Args:
+            steps_per_epoch: batches in an epoch.
+            batch_size: pictures in a batch of this process.
+
+        Raises:
+            UsageError: the network can't be trained so.
+        """
 
     def freeze(self, blocks: tuple[int, ...], statistics: bool) -> None:
         """Keep the convolutions of some blocks of the backbone, and the statistics of its batch normalisation.

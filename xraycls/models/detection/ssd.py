@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from xraycls.errors import unknown
+from xraycls.errors import UsageError, unknown
 from xraycls.models.backbones import Arithmetic, Backbone, BodyOptions, build_backbone
 from xraycls.models.backbones.options import KERAS_EPSILON, KERAS_MOMENTUM
 from xraycls.models.detection.anchors import SSDAnchors
@@ -117,6 +117,17 @@ class SSDDetector(Detector):
         logits, offsets = raw
         boxes = decode(offsets.float(), self.anchors, self.variances) * self.size
         return detections_of(self.probabilities(logits), boxes, self.config.suppression)
+
+    def prepare(self, steps_per_epoch: int, batch_size: int) -> None:
+        """Let running statistics follow a short training, and refuse a batch that batch normalisation can't take."""
+        height, width = self.config.height, self.config.width
+        if batch_size == 1 and (1, 1) in self.net.map_sizes(height, width):
+            raise UsageError(
+                f"One image at a time can't be trained at {width} × {height} pixels: the last map is a single number, "
+                "and batch normalisation needs two",
+                "Use --batch-size 2 or more, or a --size above 256",
+            )
+        set_momentum(self.net, steps_per_epoch)
 
     def _expect_little(self) -> None:
         """Let every class begin with a probability of about 0.01: else the many anchors of the background drown the few

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from xraycls.tao.mounts import Mounts
 from xraycls.tao.spec import Spec
+
+if TYPE_CHECKING:
+    from xraycls.data.box_sources import BoxData
+    from xraycls.models.detection.base import Suppression
+    from xraycls.training.job import DetectionJob, EvaluationConfig
+
+    Judging = tuple[BoxData, EvaluationConfig, Suppression]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +31,10 @@ class TaoNetwork:
         check: raises SpecError for the first thing that keeps a network from being trained by a spec.
         modern: a spec in the form of today's versions, with what older ones left unsaid.
         verbs: what can be done with the network here, such as "train"; checking its specs always can.
+        job: a spec as a job of training; None while the network can't be trained here.
+        evaluation: what a spec says of evaluating a trained model, whatever else is in it: the validation data, how
+            detections are judged, and which predicted boxes become detections.
+        suppression: the last of these alone, from a spec that needs nothing else.
     """
 
     name: str
@@ -33,6 +45,9 @@ class TaoNetwork:
     aliases: tuple[str, ...] = ()
     modern: Callable[[Spec[Any]], Spec[Any]] = lambda spec: spec
     verbs: tuple[str, ...] = ()
+    job: Callable[[Spec[Any], Mounts | None], DetectionJob] | None = None
+    evaluation: Callable[[Spec[Any], Mounts | None], Judging] | None = None
+    suppression: Callable[[Spec[Any]], Suppression] | None = None
 
     @property
     def is_trained(self) -> bool:

@@ -1,134 +1,225 @@
-"""SSD and DSSD: what a spec must say to be trained. TAO's own checks, and those that TAO leaves to a crash."""
+"""SSD and DSSD of TAO: what their specs mean, as jobs of training and evaluation."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from xraycls.tao.checks import (
-    check_fields,
-    check_given,
-    check_limit,
-    check_means,
-    lower_case_mapping,
-)
-from xraycls.tao.limits import one_of
+from xraycls.data.box_sources import BoxData, BoxSource
+from xraycls.errors import UsageError
+from xraycls.loaders.recipes.ssd import SSDRecipe
+from xraycls.loaders.recipes.tlt2 import TLT2Recipe
+from xraycls.loaders.views import Canvas
+from xraycls.tao.checks import lower_case_mapping
+from xraycls.tao.common import SoftStartAnnealingScheduleConfig
+from xraycls.tao.detectnet import ColorAugmentation, Preprocessing, SpatialAugmentation
+from xraycls.tao.mounts import Mounts
 from xraycls.tao.networks.base import TaoNetwork
 from xraycls.tao.networks.ssd_anchors import read_anchors
-from xraycls.tao.networks.ssd_spec import LAYERS, AugmentationConfig, SSDConfig, SSDSpec
+from xraycls.tao.networks.ssd_checks import (
+    SOURCES,
+    check_evaluation,
+    check_ssd,
+    check_suppression,
+    plain_network,
+    range_of,
+    validation_sources,
+)
+from xraycls.tao.networks.ssd_spec import LAYERS, AugmentationConfig, SSDSpec
 from xraycls.tao.spec import Spec, value_at
+from xraycls.training.annealing import SoftStartAnnealing
 
-RANGES: dict[str, tuple[float, float]] = {
-    "random_crop_{}_scale": (0.3, 1.0),
-    "random_crop_{}_ar": (0.5, 2.0),
-    "zoom_out_{}_scale": (1.0, 4.0),
-}
-"""What 0 means in pairs of fields of the augmentation, ``min`` and ``max``."""
+if TYPE_CHECKING:
+    from xraycls.models.detection.base import Suppression
+    from xraycls.training.config import LoopConfig
+    from xraycls.training.job import DetectionJob, EvaluationConfig
 
-SOURCES = ("data_sources", "validation_data_sources")
-"""The fields of ``dataset_config`` that name images and their labels: to train on, and to validate with."""
-
-_SCHEDULE = "training_config.learning_rate.soft_start_annealing_schedule"
-_FIRST = ("preprocessing", "spatial_augmentation", "color_augmentation")  # TLT 2's augmentation
+_MEANS = {"b": 103.939, "g": 116.779, "r": 123.68, "l": 117.3786}
 
 
-def plain_network(spec: Spec[SSDSpec]) -> tuple[Spec[SSDSpec], SSDConfig]:
-    """The spec with its network as ``ssd_config``, whichever of the two it has, and that network."""
-    config = spec.config
-    if config.dssd_config is not None:
-        config = replace(config, ssd_config=config.dssd_config, dssd_config=None)
-        spec = replace(spec, config=config, renamed=(("ssd_config", "dssd_config"),))
-    return spec, config.ssd_config or SSDConfig()
+def ssd_job(spec: Spec[SSDSpec], mounts: Mounts | None = None) -> DetectionJob:
+    """Returns what a spec of SSD or DSSD says, as a job.
 
+    Args:
+        spec: of :func:`xraycls.tao.spec.open_spec`.
+        mounts: where folders of TAO's container lie here; None for none.
 
-def range_of(augmentation: AugmentationConfig, names: str) -> tuple[float, float]:
-    """The least and the greatest of a pair of fields, a key of ``RANGES``."""
-    low, high = RANGES[names]
-    return getattr(augmentation, names.format("min")) or low, getattr(augmentation, names.format("max")) or high
+    Raises:
+        SpecError: the spec has a value that TAO refuses or can't use, or lacks one; names file, line and field.
+    """
+    check_ssd(spec)
+    from xraycls.models.detection.ssd import SSDConfig as Detector
+    from xraycls.models.detection.ssd_loss import SSDLoss
+    from xraycls.training.detection import Regularizer
+    from xraycls.training.job import DetectionJob
 
-
-def check_ssd(spec: Spec[SSDSpec]) -> None:
-    """Raise SpecError for the first thing that keeps an SSD from being trained."""
+    kind = "dssd" if spec.config.dssd_config else "ssd"
     spec, network = plain_network(spec)
-    if spec.config.training_config.learning_rate.soft_start_cosine_annealing_schedule is not None:
-        field = "training_config.learning_rate.soft_start_cosine_annealing_schedule"
-        raise spec.mistake(field, "is not for SSD", f"Give {_SCHEDULE.rpartition('.')[2]}")
-    check_given(spec, "ssd_config", "augmentation_config")
-    check_fields(spec, "ssd_config", "training_config", "eval_config", "nms_config", "dataset_config")
-    _check_network(spec, network)
-    read_anchors(spec, network)
-    _check_training(spec)
-    _check_augmentation(spec)
-    lower_case_mapping(spec, "dataset_config.target_class_mapping")
-    for name in SOURCES:
-        _check_sources(spec, name)
-
-
-def check_evaluation(spec: Spec[SSDSpec]) -> None:
-    """Raise SpecError for the first thing that keeps a trained SSD from being evaluated."""
-    check_given(spec, "eval_config", "dataset_config", "dataset_config.target_class_mapping")
-    check_fields(spec, "eval_config.batch_size", "eval_config.matching_iou_threshold", "nms_config")
-    lower_case_mapping(spec, "dataset_config.target_class_mapping")
-    _check_sources(spec, validation_sources(spec))
-
-
-def check_suppression(spec: Spec[SSDSpec]) -> None:
-    """Raise SpecError for the first thing that keeps ``nms_config`` from being used."""
-    check_fields(spec, "nms_config")
-
-
-def validation_sources(spec: Spec[SSDSpec]) -> str:
-    """The field of ``dataset_config`` that leads to the validation images: without one of its own, a fold of TLT 2."""
-    dataset = spec.config.dataset_config
-    has_fold = not dataset.validation_data_sources and dataset.validation_fold is not None
-    return "data_sources" if has_fold else "validation_data_sources"
-
-
-def _check_network(spec: Spec[SSDSpec], network: SSDConfig) -> None:
-    if layers := LAYERS[network.arch]:
-        check_limit(spec, "ssd_config.nlayers", one_of(*layers))
-    if (network.neg_iou_thresh or 0.5) > (network.pos_iou_thresh or 0.5):
-        raise spec.mistake("ssd_config.neg_iou_thresh", "is above pos_iou_thresh", "0 means 0.5 in both")
-
-
-def _check_training(spec: Spec[SSDSpec]) -> None:
     training = spec.config.training_config
-    schedule = training.learning_rate.soft_start_annealing_schedule
-    if schedule is not None and schedule.soft_start >= schedule.annealing:
-        raise spec.mistake(f"{_SCHEDULE}.soft_start", "must end before annealing begins")
-    stopping = training.early_stopping
-    if stopping is not None and stopping.monitor != "loss":
-        field = "training_config.early_stopping.monitor"
-        if not spec.config.dataset_config.validation_data_sources:
-            raise spec.mistake(field, f"is {stopping.monitor!r}, but there is no validation_data_sources")
-        if spec.config.eval_config.validation_period_during_training != 1:
-            raise spec.mistake(field, f"is {stopping.monitor!r}, so validation_period_during_training must be 1")
-
-
-def _check_augmentation(spec: Spec[SSDSpec]) -> None:
     augmentation = spec.config.augmentation_config
-    if any(getattr(augmentation, name) is not None for name in _FIRST):
-        check_given(spec, "augmentation_config.preprocessing")
-        check_fields(spec, *(f"augmentation_config.{name}" for name in _FIRST))
-        spatial = augmentation.spatial_augmentation
-        if spatial is not None and 0 < spatial.zoom_max < spatial.zoom_min:
-            raise spec.mistake("augmentation_config.spatial_augmentation.zoom_min", "is above zoom_max")
-        return
-    check_fields(spec, "augmentation_config")
-    check_means(spec, "augmentation_config.image_mean", "bgr" if augmentation.output_channel == 3 else "l")
-    for names in RANGES:
-        low, high = range_of(augmentation, names)
-        if low > high:
-            raise spec.mistake(f"augmentation_config.{names.format('min')}", f"is above {names.format('max')}")
+    height, width, channels = _input(augmentation)
+    means = tuple((augmentation.image_mean or _MEANS)[channel] for channel in ("bgr" if channels == 3 else "l"))
+    data = _data(spec, {name: _sources(spec, name, mounts or Mounts()) for name in SOURCES})
+    has_focal = network.focal_loss_alpha or network.focal_loss_gamma
+    schedule = training.learning_rate.soft_start_annealing_schedule or SoftStartAnnealingScheduleConfig()
+    return DetectionJob(
+        detector=Detector(
+            network=kind,
+            backbone=f"{network.arch}{network.nlayers if LAYERS[network.arch] else ''}",
+            classes=data.classes,
+            height=height,
+            width=width,
+            mean=means,
+            suppression=_suppression(spec.config),
+            anchors=read_anchors(spec, network),
+            prediction_channels=network.pred_num_channels,
+            loss=SSDLoss(
+                positive=network.pos_iou_thresh or 0.5,
+                negative=network.neg_iou_thresh or 0.5,
+                neg_pos=network.neg_pos_ratio or 3.0,
+                box_weight=network.alpha or network.loss_loc_weight or 1.0,
+                focal=(network.focal_loss_alpha, network.focal_loss_gamma) if has_focal else None,
+            ),
+        ),
+        data=data,
+        recipe=_recipe(spec, Canvas(height, width, round(sum(means) / len(means)))),
+        rate=SoftStartAnnealing(
+            schedule.min_learning_rate, schedule.max_learning_rate, schedule.soft_start, schedule.annealing
+        ),
+        loop=_loop(spec.config),
+        evaluation=_evaluation(spec.config),
+        batch_size=training.batch_size_per_gpu,
+        regularizer=Regularizer(training.regularizer.type, training.regularizer.weight),
+        freeze_blocks=network.freeze_blocks,
+        freeze_bn=network.freeze_bn,
+        checkpoint_every=training.checkpoint_interval or 1,
+        tensorboard=training.visualizer is not None and training.visualizer.enabled,
+    )
 
 
-def _check_sources(spec: Spec[SSDSpec], name: str) -> None:
-    for number, source in enumerate(value_at(spec.config, f"dataset_config.{name}")):
-        field = f"dataset_config.{name}[{number}]"
-        if source.tfrecords_path:
-            continue
-        for part in ("label_directory_path", "image_directory_path"):
-            if not getattr(source, part):
-                raise spec.mistake(f"{field}.{part}", "is missing", "Give it, or tfrecords_path")
+def ssd_evaluation(spec: Spec[SSDSpec], mounts: Mounts | None = None) -> tuple[BoxData, EvaluationConfig, Suppression]:
+    """Returns what a spec says of evaluating a trained model: validation data, how it is judged, and suppression.
+
+    Nothing else in the spec need be right or there. Arguments and errors are those of :func:`ssd_job`.
+    """
+    check_evaluation(spec)
+    sources = {validation_sources(spec): _sources(spec, validation_sources(spec), mounts or Mounts())}
+    return _data(spec, sources), _evaluation(spec.config), _suppression(spec.config)
+
+
+def ssd_suppression(spec: Spec[SSDSpec]) -> Suppression:
+    """Returns what the ``nms_config`` of a spec says; raises SpecError as :func:`ssd_job`, of that alone."""
+    check_suppression(spec)
+    return _suppression(spec.config)
+
+
+def _input(augmentation: AugmentationConfig) -> tuple[int, int, int]:
+    """Height, width and channels."""
+    if (first := augmentation.preprocessing) is not None:
+        return first.output_image_height, first.output_image_width, first.output_image_channel
+    return augmentation.output_height, augmentation.output_width, augmentation.output_channel
+
+
+def _data(spec: Spec[SSDSpec], sources: Mapping[str, tuple[BoxSource, ...]]) -> BoxData:
+    dataset = spec.config.dataset_config
+    mapping = lower_case_mapping(spec, "dataset_config.target_class_mapping")
+    return BoxData(
+        classes=tuple(sorted(set(mapping.values()))),
+        mapping=mapping,
+        training=sources.get("data_sources", ()),
+        validation=sources.get("validation_data_sources", ()),
+        validation_fold=dataset.validation_fold,
+        image_extension=dataset.image_extension.removeprefix("."),
+    )
+
+
+def _sources(spec: Spec[SSDSpec], name: str, mounts: Mounts) -> tuple[BoxSource, ...]:
+    def path(number: int, part: str) -> Path | None:
+        field = f"dataset_config.{name}[{number}].{part}"
+        if not (text := value_at(spec.config, field)):
+            return None
+        try:
+            return mounts.path(text)
+        except UsageError as error:
+            raise spec.mistake(field, f"leads nowhere: {error.message}", error.hint) from error
+
+    found = []
+    for number in range(len(value_at(spec.config, f"dataset_config.{name}"))):
+        images, records = path(number, "image_directory_path"), path(number, "tfrecords_path")
+        labels = None if records else path(number, "label_directory_path")
+        found.append(BoxSource(images=images, labels=labels, records=records))
+    return tuple(found)
+
+
+def _recipe(spec: Spec[SSDSpec], canvas: Canvas) -> SSDRecipe | TLT2Recipe:
+    augmentation = spec.config.augmentation_config
+    if augmentation.preprocessing is not None:
+        return _first_recipe(augmentation, augmentation.preprocessing, replace(canvas, fill=0))
+    return SSDRecipe(
+        canvas,
+        crop_scale=range_of(augmentation, "random_crop_{}_scale"),
+        crop_aspect=range_of(augmentation, "random_crop_{}_ar"),
+        zoom_out=range_of(augmentation, "zoom_out_{}_scale"),
+        flip=augmentation.random_flip,
+        brightness=augmentation.brightness,
+        contrast=augmentation.contrast,
+        rounded=not any(source.tfrecords_path for source in spec.config.dataset_config.data_sources),
+    )
+
+
+def _first_recipe(augmentation: AugmentationConfig, preprocessing: Preprocessing, canvas: Canvas) -> TLT2Recipe:
+    """TLT 2's; a spec's zoom above 1 makes the picture smaller, a recipe's makes it larger."""
+    spatial = augmentation.spatial_augmentation or SpatialAugmentation()
+    color = augmentation.color_augmentation or ColorAugmentation()
+    return TLT2Recipe(
+        canvas,
+        horizontal_flip=spatial.hflip_probability,
+        vertical_flip=spatial.vflip_probability,
+        zoom=(1 / (spatial.zoom_max or 1.0), 1 / (spatial.zoom_min or 1.0)),
+        shift=(spatial.translate_max_x, spatial.translate_max_y),
+        contrast=color.contrast_scale_max,
+        contrast_center=color.contrast_center,
+        color_shift=color.color_shift_stddev,
+        smallest=(preprocessing.min_bbox_width, preprocessing.min_bbox_height),
+    )
+
+
+def _loop(config: SSDSpec) -> LoopConfig:
+    """Epochs, validation and early stopping; TAO's monitor "loss" is that of training."""
+    from xraycls.training.config import LoopConfig
+
+    training, stopping = config.training_config, config.training_config.early_stopping
+    monitors = {"loss": "train_loss", "validation_loss": "loss", "val_loss": "loss"}
+    return LoopConfig(
+        epochs=training.num_epochs,
+        seed=config.random_seed,
+        validate_every=config.eval_config.validation_period_during_training,
+        monitor=monitors[stopping.monitor] if stopping else "mAP",
+        higher_is_better=stopping is None,
+        patience=stopping.patience if stopping else None,
+        min_delta=stopping.min_delta if stopping else 0.0,
+    )
+
+
+def _evaluation(config: SSDSpec) -> EvaluationConfig:
+    from xraycls.training.job import EvaluationConfig
+
+    evaluation = config.eval_config
+    return EvaluationConfig(
+        batch_size=evaluation.batch_size,
+        mode="sample" if evaluation.average_precision_mode == "SAMPLE" else "integrate",
+        iou=evaluation.matching_iou_threshold,
+        curves=evaluation.visualize_pr_curve,
+    )
+
+
+def _suppression(config: SSDSpec) -> Suppression:
+    from xraycls.models.detection.base import Suppression
+
+    nms = config.nms_config
+    return Suppression(nms.confidence_threshold, nms.clustering_iou_threshold, nms.top_k)
 
 
 SSD = TaoNetwork(
@@ -139,5 +230,8 @@ SSD = TaoNetwork(
     marks=(("ssd", "ssd_config"), ("dssd", "dssd_config")),
     check=check_ssd,
     modern=lambda spec: plain_network(spec)[0],
+    job=ssd_job,
+    evaluation=ssd_evaluation,
+    suppression=ssd_suppression,
     verbs=("train", "evaluate", "inference", "prune"),
 )

@@ -1,111 +1,177 @@
-"""Evaluate a detector on the validation images of a spec."""
+"""Evaluate a detector on validation images: those of its run, of other data, or of a TAO spec."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from xraycls.data.box_sources import BoxTables, read_judged, read_validation
 from xraycls.data.files import atomic_write
-from xraycls.errors import DataError, UsageError
+from xraycls.errors import DataError, UsageError, XrayclsError
 from xraycls.evaluation.detection.average_precision import AveragePrecision
 from xraycls.evaluation.detection.plots import write_pictures
 from xraycls.evaluation.detection.table import DetectionReport
+from xraycls.inference.detection import TrainedDetector
 from xraycls.inference.load import load_detector_model
 from xraycls.inference.predictor import Predictor
-from xraycls.loaders.views import Canvas
-from xraycls.models.detection.files import find_model
-from xraycls.tao.mounts import Mounts
-from xraycls.tao.programs import open_spec
-from xraycls.tao.results import reported
-from xraycls.tao.ssd import SSDSpec
-from xraycls.tao.ssd_setup import evaluation_setup
-from xraycls.training.precision import choose_device
-from xraycls.workflows.detection.data import read_validation
-from xraycls.workflows.detection.exam import Exam
+from xraycls.models.detection.base import Suppression
+from xraycls.training.job import DetectionJob, EvaluationConfig
+from xraycls.training.precision import Precision, choose_device, choose_precision
+from xraycls.training.run_folder import RunFolder
+from xraycls.workflows.detection.evaluator import Evaluator
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What a detector is worth on the validation images of a spec.
+    """What a detector is worth on some images.
 
     Attributes:
-        average: TAO's average precision, in the spec's mode.
+        average: average precision by the rule and in the mode of the settings.
         report: all figures, with intervals.
         files: what was written.
+        precision: number format that the network computed in.
     """
 
     average: AveragePrecision
     report: DetectionReport
     files: tuple[Path, ...]
+    precision: Precision
 
 
-def evaluate_ssd(
-    model: Path,
-    spec: Path,
+def evaluate_detector(
+    model: Path | str,
+    data: Path | str | None = None,
     *,
+    images: Path | str | None = None,
     key: str = "",
-    results: Path | None = None,
-    batch_size: int | None = None,
-    mounts: Mounts | None = None,
+    results: Path | str | None = None,
+    settings: EvaluationConfig | None = None,
+    suppression: Suppression | None = None,
     device: str = "auto",
     precision: str = "auto",
     loader: str = "auto",
     threads: int | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Evaluation:
-    """Average precision of a model on the validation images of a spec, and the other figures of the field.
+    """Average precision of a trained detector, and the other figures of the field.
 
     Args:
-        model: the detector's file, as :func:`xraycls.models.detection.files.find_model` takes it.
-        spec: its validation data, ``eval_config`` and ``nms_config`` count; the network and its input are the model's
-            own, and what is for training need not be right or there.
+        model: a detector's file or its run folder, whose best epoch is taken.
+        data: boxes in any format; their test split, else their validation split, else all of them counts. None takes
+            the validation images of the run that the model lies in.
+        images: the folder of the pictures, where it isn't beside the labels.
         key: of an encrypted model.
-        results: folder for ``status.json``, ``evaluation.json`` and the curves; None for that of the model.
-        batch_size: instead of the spec's.
-        mounts: where folders of TAO's container lie here.
-        device: as in ``xraycls train``.
-        precision: likewise.
-        loader: likewise.
-        threads: likewise.
+        results: folder for ``evaluation.json`` and the curves; None for that of the model.
+        settings: rule, mode and overlap; None for those of the run, or the defaults.
+        suppression: instead of the model's own.
+        device: as in training.
+        precision: "auto" takes the one that the model was validated with in training.
+        loader: as in training.
+        threads: decoding threads; None for one a processor.
         progress: told how many pictures are done, of how many.
+
+    Returns:
+        Average precision, the report with intervals, and the files written.
 
     Raises:
         XrayclsError: one sentence for whatever the user can mend.
+
+    Example:
+        The figure of a run on its own validation images, and on other films::
+
+            import xraycls
+
+            print(xraycls.evaluate_detector("runs/ssd-resnet18").average.mean)
+            print(xraycls.evaluate_detector("runs/ssd-resnet18", "other_films").report.to_dict()["froc"])
     """
-    folder = results or find_model(model, key).parent
-    with reported(folder, "SSD evaluation") as status:
-        data, settings = evaluation_setup(open_spec(spec, SSDSpec), mounts)
-        trained = load_detector_model(model, choose_device(device, 0), key=key, suppression=settings.suppression())
-        plan = trained.detector.config
-        if plan.classes != data.classes:
-            raise UsageError(
-                f"The model finds {', '.join(plan.classes)}, and the spec names {', '.join(data.classes)}",
-                "Give the spec that the model was trained with",
-            )
-        table = read_validation(data)
-        canvas = Canvas(plan.height, plan.width)
-        predictor = Predictor(
-            model=replace(trained, pixels="input"),
-            batch_size=batch_size or settings.batch_size,
-            precision=precision,
-            loader=loader,
-            threads=threads,
+    path = model_of(Path(model))
+    trained = load_detector_model(path, choose_device(device), key=key, suppression=suppression)
+    run = RunFolder(path.resolve().parent.parent)
+    job = DetectionJob.read(run.config) if run.is_of_detector() and run.config.is_file() else None
+    if data is not None:
+        tables = read_judged(Path(data), trained.classes, Path(images) if images else None)
+    elif job is not None:
+        tables = read_validation(job.data)
+    else:
+        raise UsageError(f"{path} lies in no run folder, so its validation images aren't known", "Name the data")
+    return judge(
+        trained,
+        tables,
+        settings or (job.evaluation if job else EvaluationConfig()),
+        Path(results) if results else path.parent,
+        precision=precision,
+        loader=loader,
+        threads=threads,
+        progress=progress,
+    )
+
+
+def model_of(path: Path) -> Path:
+    """Returns the weights that a path means: of a detector's run folder those of its best epoch, or of its last."""
+    run = RunFolder(path)
+    if path.is_dir() and run.is_of_detector():
+        return run.best if run.best.is_file() else run.last
+    return path
+
+
+def judge(
+    trained: TrainedDetector,
+    tables: BoxTables,
+    settings: EvaluationConfig,
+    folder: Path,
+    *,
+    precision: str = "auto",
+    loader: str = "auto",
+    threads: int | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Evaluation:
+    """Evaluate a loaded detector; arguments are those of :func:`evaluate_detector`.
+
+    Raises:
+        UsageError: the classes of the data aren't those of the detector.
+        DataError: no picture can be read.
+    """
+    check_classes(trained, tables.classes)
+    table, config = tables.validation, trained.detector.config
+    number = _precision(precision, trained)
+    predictor = Predictor(
+        model=replace(trained, pixels="input"),
+        batch_size=settings.batch_size,
+        precision=number,
+        loader=loader,
+        threads=threads,
+    )
+    detections = {}
+    for result in predictor.over(table):
+        if result.output is not None:
+            detections[result.index] = result.output
+        progress(result.index + 1, len(table))
+    if not detections:
+        raise DataError(f"None of the {len(table)} validation images could be read", table.root)
+    evaluator = Evaluator.of(table, tables.classes, trained.recipe, settings, config.suppression.confidence)
+    report = evaluator.report(detections)
+    files = _written(report, folder, curves=settings.curves)
+    return Evaluation(evaluator.average(detections), report, files, number)
+
+
+def check_classes(trained: TrainedDetector, classes: tuple[str, ...]) -> None:
+    """Raise UsageError when a detector finds other classes than some data have."""
+    if trained.classes != classes:
+        raise UsageError(
+            f"The model finds {', '.join(trained.classes)}, and the data have {', '.join(classes)}",
+            "Give the spec or the data that the model was trained with",
         )
-        found = {}
-        for result in predictor.over(table):
-            if result.output is not None:
-                found[result.index] = result.output
-            progress(result.index + 1, len(table))
-        if not found:
-            raise DataError(f"None of the {len(table)} validation images could be read", table.root)
-        exam = Exam.of(table, data.classes, canvas, settings)
-        average, report = exam.average(found), exam.report(found)
-        files = _written(report, folder, curves=settings.curve)
-        figures = {f"AP_{name}": value for name, value in average.per_class.items()}
-        status.write("Evaluation results", figures={"kpi": figures | {"mAP": average.mean}})
-    return Evaluation(average, report, files)
+
+
+def _precision(asked: str, trained: TrainedDetector) -> Precision:
+    """The number format asked for; "auto" is that of the training's validation where the device has it."""
+    if asked == "auto" and trained.precision:
+        with contextlib.suppress(XrayclsError):  # fp16 of a GPU, on a CPU
+            return choose_precision(trained.precision, trained.device)
+    return choose_precision(asked, trained.device)
 
 
 def _written(report: DetectionReport, folder: Path, *, curves: bool) -> tuple[Path, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +17,11 @@ from xraycls.errors import DataError, UsageError
 from xraycls.explain.boxes import annotated as drawn
 from xraycls.inference.load import load_detector_model
 from xraycls.inference.predictor import Predictor, Result, overlapped
+from xraycls.models.detection.base import Detector, Suppression
 from xraycls.tao.detection_labels import detection_labels
+from xraycls.tao.networks import network_of
 from xraycls.tao.programs import open_spec
 from xraycls.tao.results import reported
-from xraycls.tao.ssd import SSDSpec
-from xraycls.tao.ssd_setup import suppression_setup
 from xraycls.training.precision import choose_device
 from xraycls.types import Detections
 from xraycls.workflows.detection.places import ResultPlace, result_places
@@ -64,6 +64,7 @@ def infer(
     precision: str = "auto",
     loader: str = "auto",
     threads: int | None = None,
+    title: str = "SSD",
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Inference:
     """Look for objects in pictures and write what was found, as TAO's ``ssd inference`` does.
@@ -87,6 +88,7 @@ def infer(
         precision: likewise.
         loader: likewise.
         threads: that read and write pictures; None for one a processor.
+        title: of the network, in the status file.
         progress: told how many pictures are done, of how many.
 
     Raises:
@@ -102,9 +104,10 @@ def infer(
     if results:
         annotated, labels = annotated or results / ANNOTATED, labels or results / LABELS
     _check_folders(images, annotated, labels)
-    with reported(results, "SSD inference"):
-        suppression = suppression_setup(open_spec(spec, SSDSpec)) if spec else None
-        trained = load_detector_model(model, choose_device(device), key=key, suppression=suppression)
+    with reported(results, f"{title} inference"):
+        trained = load_detector_model(model, choose_device(device), key=key)
+        if spec:
+            trained.detector.config = replace(trained.detector.config, suppression=_suppression(spec, trained.detector))
         places = result_places(images, annotated)
         predictor = Predictor(model=trained, batch_size=batch_size, precision=precision, loader=loader, threads=threads)
         write = _Writer(trained.classes, threshold, annotated, labels)
@@ -119,6 +122,13 @@ def infer(
             progress(done, len(places))
     folders = tuple(folder for folder in (labels, annotated) if folder)
     return Inference(len(places) - len(failures), objects, failures, folders)
+
+
+def _suppression(spec: Path, detector: Detector) -> Suppression:
+    network = network_of(detector.config.network)
+    if network.suppression is None:
+        raise UsageError(f"Specs of {network.title} aren't read for this yet", "Leave out the spec")
+    return network.suppression(open_spec(spec, network.spec))
 
 
 def _check_folders(images: Path, annotated: Path | None, labels: Path | None) -> None:

@@ -28,6 +28,7 @@ def prune_detector(
     min_filters: int = 16,
     excluded: Sequence[str] = (),
     results: Path | None = None,
+    title: str = "SSD",
 ) -> tuple[Path, PruneReport]:
     """Prune as TAO's ``ssd prune`` does, and write what is left.
 
@@ -41,6 +42,7 @@ def prune_detector(
         granularity: likewise.
         min_filters: likewise.
         excluded: layers to keep whole: their paths in the network, TAO's names, or the last parts of paths.
+        title: of the network, in the status file.
         results: folder of TAO's ``status.json``; None for that of the output.
 
     Returns:
@@ -53,12 +55,12 @@ def prune_detector(
         XrayclsError: the file can't be written.
     """
     path = named_model(output, key)
-    with reported(results or path.parent, "SSD pruning") as status:
+    with reported(results or path.parent, f"{title} pruning") as status:
         detector, extra = load_detector(model, key=key)
-        plan = detector.config
+        config = detector.config
         report = prune(
             detector.net,
-            torch.zeros(1, len(plan.mean), plan.height, plan.width),
+            torch.zeros(1, len(config.mean), config.height, config.width),
             normalizer=normalizer,
             criterion=criterion,
             threshold=threshold,

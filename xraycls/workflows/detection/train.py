@@ -1,60 +1,43 @@
-"""Train a detector from a spec: data → loaders → detector → training → TAO's results folder."""
+"""Train a detector: job → data → loaders → detector → training → a run folder, with TAO's files where a spec asks."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
-from torch import nn
 
+from xraycls.data.box_sources import BoxTables, read_boxes
 from xraycls.data.files import remove_leftovers
 from xraycls.data.table import SampleTable
 from xraycls.errors import UsageError
 from xraycls.loaders.choose import build_loader, choose_engine, notice
 from xraycls.loaders.objects import ObjectTable
 from xraycls.models.detection.base import Detector
-from xraycls.models.detection.files import find_model, load_detector, model_suffix, pruning_of, save_detector
+from xraycls.models.detection.files import find_model, load_detector, pruning_of, save_detector
 from xraycls.models.detection.registry import build_detector
-from xraycls.models.detection.ssd import SSDDetector, set_momentum
 from xraycls.models.detection.transfer import is_classifier, transfer_classifier, transfer_detector
 from xraycls.models.encryption import encrypt
-from xraycls.tao.mounts import Mounts
-from xraycls.tao.programs import open_spec
-from xraycls.tao.report import FieldReport, exceptions, headline, mapping_report
-from xraycls.tao.results import Results, TaoReporter, reported
-from xraycls.tao.spec import Spec
-from xraycls.tao.ssd import SSDSpec
-from xraycls.tao.ssd_config import SSDSetup
-from xraycls.tao.ssd_setup import ssd_setup
-from xraycls.tao.status import StatusLog
-from xraycls.training.annealing import SoftStartAnnealing
-from xraycls.training.config import parse_config
-from xraycls.training.detection import Detection, Regularizer
+from xraycls.training.detection import Detection
 from xraycls.training.distributed import current_world, joined
-from xraycls.training.early_stopping import EarlyStopping
-from xraycls.training.loop import Hints, Outcome, Place, Training
+from xraycls.training.job import DetectionJob
+from xraycls.training.loop import Messages, Outcome, Place, Training
 from xraycls.training.memory import explained_out_of_memory
 from xraycls.training.precision import choose_device, choose_precision
 from xraycls.training.reporter import Reporter, Silent
-from xraycls.training.run_folder import RunFolder
+from xraycls.training.run_folder import RunFolder, new_run
 from xraycls.training.tensorboard import TensorBoardReporter
-from xraycls.types import Detections
 from xraycls.workflows.detection.checkpoints import Checkpoints
-from xraycls.workflows.detection.data import DetectionData, count_learnable, read_data
-from xraycls.workflows.detection.exam import Exam
-from xraycls.workflows.detection.resume import check_folder, go_on
-
-_MOMENTUM = 0.9  # TAO's SSD always trains by SGD with this
-_WITHOUT_END = 10**6  # epochs of patience where the spec names no early stopping
-_HINTS = Hints(
-    not_finite="Lower max_learning_rate in the spec, or use --precision fp32",
-    stopped="All is saved; go on with the same command and --continue",
-)
+from xraycls.workflows.detection.data import count_learnable
+from xraycls.workflows.detection.evaluator import Evaluator
+from xraycls.workflows.detection.resume import check_folder, take_up
+from xraycls.workflows.resume import check_same_data, check_same_processes, tell_failures
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,143 +45,184 @@ class DetectionTraining:
     """A finished training.
 
     Attributes:
-        results: its folder.
-        model: of the last epoch.
+        run: its folder.
+        model: weights of the last epoch.
         outcome: epochs, best epoch and whether it stopped early.
-        setup: what the spec said, with what the command line changed.
+        job: what was trained, with the classes of the data.
     """
 
-    results: Path
+    run: RunFolder
     model: Path
     outcome: Outcome
-    setup: SSDSetup
+    job: DetectionJob
 
 
-def train_ssd(
-    spec: Path,
-    results: Path,
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extras:
+    """What a program adds to the training of a job: TAO's files, its words, its way to go on.
+
+    Attributes:
+        model: the file of an epoch's model, counted from 1; None keeps ``best`` and ``last`` alone.
+        reporters: wraps the reporter of the writing process once the data's classes are known.
+        events: folder of the TensorBoard files; None for the run folder.
+        messages: ways out in errors of the loop.
+        elsewhere: how to choose another folder, for errors.
+        initial_epoch: above 1, the epoch that an earlier training goes on with.
+    """
+
+    model: Callable[[int], Path] | None = None
+    reporters: Callable[[Reporter, Sequence[str]], Reporter] = lambda reporter, classes: reporter
+    events: Path | None = None
+    messages: Messages = field(
+        default=Messages(
+            not_finite="Lower the learning rate, or use precision fp32",
+            stopped="All is saved; start the same training again with resume",
+        )
+    )
+    elsewhere: str = "choose another folder with output"
+    initial_epoch: int = 1
+
+
+def train_detector(
+    job: DetectionJob | Path | str | None = None,
     *,
-    key: str = "",
-    weights: Path | None = None,
-    initial_epoch: int = 1,
+    output: Path | str | None = None,
     resume: bool = False,
-    epochs: int | None = None,
-    size: tuple[int, int] | None = None,
-    batch_size: int | None = None,
-    mounts: Mounts | None = None,
+    key: str = "",
+    device: str = "auto",
+    precision: str = "auto",
+    loader: str = "auto",
+    threads: int | None = None,
+    reporter: Reporter | None = None,
+    **settings: Any,
+) -> DetectionTraining:
+    """Train a detector and write everything into a run folder.
+
+    Args:
+        job: a job, or a YAML file of one, such as ``config.yaml`` of a run; None takes the settings alone.
+        output: the run folder; None makes a new one below ``runs/``.
+        resume: go on with the training in ``output``; where there is none yet it starts.
+        key: encrypts the weights; "" for none.
+        device: "auto", "cpu", "cuda", "cuda:1".
+        precision: "auto", "bf16", "fp16" or "fp32".
+        loader: "auto", "torch" or "dali".
+        threads: decoding threads; None for one a processor.
+        reporter: is told of every step and epoch.
+        **settings: fields of :class:`xraycls.training.job.DetectionJob` as YAML has them, such as
+            ``detector={"network": "ssd", "backbone": "resnet18", "width": 512, "height": 512}``, ``data="boxes"``,
+            ``loop={"epochs": 40}``; they take the place of those of ``job``.
+
+    Returns:
+        The run folder, the model of the last epoch and the outcome.
+
+    Raises:
+        XrayclsError: one sentence for whatever the user can mend.
+        Interrupted: Ctrl-C; the state is saved.
+
+    Example:
+        A detector of opacities from the boxes beside some films; the folder may hold any format of boxes::
+
+            import xraycls
+
+            done = xraycls.train_detector(
+                detector={"network": "ssd", "backbone": "resnet18", "width": 512, "height": 512},
+                data="films",
+                loop={"epochs": 40},
+            )
+            print(xraycls.evaluate_detector(done.model, "films").average.mean)
+    """
+    made = _job_of(job, settings)
+    run = RunFolder(Path(output)) if output else new_run(f"{made.detector.network}-{made.detector.backbone}")
+    return run_job(
+        made,
+        run,
+        Extras(),
+        resume=resume,
+        key=key,
+        device=device,
+        precision=precision,
+        loader=loader,
+        threads=threads,
+        reporter=reporter,
+    )
+
+
+def run_job(
+    job: DetectionJob,
+    run: RunFolder,
+    extras: Extras,
+    *,
+    resume: bool = False,
+    key: str = "",
     device: str = "auto",
     precision: str = "auto",
     loader: str = "auto",
     threads: int | None = None,
     reporter: Reporter | None = None,
 ) -> DetectionTraining:
-    """Train an SSD as ``tao ssd train`` does, and leave the same files.
-
-    Args:
-        spec: a spec of SSD or DSSD in any dialect.
-        results: the results folder.
-        key: encrypts the weights; "" for none.
-        weights: what to start from: a detector, pruned or not, or a classifier's weights for the backbone.
-        initial_epoch: above 1, the training in ``results`` or else that of ``weights`` goes on with this epoch.
-        resume: the training in ``results`` goes on wherever it was stopped.
-        epochs: instead of the spec's.
-        size: width and height of the input, instead of the spec's.
-        batch_size: images a process, instead of the spec's.
-        mounts: where folders of TAO's container lie here.
-        device: as in ``xraycls train``.
-        precision: likewise.
-        loader: likewise.
-        threads: likewise.
-        reporter: is told of every step and epoch.
-
-    Raises:
-        XrayclsError: one sentence for whatever the user can mend.
-        Interrupted: Ctrl-C; the state is saved.
-    """
-    opened = open_spec(spec, SSDSpec)
-    setup = ssd_setup(opened, mounts).with_training(epochs, batch_size)
-    if size:
-        setup = setup.resized(*size)
-    folder = Results(results, setup.network.kind, setup.detector().backbone)
-    goes_on = resume or initial_epoch > 1
-    check_folder(folder, resume=goes_on)
-    world, run = current_world(), RunFolder(results)
-    job = _Job(setup, folder, run, _place(device, precision), key, loader, threads)
+    """Train what a job describes, whoever built it; arguments as :func:`train_detector` takes them."""
+    goes_on = resume or extras.initial_epoch > 1
+    check_folder(run, extras.elsewhere, resume=goes_on)
+    world = current_world()
+    chosen = choose_device(device, world.local_rank)
+    place = Place(chosen, choose_precision(precision, chosen), world)
     if not world.is_main:  # one process talks to the user
         logging.getLogger("xraycls").setLevel(logging.ERROR)
         reporter = None
     told = reporter or Silent()
-    with (
-        joined(world, job.place.device),
-        reported(results if world.is_main else None, "SSD training") as status,
-    ):
-        _tell(opened, mapping_report(opened, mounts), told, status)
-        if changed := _changed(epochs, batch_size, size):
-            told.message(f"The command line overrides the spec: {changed}.")
-        data = read_data(setup.data)
+    with joined(world, chosen):
+        data = read_boxes(job.data)
+        job = job.with_classes(data.classes)
+        objects = count_learnable(job.recipe, data.classes, data.training)
         told.message(
             f"{len(data.training):,} training and {len(data.validation):,} validation images, "
-            f"{count_learnable(setup, data.training):,} objects to learn: {', '.join(data.classes)}."
+            f"{objects:,} objects to learn: {', '.join(data.classes)}."
         )
-        given = find_model(weights, key) if weights else None
-        last = run.last if goes_on and run.last.is_file() else None
-        detector = _start(setup, last or given, key, Silent() if goes_on else told)
-        with explained_out_of_memory("Lower batch_size_per_gpu in the spec, or use --size", setup.training.batch_size):
-            training = _training(job, data, detector, told)
+        started = goes_on and run.state.is_file()
+        if started:
+            check_same_data(run, data.table, boxes=True, hint="")
+            check_same_processes(run, world.size)
+        given = find_model(job.weights, key) if job.weights else None
+        last = run.last if started and run.last.is_file() else None
+        detector = _start(job, last or given, key, Silent() if started else told)
+        with explained_out_of_memory("Lower the batch size, or the size of the input", job.batch_size):
+            training = _training(job, data, detector, run, place, extras, key, loader, threads, told)
             if goes_on:
-                told.message(go_on(training, run, key, None if resume else initial_epoch, given))
-            outcome = _train(job, training, data, told, status) if world.is_main else training.fit()
-    model = folder.weights(int(outcome.rows[-1]["epoch"]), model_suffix(key))
-    return DetectionTraining(results, model, outcome, setup)
+                epoch = None if resume else extras.initial_epoch
+                told.message(take_up(training, run, key, epoch, given, extras.elsewhere))
+            if started and extras.model and world.is_main and not training.step:
+                kept = Checkpoints(run.last, extras.model, job.checkpoint_every, told)
+                kept.repair(training.epoch, training.is_finished)
+            if training.is_finished:
+                outcome = training.outcome()
+            elif world.is_main:
+                _describe_run(run, job, data, place, choose_engine(loader, data.table, chosen))
+                outcome = _fit(training, job, data, extras, told)
+            else:
+                outcome = training.fit()
+    tell_failures(training, told)
+    model = extras.model(int(outcome.rows[-1]["epoch"])) if extras.model and outcome.rows else run.last
+    return DetectionTraining(run, model, outcome, job)
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """What there is to do, and how: all that the spec and the command line say."""
-
-    setup: SSDSetup
-    folder: Results
-    run: RunFolder
-    place: Place
-    key: str
-    engine: str
-    threads: int | None
+def _job_of(job: DetectionJob | Path | str | None, settings: dict[str, Any]) -> DetectionJob:
+    if job is None:
+        return DetectionJob.parse(settings)
+    made = job if isinstance(job, DetectionJob) else DetectionJob.read(Path(job))
+    return DetectionJob.parse({**made.described(), **settings}) if settings else made
 
 
-def _place(device: str, precision: str) -> Place:
-    world = current_world()
-    chosen = choose_device(device, world.local_rank)
-    return Place(chosen, choose_precision(precision, chosen), world)
-
-
-def _tell(spec: Spec[SSDSpec], report: tuple[FieldReport, ...], reporter: Reporter, status: StatusLog) -> None:
-    """What becomes of the fields of the spec, in short."""
-    for line in (headline(spec, report), *(f"  {line}" for line in exceptions(report))):
-        reporter.message(line)
-    others = {each.field: f"{each.outcome}: {each.note}" for each in report if each.outcome != "honoured"}
-    status.write(headline(spec, report), figures={"categorical": others})
-
-
-def _changed(epochs: int | None, batch_size: int | None, size: tuple[int, int] | None) -> str:
-    changed = {
-        "num_epochs": epochs,
-        "batch_size_per_gpu": batch_size,
-        "width and height": size and f"{size[0]} × {size[1]}",
-    }
-    return ", ".join(f"{name} {value}" for name, value in changed.items() if value)
-
-
-def _start(setup: SSDSetup, weights: Path | None, key: str, reporter: Reporter) -> Detector:
+def _start(job: DetectionJob, weights: Path | None, key: str, reporter: Reporter) -> Detector:
     """A new detector, or a given one: a pruned model keeps its narrow layers.
 
     The weights decide whose arithmetic the backbone has: it computes what they have learnt with.
     """
     classifier = weights is not None and is_classifier(weights)
     given = load_detector(weights, key=key)[0] if weights and not classifier else None
-    config = setup.detector()
+    config = job.detector
     if classifier or given:
         config = replace(config, arithmetic=given.config.arithmetic if given else "torchvision")
-    torch.manual_seed(setup.seed)
+    torch.manual_seed(job.loop.seed)
     detector = build_detector(config)
     lines: Sequence[str] = ["All weights are random."]
     if weights and classifier:
@@ -210,128 +234,134 @@ def _start(setup: SSDSetup, weights: Path | None, key: str, reporter: Reporter) 
             detector, lines = given, [f"The network and its weights come from {weights}."]
         elif pruning_of(given).layers:
             raise UsageError(
-                f"{weights} is a pruned model, and the spec describes another network than it was pruned from",
-                "Give the spec, the --size and the classes that it was trained with",
+                f"{weights} is a pruned model, and what is asked for is another network than it was pruned from",
+                "Give the network, the size and the classes that it was trained with",
             )
         else:
             lines = transfer_detector(detector, given)
     for line in lines:
         reporter.message(line)
-    network = setup.network
-    detector.freeze(network.freeze_blocks, network.freeze_bn)
-    if setup.training.batch_size == 1 and (1, 1) in _map_sizes(detector):
-        raise UsageError(
-            f"One image at a time can't be trained at {network.width} × {network.height} pixels: the last map is a "
-            "single number, and batch normalisation needs two",
-            "Use --batch-size 2 or more, or a --size above 256",
-        )
+    detector.freeze(job.freeze_blocks, job.freeze_bn)
     return detector
 
 
-def _map_sizes(detector: Detector) -> list[tuple[int, int]]:
-    config = detector.config
-    return detector.net.map_sizes(config.height, config.width) if isinstance(detector, SSDDetector) else []
-
-
-def _train(job: _Job, training: Training, data: DetectionData, reporter: Reporter, status: StatusLog) -> Outcome:
-    """Train, and write what TAO writes; for the process that writes."""
-    remove_leftovers(job.run.path)
-    settings = job.setup.training
-    classes = data.classes if len(data.validation) else ()
-    checkpoints = Checkpoints(
-        TaoReporter(job.folder, status, settings.epochs, classes, reporter),
-        job.run.last,
-        partial(job.folder.weights, suffix=model_suffix(job.key)),
-        settings.checkpoint_interval,
-        settings.epochs,
-    )
-    training.reporter = checkpoints
-    with ExitStack() as stack:
-        if settings.visualize:
-            board = TensorBoardReporter(job.folder.events, checkpoints, training.epoch)
-            training.reporter = stack.enter_context(closing(board))
-        outcome = training.fit()
-    checkpoints.finish()
-    return outcome
-
-
-def _training(job: _Job, data: DetectionData, detector: Detector, reporter: Reporter) -> Training:
-    """Wire loaders, task and schedule to the loop."""
-    setup, place = job.setup, job.place
-    said = notice(choose_engine(job.engine, data.table, place.device), place.device)
-    if said:
+def _training(
+    job: DetectionJob,
+    data: BoxTables,
+    detector: Detector,
+    run: RunFolder,
+    place: Place,
+    extras: Extras,
+    key: str,
+    engine: str,
+    threads: int | None,
+    reporter: Reporter,
+) -> Training:
+    """Wire loaders, task, optimiser and rate to the loop."""
+    if said := notice(choose_engine(engine, data.table, place.device), place.device):
         reporter.message(said)
     detector.to(device=place.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    size = place.world.size
     loader = partial(
         build_loader,
-        recipe=setup.recipe,
+        recipe=job.recipe,
         device=place.device,
-        engine=job.engine,
-        seed=setup.seed,
+        engine=engine,
+        seed=job.loop.seed,
         rank=place.world.rank,
-        world=size,
-        threads=job.threads,
+        world=place.world.size,
+        threads=threads,
         progress=reporter.preparing,
     )
 
     def objects(table: SampleTable) -> ObjectTable:
         return ObjectTable(table, data.classes)
 
-    training = loader(
-        data.training, batch_size=setup.training.batch_size, training=True, objects=objects(data.training)
+    batches = loader(
+        data.training,
+        batch_size=job.batch_size,
+        training=True,
+        objects=objects(data.training),
+        weights=np.array(data.weights) if data.weights else None,
     )
-    set_momentum(detector.net, len(training))
-    validated = len(data.validation) > 0
-    stopping = setup.training.early_stopping
-    monitor = {"loss": "train_loss", "validation_loss": "loss"}[stopping.monitor] if stopping else "mAP"
-    config = parse_config(
-        {
-            "epochs": setup.training.epochs,
-            "batch_size": setup.training.batch_size,
-            "seed": setup.seed,
-            "validate_every": setup.evaluation.every,
-            "monitor": monitor if validated else "train_loss",
-        }
-    )
-    rate = setup.training.learning_rate
-    regularizer = Regularizer(setup.training.regularizer.type, setup.training.regularizer.weight)
-    task = Detection(regularizer, _scorer(setup, data.validation), partial(_save, key=job.key))
-    patience = stopping.patience if stopping else _WITHOUT_END
-    return Training(
-        detector,
-        task,
-        training,
+    validated, judged_as = len(data.validation) > 0, detector.evaluation_recipe()
+    validation = (
         loader(
-            data.validation, batch_size=setup.evaluation.batch_size, training=False, objects=objects(data.validation)
+            data.validation,
+            recipe=judged_as,
+            batch_size=job.evaluation.batch_size,
+            training=False,
+            objects=objects(data.validation),
         )
         if validated
-        else None,
-        config,
-        job.run,
+        else None
+    )
+    detector.prepare(len(batches), job.batch_size)
+    evaluator = Evaluator.of(
+        data.validation, data.classes, judged_as, job.evaluation, job.detector.suppression.confidence
+    )
+    loop = job.loop if validated else replace(job.loop, monitor="train_loss", higher_is_better=False)
+    save = partial(_save, key=key)
+    return Training(
+        detector,
+        Detection(job.regularizer, evaluator.figures, save),
+        batches,
+        validation,
+        loop,
+        run,
         place,
         reporter,
-        EarlyStopping(patience, stopping.min_delta if stopping else 0.0, higher_is_better=config.monitor == "mAP"),
-        _HINTS,
-        rate=SoftStartAnnealing(rate.lowest * size, rate.highest * size, rate.soft_start, rate.annealing),
-        seal=partial(encrypt, key=job.key) if job.key else None,
-        optimizer=torch.optim.SGD(_trainable(detector), lr=rate.lowest, momentum=_MOMENTUM, fused=True),
+        extras.messages,
+        _Multiplied(job.rate, place.world.size),
+        job.optimizer.build(detector.parameters(), job.rate.at(0, len(batches) * loop.epochs)),
+        seal=partial(encrypt, key=key) if key else None,
     )
 
 
-def _trainable(detector: nn.Module) -> list[nn.Parameter]:
-    return [parameter for parameter in detector.parameters() if parameter.requires_grad]
+@dataclass(frozen=True, slots=True)
+class _Multiplied:
+    """A learning rate times the number of processes, as TAO multiplies it."""
+
+    rate: Any
+    factor: int
+
+    def at(self, step: int, steps: int, plateaus: int = 0) -> float:
+        return float(self.rate.at(step, steps, plateaus)) * self.factor
 
 
-def _scorer(setup: SSDSetup, validation: SampleTable) -> Callable[[Mapping[int, Detections]], Mapping[str, float]]:
-    exam = Exam.of(validation, setup.data.classes, setup.recipe.canvas, setup.evaluation)
+def _fit(training: Training, job: DetectionJob, data: BoxTables, extras: Extras, reporter: Reporter) -> Outcome:
+    """Train, in the process that writes."""
+    remove_leftovers(training.run.path)
+    wrapped = extras.reporters(reporter, data.classes if len(data.validation) else ())
+    if extras.model:
+        training.keep = Checkpoints(training.run.last, extras.model, job.checkpoint_every, wrapped)
+    training.reporter = wrapped
+    with ExitStack() as stack:
+        if job.tensorboard:
+            board = TensorBoardReporter(extras.events or training.run.path, wrapped, training.epoch)
+            training.reporter = stack.enter_context(closing(board))
+        return training.fit()
 
-    def score(found: Mapping[int, Detections]) -> Mapping[str, float]:
-        average = exam.average(found)
-        return {"mAP": average.mean, **{f"AP_{name}": value for name, value in average.per_class.items()}}
 
-    return score
+def _describe_run(run: RunFolder, job: DetectionJob, data: BoxTables, place: Place, engine: str) -> None:
+    """Write what the run is, before its first step."""
+    job.write(run.config)
+    counts = {
+        name: {"images": len(table), "objects": sum(len(sample.boxes) for sample in table)}
+        for name, table in (("train", data.training), ("val", data.validation))
+    }
+    run.write_environment(
+        {
+            "device": torch.cuda.get_device_name(place.device) if place.device.type == "cuda" else str(place.device),
+            "precision": place.precision,
+            "processes": place.world.size,
+            "engine": engine,
+            "seed": job.loop.seed,
+            "dataset": data.table.fingerprint(boxes=True),
+            "classes": list(data.classes),
+            "counts": counts,
+        }
+    )
 
 
-def _save(detector: Detector, path: Path, settings: Mapping[str, str], *, key: str) -> None:
+def _save(detector: Detector, path: Path, settings: dict[str, str], *, key: str) -> None:
     save_detector(detector, path, key=key, extra=settings)

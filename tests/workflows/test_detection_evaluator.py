@@ -7,11 +7,11 @@ import pytest
 from xraycls.data.table import SampleTable
 from xraycls.evaluation.detection.cases import ImageBoxes
 from xraycls.loaders.views import Canvas
-from xraycls.tao.ssd_config import SSDEvaluation
+from xraycls.training.job import EvaluationConfig
 from xraycls.types import Detections, Sample
-from xraycls.workflows.detection.exam import Exam
+from xraycls.workflows.detection.evaluator import Evaluator
 
-SETTINGS = SSDEvaluation(1, 1, "integrate", 0.5, False, 0.01, 0.6, 10)
+SETTINGS = EvaluationConfig(mode="integrate", iou=0.5)
 
 
 def found(*corners):
@@ -19,11 +19,11 @@ def found(*corners):
 
 
 @pytest.fixture
-def exam():
+def evaluator():
     samples = tuple(Sample(Path(f"{name}.png"), patient=name) for name in "abc")
     truths = [ImageBoxes.of([(at, at, at + 10, at + 10)], [0]) for at in (0, 20, 40)]
     table = SampleTable(samples, ("NEGATIVE", "POSITIVE"), Path(), "tao")
-    return Exam(table, truths, ("opacity",), Canvas(64, 64), SETTINGS)
+    return Evaluator(table, truths, ("opacity",), Canvas(64, 64), SETTINGS, 0.01)
 
 
 @pytest.mark.parametrize(
@@ -34,6 +34,6 @@ def exam():
         ({0: found(40, 40, 50, 50), 1: found(20, 20, 30, 30), 2: found(0, 0, 10, 10)}, 3, pytest.approx(1 / 6)),
     ],
 )
-def test_each_picture_is_judged_by_its_own_boxes(exam, told, images, value):
-    assert exam.average(told).mean == value
-    assert exam.report(told).images == images
+def test_each_picture_is_judged_by_its_own_boxes(evaluator, told, images, value):
+    assert evaluator.average(told).mean == value
+    assert evaluator.report(told).images == images

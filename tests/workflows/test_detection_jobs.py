@@ -1,0 +1,119 @@
+"""A detector trained from YAML and from Python: the same as from a spec, in a run folder of its own."""
+
+import json
+
+import pytest
+import torch
+import yaml
+
+import xraycls
+from xraycls.data.phantom import write_phantom
+from xraycls.errors import RunError, UsageError
+from xraycls.models.detection.files import load_detector
+from xraycls.training.job import DetectionJob
+from xraycls.training.run_folder import RunFolder, find_runs
+
+DETECTOR = {"network": "ssd", "backbone": "resnet10", "width": 64, "height": 64}
+RATE = {"kind": "soft_start_annealing", "lowest": 1e-5, "highest": 1e-3, "soft_start": 0.2, "annealing": 0.6}
+SETTINGS = {
+    "detector": DETECTOR,
+    "batch_size": 4,
+    "rate": RATE,
+    "loop": {"epochs": 2},
+    "regularizer": {"kind": "L2", "weight": 1e-5},
+}
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory):
+    """Films of SIIM's layout, whose boxes are in a table."""
+    root = tmp_path_factory.mktemp("films") / "siim"
+    write_phantom(root, images=16, size=80, layout="siim")
+    return root
+
+
+@pytest.fixture(scope="module")
+def done(films, tmp_path_factory):
+    output = tmp_path_factory.mktemp("runs") / "run"
+    return xraycls.train_detector(data=str(films), output=output, device="cpu", precision="fp32", **SETTINGS)
+
+
+def test_a_run_describes_itself(done, films):
+    run = done.run
+    assert (run.is_of_detector(), run.exists()) == (True, False)
+    assert find_runs(run.path.parent) == []  # of classifiers
+    assert DetectionJob.read(run.config) == done.job
+    environment = run.read_environment()
+    assert environment["classes"] == list(done.job.detector.classes)
+    assert environment["counts"]["train"]["images"] + environment["counts"]["val"]["images"] == 16
+    assert environment["precision"] == "fp32"
+    assert done.model == run.last
+    assert not (run.path / "status.json").exists()
+
+
+def test_a_job_file_trains_the_same_model(done, films, tmp_path):
+    path = tmp_path / "job.yaml"
+    path.write_text(yaml.safe_dump({**SETTINGS, "data": str(films)}))
+    again = xraycls.train_detector(path, output=tmp_path / "run", device="cpu", precision="fp32")
+    one, other = (load_detector(each.model)[0].state_dict() for each in (done, again))
+    assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+
+
+def test_evaluation_of_a_run_is_its_validation(done, tmp_path):
+    found = xraycls.evaluate_detector(done.run.path, results=tmp_path, device="cpu")
+    best = max(row["val_mAP"] for row in done.outcome.rows)
+    assert found.average.mean == pytest.approx(best, abs=1e-6)
+    assert found.precision == "fp32"  # as in training, whatever the device has
+    assert json.loads((tmp_path / "evaluation.json").read_text())["images"] == found.report.images
+
+
+def test_a_finished_run_is_left_alone_when_it_goes_on(done):
+    before = done.model.read_bytes(), done.run.config.read_bytes()
+    again = xraycls.train_detector(done.run.config, output=done.run.path, resume=True, device="cpu")
+    assert (done.model.read_bytes(), done.run.config.read_bytes()) == before
+    assert [row["epoch"] for row in again.outcome.rows] == [1, 2]
+    with pytest.raises(UsageError, match="already holds a training"):
+        xraycls.train_detector(done.run.config, output=done.run.path, device="cpu")
+
+
+def test_a_run_does_not_go_on_with_other_data(done, films):
+    data = {"training": str(films), "val_fraction": 0.3}
+    settings = {"data": data, "output": done.run.path, "resume": True, "device": "cpu"}
+    with pytest.raises(RunError, match="no longer holds the same images and labels"):
+        xraycls.train_detector(**settings, **SETTINGS)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"detector": {**DETECTOR, "network": "sdd"}}, "Unknown detector 'sdd'.* Did you mean ssd"),
+        ({"detector": {**DETECTOR, "widht": 3}}, "detector.widht: there is no such field"),
+        ({"loop": {"epochs": "many"}}, "loop.epochs: should be a valid integer"),
+        ({"loop": {"epochs": 0}}, "loop.epochs.* must be 1 or more"),
+        ({"rate": {"kind": "sine"}}, "rate.kind: 'sine' is none of schedule, soft_start_annealing"),
+        ({"recipe": {"flop": 1}}, "recipe.flop: there is no such field"),
+        ({"optimiser": "sgd"}, "Unknown setting 'optimiser'.* Did you mean optimizer"),
+        ({"optimizer": {"name": "sgd", "options": {"mass": 1}}}, "The optimiser sgd doesn't take these settings"),
+    ],
+)
+def test_what_a_job_can_not_be_is_one_sentence(films, tmp_path, changes, sentence):
+    with pytest.raises(UsageError, match=sentence):
+        xraycls.train_detector(**{**SETTINGS, "data": str(films), "output": tmp_path / "run", **changes})
+
+
+def test_a_schedule_of_classifiers_drives_a_detector():
+    job = DetectionJob.parse(
+        {
+            "detector": DETECTOR,
+            "data": "x",
+            "loop": {"epochs": 10},
+            "rate": {"kind": "schedule", "name": "cosine", "base": 0.1},
+        }
+    )
+    assert [job.rate.at(step, 100) for step in (0, 100)] == [pytest.approx(0.1), pytest.approx(0.0)]
+    assert DetectionJob.parse(job.described()) == job
+
+
+def test_the_mark_is_the_first_line(done):
+    assert done.run.config.read_text().startswith("kind: detector\n")
+    assert RunFolder(done.run.path).is_of_detector()

@@ -1,0 +1,304 @@
+"""All that decides the training of a detector, as one frozen value: built from a TAO spec, from YAML or in Python."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from xraycls.data.box_sources import BoxData
+from xraycls.data.files import atomic_write
+from xraycls.data.plain import from_plain, to_plain
+from xraycls.errors import UsageError, unknown
+from xraycls.loaders.recipes.protocol import ViewRecipe
+from xraycls.loaders.recipes.ssd import SSDRecipe
+from xraycls.loaders.recipes.tlt2 import TLT2Recipe
+from xraycls.loaders.recipes.yolo_v4 import YoloV4Recipe
+from xraycls.loaders.views import Canvas
+from xraycls.models.detection.base import DetectorConfig
+from xraycls.models.detection.registry import parse_detector_config
+from xraycls.training.annealing import ExponentialSteps, SoftStartAnnealing, SoftStartCosine, SoftStartSteps
+from xraycls.training.config import LoopConfig
+from xraycls.training.detection import Regularizer
+from xraycls.training.optimizers import OptimizerConfig
+from xraycls.training.run_folder import DETECTOR_MARK
+from xraycls.training.schedules import LearningRate, Schedule
+
+RECIPES: dict[str, type[Any]] = {"ssd": SSDRecipe, "tlt2": TLT2Recipe, "yolo_v4": YoloV4Recipe}
+"""Augmentation of detectors by name."""
+
+RATES: dict[str, type[Any]] = {
+    "schedule": Schedule,
+    "soft_start_annealing": SoftStartAnnealing,
+    "soft_start_cosine": SoftStartCosine,
+    "soft_start_steps": SoftStartSteps,
+    "exponential_steps": ExponentialSteps,
+}
+"""Learning rates by name."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvaluationConfig:
+    """How detections are judged.
+
+    Attributes:
+        batch_size: pictures at a time, 1 or more.
+        mode: average precision at eleven recalls ("sample"), or the whole area under the curve ("integrate").
+        iou: what a detection must overlap an object by, 0–1.
+        rule: whose matching decides what a hit is: that of TAO's SSD and YOLO, or PASCAL VOC's strict one, which
+            TAO's Faster R-CNN follows.
+        curves: whether the precision–recall curve is drawn.
+    """
+
+    batch_size: int = 8
+    mode: Literal["sample", "integrate"] = "sample"
+    iou: float = 0.5
+    rule: Literal["tao", "voc"] = "tao"
+    curves: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectionJob:
+    """A detector, its data and how it is trained and judged.
+
+    Attributes:
+        detector: what is built; where its classes are empty, they are those of the data.
+        data: what it learns from.
+        recipe: how training pictures are augmented; its canvas has the size of the detector's input.
+        optimizer: of all trainable parameters.
+        rate: learning rate of one process; of several it is multiplied by their number, as in TAO.
+        loop: epochs, validation, early stopping, moving average.
+        evaluation: how detections are judged.
+        batch_size: pictures a process, 1 or more.
+        regularizer: penalty on kernels.
+        freeze_blocks: blocks of the backbone whose convolutions aren't trained.
+        freeze_bn: whether the backbone's batch normalisation keeps its statistics.
+        weights: what to start from: a detector, or a classifier's weights for the backbone; None for random weights.
+        checkpoint_every: epochs between two models that are kept.
+        tensorboard: whether TensorBoard files are written.
+    """
+
+    detector: DetectorConfig
+    data: BoxData
+    recipe: ViewRecipe
+    optimizer: OptimizerConfig = field(default=OptimizerConfig(options={"momentum": 0.9, "nesterov": False}))
+    rate: LearningRate = field(default=SoftStartAnnealing(5e-5, 5e-3, 0.1, 0.6))
+    loop: LoopConfig = field(default=LoopConfig(epochs=80, monitor="mAP", higher_is_better=True))
+    evaluation: EvaluationConfig = field(default=EvaluationConfig())
+    batch_size: int = 8
+    regularizer: Regularizer = field(default=Regularizer())
+    freeze_blocks: tuple[int, ...] = ()
+    freeze_bn: bool = False
+    weights: Path | None = None
+    checkpoint_every: int = 1
+    tensorboard: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that can't be, whoever gave them."""
+        for name, value in (("batch_size", self.batch_size), ("checkpoint_every", self.checkpoint_every)):
+            if value < 1:
+                raise UsageError(f"{name} must be 1 or more, not {value}")
+        if min(self.loop.epochs, self.loop.validate_every, self.evaluation.batch_size) < 1:
+            raise UsageError("loop.epochs, loop.validate_every and evaluation.batch_size must be 1 or more")
+        if not 0 < self.evaluation.iou <= 1 or not 0 <= self.data.val_fraction < 1:
+            raise UsageError("evaluation.iou must be above 0 and at most 1, data.val_fraction at least 0 and below 1")
+        if self.recipe.canvas.shape != (self.detector.height, self.detector.width):
+            raise UsageError("The canvas of the recipe must have the size of the detector's input")
+
+    def resized(self, width: int, height: int) -> DetectionJob:
+        """Returns the same job for another input of the network, pixels."""
+        canvas = replace(self.recipe.canvas, width=width, height=height)
+        recipe: Any = self.recipe
+        return replace(
+            self,
+            detector=replace(self.detector, width=width, height=height),
+            recipe=replace(recipe, canvas=canvas),
+        )
+
+    def with_training(self, epochs: int | None = None, batch_size: int | None = None) -> DetectionJob:
+        """Returns the same job with other epochs and another batch size, where they are given."""
+        rate: Any = self.rate
+        return replace(
+            self,
+            loop=replace(self.loop, epochs=epochs or self.loop.epochs),
+            rate=replace(rate, epochs=epochs) if epochs and isinstance(rate, Schedule) else rate,
+            batch_size=batch_size or self.batch_size,
+        )
+
+    def with_classes(self, classes: tuple[str, ...]) -> DetectionJob:
+        """Returns the same job for a detector of these classes."""
+        return replace(
+            self,
+            detector=replace(self.detector, classes=classes),
+            data=replace(self.data, classes=classes),
+        )
+
+    def described(self) -> dict[str, Any]:
+        """Returns the job as values of YAML and JSON, of which :meth:`parse` makes it again."""
+        named = {"recipe": RECIPES, "rate": RATES}
+        described = {name: to_plain(getattr(self, name)) for name in self.__dataclass_fields__ if name not in named}
+        for name, table in named.items():
+            value = getattr(self, name)
+            key = next(key for key, kind in table.items() if isinstance(value, kind))
+            described[name] = {"kind": key, **to_plain(value)}
+        described["weights"] = None if self.weights is None else str(self.weights)
+        return described
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any], origin: str = "the job") -> DetectionJob:
+        """Returns the job that some values of YAML or Python describe.
+
+        Args:
+            values: fields by name. ``detector`` names its ``network``; ``recipe`` and ``rate`` have a ``kind``, and
+                the recipe needs no canvas. ``data`` is a path, or a mapping with the fields of
+                :class:`~xraycls.data.box_sources.BoxData` in which a path may stand for a source.
+            origin: where the values come from, for errors.
+
+        Raises:
+            UsageError: a field is missing, unknown or of another type; names it and what would do.
+
+        Example:
+            >>> from xraycls.training.job import DetectionJob
+            >>> job = DetectionJob.parse(
+            ...     {
+            ...         "detector": {"network": "ssd", "backbone": "resnet10", "width": 300, "height": 300},
+            ...         "data": "boxes",
+            ...         "loop": {"epochs": 3},
+            ...     }
+            ... )
+            >>> job.loop.epochs, job.recipe.canvas.width, str(job.data.training[0].path)
+            (3, 300, 'boxes')
+            >>> DetectionJob.parse(job.described()) == job
+            True
+        """
+        if lacking := [name for name in ("detector", "data") if name not in values]:
+            raise UsageError(f"{origin} lacks {lacking[0]}", "A job needs at least detector and data")
+        for name in values:
+            if name not in _PARSERS:
+                raise unknown("setting", name, _PARSERS, origin)
+        given: dict[str, Any] = {"recipe": {}, "loop": {}, **values}
+        made: dict[str, Any] = {}
+        for name, parse in _PARSERS.items():
+            if name not in given:
+                continue
+            try:
+                made[name] = parse(given[name], made)
+            except ValueError as error:
+                field_name = str(error) if str(error).startswith(name) else f"{name}.{error}"
+                raise UsageError(f"{field_name} (in {origin})") from error
+        return cls(**made)
+
+    @classmethod
+    def read(cls, path: Path) -> DetectionJob:
+        """Returns the job of a YAML file; relative paths in it start from its folder.
+
+        Raises:
+            UsageError: no such file, not YAML, or not a job.
+        """
+        try:
+            values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise UsageError(f"There is no file {path}", "Name the YAML file of a detector's training") from error
+        except (yaml.YAMLError, UnicodeDecodeError, OSError, RecursionError) as error:
+            raise UsageError(f"{path} is not a YAML file: {str(error).splitlines()[0]}") from error
+        if not isinstance(values, dict):
+            raise UsageError(f"{path} holds no settings", "The config.yaml of a detector's run is a good start")
+        job = cls.parse({name: value for name, value in values.items() if name != DETECTOR_MARK[0]}, str(path))
+        return replace(
+            job,
+            data=replace(
+                job.data,
+                training=tuple(each.below(path.parent) for each in job.data.training),
+                validation=tuple(each.below(path.parent) for each in job.data.validation),
+            ),
+            weights=job.weights and path.parent / job.weights,
+        )
+
+    def write(self, path: Path) -> None:
+        """Write the job as YAML, atomically; its first line is the mark of detectors."""
+        text = yaml.safe_dump(
+            {DETECTOR_MARK[0]: DETECTOR_MARK[1], **self.described()}, sort_keys=False, allow_unicode=True
+        )
+        with atomic_write(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+
+def _detector(values: Any, made: Mapping[str, Any]) -> DetectorConfig:
+    if isinstance(values, DetectorConfig):
+        return values
+    return parse_detector_config({"classes": (), **_mapping(values)})
+
+
+def _data(values: Any, made: Mapping[str, Any]) -> BoxData:
+    """Data that may be a path alone, or have paths in place of sources."""
+    if isinstance(values, BoxData):
+        return values
+    given = _mapping({"training": values} if isinstance(values, str | Path) else values)
+    for name in ("training", "validation"):
+        sources = given.get(name, ())
+        listed = [sources] if isinstance(sources, str | Path | Mapping) else list(sources)
+        given[name] = [{"path": each} if isinstance(each, str | Path) else each for each in listed]
+    classes = made["detector"].classes
+    return from_plain(BoxData, {"val_fraction": 0.15, "classes": classes, **given})
+
+
+def _recipe(values: Any, made: Mapping[str, Any]) -> Any:
+    if not isinstance(values, str | Mapping):
+        return values
+    detector = made["detector"]
+    canvas = Canvas(detector.height, detector.width, round(sum(detector.mean) / len(detector.mean)))
+    return _named(RECIPES, values, "ssd", {"": {"canvas": to_plain(canvas)}})
+
+
+def _rate(values: Any, made: Mapping[str, Any]) -> Any:
+    if not isinstance(values, str | Mapping):
+        return values
+    return _named(RATES, values, "soft_start_annealing", {"schedule": {"epochs": made["loop"].epochs}})
+
+
+def _loop(values: Any, made: Mapping[str, Any]) -> LoopConfig:
+    if isinstance(values, LoopConfig):
+        return values
+    given = {"epochs": 80, "monitor": "mAP", **_mapping(values)}
+    return from_plain(LoopConfig, {"higher_is_better": not given["monitor"].endswith("loss"), **given})
+
+
+def _named(table: Mapping[str, type[Any]], values: Any, default: str, more: Mapping[str, Mapping[str, Any]]) -> Any:
+    """The value of a named kind; ``more`` holds defaults for one kind, or under "" for all."""
+    given = {"kind": default, **({"kind": values} if isinstance(values, str) else _mapping(values))}
+    kind = given.pop("kind")
+    if kind not in table:
+        raise ValueError(f"kind: {kind!r} is none of {', '.join(table)}")
+    return from_plain(table[kind], {**more.get(kind, more.get("", {})), **given})
+
+
+def _mapping(values: Any) -> dict[str, Any]:
+    if not isinstance(values, Mapping):
+        raise ValueError(f"should be fields with values, not {values!r}")
+    return dict(values)
+
+
+def _as(kind: Any) -> Callable[[Any, Mapping[str, Any]], Any]:
+    return lambda values, made: from_plain(kind, values)
+
+
+# In the order in which one needs another.
+_PARSERS: dict[str, Callable[[Any, Mapping[str, Any]], Any]] = {
+    "detector": _detector,
+    "data": _data,
+    "recipe": _recipe,
+    "optimizer": _as(OptimizerConfig),
+    "loop": _loop,
+    "rate": _rate,
+    "evaluation": _as(EvaluationConfig),
+    "batch_size": _as(int),
+    "regularizer": _as(Regularizer),
+    "freeze_blocks": _as(tuple[int, ...]),
+    "freeze_bn": _as(bool),
+    "weights": lambda values, made: None if values is None else from_plain(Path, values),
+    "checkpoint_every": _as(int),
+    "tensorboard": _as(bool),
+}

@@ -1,0 +1,106 @@
+"""Validation images, and how what was found in them is judged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from xraycls.data.table import SampleTable
+from xraycls.evaluation.detection.average_precision import (
+    AveragePrecision,
+    average_precision,
+    strict_average_precision,
+)
+from xraycls.evaluation.detection.cases import ImageBoxes, rounded
+from xraycls.evaluation.detection.table import DetectionReport, detection_report
+from xraycls.loaders.recipes.protocol import ViewRecipe
+from xraycls.loaders.views import Canvas
+from xraycls.training.job import EvaluationConfig
+from xraycls.types import Detections
+from xraycls.workflows.detection.data import truths_of
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluator:
+    """Validation images and how detections in them are judged.
+
+    Detections go by an image's row of the table; images that could not be read are missing, and don't count.
+
+    Attributes:
+        table: the images.
+        truths: their boxes, in pixels of the network's input.
+        classes: of objects, without the background.
+        canvas: the network's input.
+        settings: the rules.
+        confidence: what a detection must score to count, 0–1.
+    """
+
+    table: SampleTable
+    truths: Sequence[ImageBoxes]
+    classes: tuple[str, ...]
+    canvas: Canvas
+    settings: EvaluationConfig
+    confidence: float
+
+    @classmethod
+    def of(
+        cls,
+        table: SampleTable,
+        classes: tuple[str, ...],
+        recipe: ViewRecipe,
+        settings: EvaluationConfig,
+        confidence: float,
+    ) -> Evaluator:
+        """Returns the evaluator of a table; the recipe renders its pictures, whose headers are read."""
+        return cls(table, truths_of(table, classes, recipe), classes, recipe.canvas, settings, confidence)
+
+    def average(self, detections: Mapping[int, Detections]) -> AveragePrecision:
+        """Returns average precision by the rule of the settings; a class that doesn't occur has 0."""
+        truths, found = self._cases(detections)
+        settings = self.settings
+        if settings.rule == "voc":
+            (strict,) = strict_average_precision(
+                truths,
+                found,
+                self.classes,
+                mode=settings.mode,
+                iou_thresholds=(settings.iou,),
+                confidence_threshold=self.confidence,
+            )
+            per_class = {name: strict.per_class[name].ap if name in strict.per_class else 0.0 for name in self.classes}
+            return AveragePrecision(per_class, strict.mean)
+        return average_precision(
+            truths,
+            found,
+            self.classes,
+            mode=settings.mode,
+            iou_threshold=settings.iou,
+            confidence_threshold=self.confidence,
+        )
+
+    def figures(self, detections: Mapping[int, Detections]) -> dict[str, float]:
+        """Returns the figures of a validation during training: mAP, and AP of each class."""
+        average = self.average(detections)
+        return {"mAP": average.mean, **{f"AP_{name}": value for name, value in average.per_class.items()}}
+
+    def report(self, detections: Mapping[int, Detections]) -> DetectionReport:
+        """Returns all figures of the field, with intervals over patients where they are known."""
+        patients = [self.table[row].patient for row in sorted(detections)]
+        return detection_report(
+            *self._cases(detections),
+            self.classes,
+            iou_threshold=self.settings.iou,
+            confidence_threshold=self.confidence,
+            groups=patients if any(patient is not None for patient in patients) else None,
+        )
+
+    def _cases(self, detections: Mapping[int, Detections]) -> tuple[list[ImageBoxes], list[Detections]]:
+        """Ground truth and detections of the images that were read, in the table's order."""
+        rows = sorted(detections)
+        return [self.truths[row] for row in rows], [self._rounded(detections[row]) for row in rows]
+
+    def _rounded(self, found: Detections) -> Detections:
+        boxes = rounded(found.boxes.astype(np.float64), self.canvas.width, self.canvas.height)
+        return Detections(boxes.astype(np.float32), found.labels, found.scores)

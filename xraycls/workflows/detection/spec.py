@@ -1,0 +1,192 @@
+"""Detectors driven by TLT/TAO specs: train and evaluate as TAO's programs do, and leave the same files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from xraycls.data.box_sources import read_validation
+from xraycls.errors import UsageError
+from xraycls.inference.load import load_detector_model
+from xraycls.models.detection.files import find_model, model_suffix
+from xraycls.tao.mounts import Mounts
+from xraycls.tao.networks.base import TaoNetwork
+from xraycls.tao.programs import open_spec
+from xraycls.tao.report import FieldReport, exceptions, headline, mapping_report
+from xraycls.tao.results import Results, TaoReporter, reported
+from xraycls.tao.spec import Spec
+from xraycls.tao.status import StatusLog
+from xraycls.training.distributed import current_world
+from xraycls.training.loop import Messages
+from xraycls.training.precision import choose_device
+from xraycls.training.reporter import Reporter, Silent
+from xraycls.training.run_folder import RunFolder
+from xraycls.workflows.detection.evaluate import Evaluation, check_classes, judge
+from xraycls.workflows.detection.resume import check_folder
+from xraycls.workflows.detection.train import DetectionTraining, Extras, run_job
+
+
+def train_spec(
+    network: TaoNetwork,
+    spec: Path,
+    results: Path,
+    *,
+    key: str = "",
+    weights: Path | None = None,
+    initial_epoch: int = 1,
+    resume: bool = False,
+    epochs: int | None = None,
+    size: tuple[int, int] | None = None,
+    batch_size: int | None = None,
+    mounts: Mounts | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    loader: str = "auto",
+    threads: int | None = None,
+    reporter: Reporter | None = None,
+) -> DetectionTraining:
+    """Train a detector as the ``train`` verb of TAO does, and leave the same files.
+
+    Args:
+        network: one of :data:`xraycls.tao.networks.NETWORKS`.
+        spec: a spec of it in any dialect.
+        results: the results folder.
+        key: encrypts the weights; "" for none.
+        weights: what to start from: a detector, pruned or not, or a classifier's weights for the backbone; None for
+            what the spec says.
+        initial_epoch: above 1, the training in ``results`` or else that of ``weights`` goes on with this epoch.
+        resume: the training in ``results`` goes on wherever it was stopped.
+        epochs: instead of the spec's.
+        size: width and height of the input, instead of the spec's.
+        batch_size: images a process, instead of the spec's.
+        mounts: where folders of TAO's container lie here.
+        device: as in :func:`~xraycls.workflows.detection.train.train_detector`.
+        precision: likewise.
+        loader: likewise.
+        threads: likewise.
+        reporter: is told of every step and epoch.
+
+    Raises:
+        XrayclsError: one sentence for whatever the user can mend.
+        Interrupted: Ctrl-C; the state is saved.
+    """
+    opened = open_spec(spec, network.spec)
+    if network.job is None:
+        raise UsageError(f"{network.title} can't be trained here yet", "Check its specs with spec-check")
+    job = network.job(opened, mounts).with_training(epochs, batch_size)
+    job = replace(job.resized(*size) if size else job, weights=weights or job.weights)
+    folder = Results(results, job.detector.network, job.detector.backbone)
+    main = current_world().is_main
+    told = reporter or Silent()
+    elsewhere = "choose another folder with -r"
+    check_folder(RunFolder(results), elsewhere, resume=resume or initial_epoch > 1)  # before its status is written to
+    with reported(results if main else None, f"{network.title} training") as status:
+        if main:
+            _tell(opened, mapping_report(opened, mounts), told, status)
+        if changed := _changed(epochs, batch_size, size):
+            told.message(f"The command line overrides the spec: {changed}.")
+        return run_job(
+            job,
+            RunFolder(results),
+            Extras(
+                model=partial(folder.weights, suffix=model_suffix(key)),
+                reporters=partial(_tao_reporter, folder, status, job.loop.epochs),
+                events=folder.events,
+                messages=Messages(
+                    not_finite="Lower the learning rate in the spec, or use --precision fp32",
+                    stopped="All is saved; go on with the same command and --continue",
+                ),
+                elsewhere=elsewhere,
+                initial_epoch=initial_epoch,
+            ),
+            resume=resume,
+            key=key,
+            device=device,
+            precision=precision,
+            loader=loader,
+            threads=threads,
+            reporter=reporter,
+        )
+
+
+def evaluate_spec(
+    network: TaoNetwork,
+    model: Path,
+    spec: Path,
+    *,
+    key: str = "",
+    results: Path | None = None,
+    batch_size: int | None = None,
+    mounts: Mounts | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    loader: str = "auto",
+    threads: int | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Evaluation:
+    """Average precision of a model on the validation images of a spec, and the other figures of the field.
+
+    Args:
+        network: one of :data:`xraycls.tao.networks.NETWORKS`.
+        model: the detector's file, as :func:`xraycls.models.detection.files.find_model` takes it.
+        spec: its validation data, ``eval_config`` and ``nms_config`` count; the network and its input are the model's
+            own, and what is for training need not be right or there.
+        key: of an encrypted model.
+        results: folder for ``status.json``, ``evaluation.json`` and the curves; None for that of the model.
+        batch_size: instead of the spec's.
+        mounts: where folders of TAO's container lie here.
+        device: as in training.
+        precision: "auto" takes the one that the model was validated with in training.
+        loader: as in training.
+        threads: decoding threads; None for one a processor.
+        progress: told how many pictures are done, of how many.
+
+    Raises:
+        XrayclsError: one sentence for whatever the user can mend.
+    """
+    folder = results or find_model(model, key).parent
+    with reported(folder, f"{network.title} evaluation") as status:
+        if network.evaluation is None:
+            raise UsageError(f"{network.title} can't be evaluated by a spec here yet")
+        data, settings, suppression = network.evaluation(open_spec(spec, network.spec), mounts)
+        trained = load_detector_model(model, choose_device(device), key=key, suppression=suppression)
+        check_classes(trained, data.classes)  # before their pictures are looked for
+        done = judge(
+            trained,
+            read_validation(data),
+            replace(settings, batch_size=batch_size or settings.batch_size),
+            folder,
+            precision=precision,
+            loader=loader,
+            threads=threads,
+            progress=progress,
+        )
+        figures = {f"AP_{name}": value for name, value in done.average.per_class.items()}
+        status.write("Evaluation results", figures={"kpi": figures | {"mAP": done.average.mean}})
+    return done
+
+
+def _tell(spec: Spec[Any], report: tuple[FieldReport, ...], reporter: Reporter, status: StatusLog) -> None:
+    """What becomes of the fields of the spec, in short."""
+    for line in (headline(spec, report), *(f"  {line}" for line in exceptions(report))):
+        reporter.message(line)
+    others = {each.field: f"{each.outcome}: {each.note}" for each in report if each.outcome != "honoured"}
+    status.write(headline(spec, report), figures={"categorical": others})
+
+
+def _changed(epochs: int | None, batch_size: int | None, size: tuple[int, int] | None) -> str:
+    changed = {
+        "num_epochs": epochs,
+        "batch_size_per_gpu": batch_size,
+        "width and height": size and f"{size[0]} × {size[1]}",
+    }
+    return ", ".join(f"{name} {value}" for name, value in changed.items() if value)
+
+
+def _tao_reporter(
+    folder: Results, status: StatusLog, epochs: int, listener: Reporter, classes: Sequence[str]
+) -> Reporter:
+    return TaoReporter(folder, status, epochs, classes, listener)
