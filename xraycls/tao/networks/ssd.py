@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xraycls.data.box_sources import BoxData, BoxSource
 from xraycls.errors import UsageError
 from xraycls.loaders.recipes.ssd import SSDRecipe
 from xraycls.loaders.recipes.tlt2 import TLT2Recipe
@@ -32,6 +31,7 @@ from xraycls.tao.spec import Spec, value_at
 from xraycls.training.annealing import SoftStartAnnealing
 
 if TYPE_CHECKING:
+    from xraycls.data.box_sources import BoxData, BoxSource
     from xraycls.models.detection.base import Suppression
     from xraycls.training.config import LoopConfig
     from xraycls.training.job import DetectionJob, EvaluationConfig
@@ -123,6 +123,8 @@ def _input(augmentation: AugmentationConfig) -> tuple[int, int, int]:
 
 
 def _data(spec: Spec[SSDSpec], sources: Mapping[str, tuple[BoxSource, ...]]) -> BoxData:
+    from xraycls.data.box_sources import BoxData
+
     dataset = spec.config.dataset_config
     mapping = lower_case_mapping(spec, "dataset_config.target_class_mapping")
     return BoxData(
@@ -136,6 +138,8 @@ def _data(spec: Spec[SSDSpec], sources: Mapping[str, tuple[BoxSource, ...]]) -> 
 
 
 def _sources(spec: Spec[SSDSpec], name: str, mounts: Mounts) -> tuple[BoxSource, ...]:
+    from xraycls.data.box_sources import BoxSource
+
     def path(number: int, part: str) -> Path | None:
         field = f"dataset_config.{name}[{number}].{part}"
         if not (text := value_at(spec.config, field)):
