@@ -7,10 +7,10 @@ import pytest
 from tests.tao.test_tao_ssd import FIRST_SPEC, SPEC
 from xraycls.errors import SpecError
 from xraycls.tao.fields import definitions, holders
+from xraycls.tao.networks.ssd import ssd_job
 from xraycls.tao.networks.ssd_spec import SSDSpec
 from xraycls.tao.programs import open_spec
 from xraycls.tao.spec import Spec, value_at
-from xraycls.tao.ssd_setup import ssd_setup
 
 STOPPING = "num_epochs: 80 early_stopping { monitor: 'loss' patience: 2 } visualizer { enabled: false }"
 VALIDATION = "validation_data_sources { label_directory_path: '/v/l' image_directory_path: '/v/i' }\n  data_sources {"
@@ -73,10 +73,10 @@ def is_read(spec: Spec, field: str) -> bool:
     holder = holder[0] if isinstance(holder, tuple) and holder else holder
     if not is_dataclass(holder):
         return False
-    job = ssd_setup(spec)
+    job = ssd_job(spec)
     for value in others(field, getattr(holder, field.rpartition(".")[2])):
         try:
-            if ssd_setup(changed(spec, field, value)) != job:
+            if ssd_job(changed(spec, field, value)) != job:
                 return True
         except (SpecError, TypeError, AttributeError):
             continue  # of a form that this field doesn't take
