@@ -11,9 +11,10 @@ In a notebook::
 from __future__ import annotations
 
 from importlib import import_module
+from inspect import isfunction
 from typing import TYPE_CHECKING, Any
 
-from xraycls.errors import DataError, RunError, TrainingError, UsageError, WeightsError, XrayclsError
+from xraycls.errors import DataError, RunError, TrainingError, UsageError, WeightsError, XrayclsError, with_arguments
 from xraycls.types import Batch, Box, Detections, Prediction, Sample
 from xraycls.version import __version__
 
@@ -88,7 +89,9 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
-        return getattr(import_module(_LAZY[name]), name)
+        found = getattr(import_module(_LAZY[name]), name)
+        globals()[name] = with_arguments(found) if isfunction(found) else found
+        return globals()[name]
     raise AttributeError(f"module 'xraycls' has no attribute {name!r}")
 
 

@@ -3,9 +3,16 @@
 import difflib
 import re
 import shlex
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_COMMAND = re.compile(r"\b(?:xraycls|pip|apt|kaggle) [a-z]")
+_FLAG = re.compile(r"(?<![\w-])--([a-z][a-z0-9-]*)(?:[ =]((?:[\w.]*\d|[\w.]*/)[\w./-]*|auto|none|torch)(?![\w=]))?")
 
 
 class XrayclsError(Exception):
@@ -126,3 +133,43 @@ def unknown(kind: str, name: str, choices: Iterable[str], flag: str | None = Non
     where = f" for {flag}" if flag else ""
     hint = f"Did you mean {', '.join(nearest)}?" if nearest else f"Choose one of: {', '.join(listed)}"
     return UsageError(f"Unknown {kind} {name!r}{where}", hint)
+
+
+def with_arguments(function: Callable[P, R]) -> Callable[P, R]:
+    """Returns the function with errors that name arguments, ``batch_size=8``, and not flags, ``--batch-size 8``.
+
+    Messages are written with flags; the functions of the public API are wrapped by this, the command line calls them
+    unwrapped.
+    """
+
+    @wraps(function)
+    def called(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return function(*args, **kwargs)
+        except XrayclsError as error:
+            error.message = in_arguments(error.message)
+            error.hint = error.hint and in_arguments(error.hint)
+            error.args = (error._sentence(),)
+            raise
+
+    return called
+
+
+def in_arguments(text: str) -> str:
+    """Returns a message with flags as arguments of Python; commands to type stay as they are.
+
+    Example:
+        >>> in_arguments("Try --batch-size 8 or another --base-model")
+        'Try batch_size=8 or another base_model'
+        >>> in_arguments("Train one first with: xraycls train --data DIR")
+        'Train one first with: xraycls train --data DIR'
+    """
+    command = _COMMAND.search(text)
+    end = command.start() if command else len(text)
+    return _FLAG.sub(_argument, text[:end]) + text[end:]
+
+
+def _argument(flag: re.Match[str]) -> str:
+    name = flag[1].rstrip("-").replace("-", "_")
+    name = {"map": "class_map", "lr": "learning_rate"}.get(name, name)
+    return f"{name}={flag[2]}" if flag[2] else name

@@ -35,9 +35,9 @@ _TABLES = (".csv", ".tsv", ".txt")
 
 
 def load_table(
-    path: Path | None,
+    path: Path | str | None,
     *,
-    images: Path | None = None,
+    images: Path | str | None = None,
     val_fraction: float = 0.15,
     test_fraction: float = 0.15,
     redraw_val: bool = False,
@@ -64,6 +64,7 @@ def load_table(
         DataError: the data can't be read, has one class only, or too few patients for a split.
         UsageError: arguments that don't go together.
     """
+    path, images = (None if given is None else Path(given) for given in (path, images))
     table = read_table(path, images=images, strict=strict, progress=progress, options=options)
     tell_positive(table, options)
     _require_classes(table)

@@ -67,7 +67,7 @@ class TrainedModel:
             if result.output is None:
                 yield Prediction(name, (), None, label, result.error)
             elif np.isnan(result.output).any():
-                error = f"{name}: the model gives no number; try --precision fp32"
+                error = f"{name}: the model gives no number; try precision fp32"
                 yield Prediction(name, (), None, label, error)
             else:
                 probabilities = tuple(map(float, result.output))

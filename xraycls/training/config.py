@@ -50,9 +50,21 @@ class LoopConfig:
     plateau_patience: int = 0
     save_minutes: float = 10.0
 
+DATA, READ, MODEL, FIT = "Data", "Reading", "Model", "Optimisation"
+STOP, MACHINE = "Stopping and resuming", "Machine"
+"""Groups of settings, as help shows them."""
+
+
+def _setting(group: str, default: Any, description: str, **limits: Any) -> Any:
+    """A field with what help says of it; the command line and the signature of ``xraycls.train`` are made of these."""
+    return Field(default, description=description, json_schema_extra={"group": group}, **limits)
+
 
 class TrainConfig(BaseModel):
     """A training run; ``config.yaml`` of a run folder holds every field.
+
+    Each field is written once, here: the options of ``xraycls train`` and the arguments of
+    :func:`xraycls.train` follow.
 
     Learning rates are those of a batch as it is, not scaled by its size. ``batch_size`` counts images a process, and in
     training batch normalisation sees those of its own process only.
@@ -60,61 +72,63 @@ class TrainConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    # Data
-    data: Path | None = None
-    images: Path | None = None
-    val_fraction: float = Field(0.15, gt=0, lt=1)
-    test_fraction: float = Field(0.15, ge=0, lt=1)
-    redraw_val: bool = False
-    strict: bool = False
-    path_column: str | None = None
-    label_column: str | None = None
-    patient_column: str | None = None
-    split_column: str | None = None
-    fold: int | None = Field(None, ge=0)
-    positive: str | None = None
-    class_map: str | None = None
-    keep_masks: bool = False
-    # Model
-    base_model: str = "resnet18"
-    weights: str = "imagenet"
-    freeze: str = "none"
-    size: int | None = Field(None, ge=8)
-    dropout: float | None = Field(None, ge=0, lt=1)
-    # Loading
-    augment: str = "radiograph"
-    loader: str = "auto"
-    threads: int | None = Field(None, ge=0)
-    balance: bool = False
-    # Optimisation
-    epochs: int = Field(30, ge=1)
-    batch_size: int = Field(32, ge=1)
-    optimizer: str = "adamw"
-    learning_rate: float = Field(3e-4, gt=0)
-    weight_decay: float = Field(0.01, ge=0)
-    schedule: str = "cosine"
-    warmup_epochs: float = Field(1.0, ge=0)
-    step_epochs: int = Field(10, ge=1)
-    step_factor: float = Field(0.1, gt=0, lt=1)
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
-    class_weights: Literal["none", "balanced"] = "none"
-    clip_norm: float | None = Field(None, gt=0)
-    accumulate: int = Field(1, ge=1)
-    ema: float | None = Field(None, gt=0, lt=1)
-    # Stopping
-    patience: int = Field(4, ge=1)
-    min_delta: float = Field(0.0, ge=0)
-    monitor: str = "loss"
-    threshold: str = "youden"
-    validate_every: int = Field(1, ge=1)
-    # Machine
-    precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
-    channels_last: bool = True
-    compile: bool = False
-    device: str = "auto"
-    gpus: int = Field(1, ge=1)
-    seed: int = Field(0, ge=0)
-    save_minutes: float = Field(10.0, gt=0)
+    data: Path | None = _setting(
+        DATA, None, "Image folder, CSV, prepared data or .npz; synthetic phantoms when omitted."
+    )
+    images: Path | None = _setting(DATA, None, "Folder that a CSV's paths start from.")
+    val_fraction: float = _setting(DATA, 0.15, "Share drawn for validation where none is given.", gt=0, lt=1)
+    test_fraction: float = _setting(DATA, 0.15, "Share drawn for the test where none is given.", ge=0, lt=1)
+    redraw_val: bool = _setting(DATA, False, "Draw validation anew, by patient.")
+    strict: bool = _setting(DATA, False, "Stop at files that can't be read.")
+    path_column: str | None = _setting(READ, None, "Column that names the images.")
+    label_column: str | None = _setting(READ, None, "Column of the class.")
+    patient_column: str | None = _setting(READ, None, "Column of the patient.")
+    split_column: str | None = _setting(READ, None, "Column of the split, or of numbers of folds.")
+    fold: int | None = _setting(READ, None, "Fold to test on, where a column numbers folds.", ge=0)
+    positive: str | None = _setting(READ, None, "The positive one of two classes.")
+    class_map: str | None = _setting(READ, None, 'Rename and merge classes: "COVID-19=PNEUMONIA,No Finding=NORMAL".')
+    keep_masks: bool = _setting(READ, False, "Keep masks, thumbnails and heat maps as pictures.")
+    base_model: str = _setting(MODEL, "resnet18", "See xraycls models; any timm net as timm:NAME.")
+    weights: str = _setting(MODEL, "imagenet", "imagenet, none, or a file (.pth, .safetensors).")
+    freeze: str = _setting(MODEL, "none", "backbone, none, or a number of stages.")
+    size: int | None = _setting(MODEL, None, "Side of the input, pixels; the model's own by default.", ge=8)
+    dropout: float | None = _setting(MODEL, None, "Of the features in front of the head.", ge=0, lt=1)
+    augment: str = _setting(DATA, "radiograph", "radiograph, classic2021 or none.")
+    loader: str = _setting(
+        MACHINE,
+        "auto",
+        "auto, torch, dali or resident; auto is resident for prepared data, else dali with a GPU, else torch.",
+    )
+    threads: int | None = _setting(MACHINE, None, "Decoding threads; all processors by default.", ge=0)
+    balance: bool = _setting(DATA, False, "Draw every class equally often.")
+    epochs: int = _setting(FIT, 30, "At most this many.", ge=1)
+    batch_size: int = _setting(FIT, 32, "Images a process and batch.", ge=1)
+    optimizer: str = _setting(FIT, "adamw", "adam, adamw, adamax, sgd, rmsprop, adagrad, adadelta.")
+    learning_rate: float = _setting(FIT, 3e-4, "At its peak.", gt=0)
+    weight_decay: float = _setting(FIT, 0.01, "Not of biases and norms.", ge=0)
+    schedule: str = _setting(FIT, "cosine", "cosine, constant, step or plateau.")
+    warmup_epochs: float = _setting(FIT, 1.0, "Linear warm-up.", ge=0)
+    step_epochs: int = _setting(FIT, 10, "Length of a step of the step schedule.", ge=1)
+    step_factor: float = _setting(FIT, 0.1, "Factor a step or plateau.", gt=0, lt=1)
+    label_smoothing: float = _setting(FIT, 0.0, "0 to below 1.", ge=0, lt=1)
+    class_weights: Literal["none", "balanced"] = _setting(FIT, "none", "none, or balanced: rare classes count more.")
+    clip_norm: float | None = _setting(FIT, None, "Largest gradient norm.", gt=0)
+    accumulate: int = _setting(FIT, 1, "Batches an optimiser step.", ge=1)
+    ema: float | None = _setting(FIT, None, "Decay of averaged weights, such as 0.999.", gt=0, lt=1)
+    patience: int = _setting(STOP, 4, "Epochs without improvement.", ge=1)
+    min_delta: float = _setting(STOP, 0.0, "What counts as improvement.", ge=0)
+    monitor: str = _setting(STOP, "loss", "loss, auroc, accuracy, balanced_accuracy, f1, …")
+    threshold: str = _setting(STOP, "youden", "youden, f1, accuracy, sensitivity=0.95, …; chosen on validation.")
+    validate_every: int = _setting(STOP, 1, "Epochs between validations.", ge=1)
+    precision: Literal["auto", "bf16", "fp16", "fp32"] = _setting(
+        MACHINE, "auto", "auto, bf16, fp16 or fp32; auto is bf16 where it is fast."
+    )
+    channels_last: bool = _setting(MACHINE, True, "Memory format.")
+    compile: bool = _setting(MACHINE, False, "torch.compile the step.")
+    device: str = _setting(MACHINE, "auto", "auto, cpu, cuda, cuda:N or mps.")
+    gpus: int = _setting(MACHINE, 1, "Processes, one a GPU.", ge=1)
+    seed: int = _setting(MACHINE, 0, "Of weights, order, views and splits.", ge=0)
+    save_minutes: float = _setting(STOP, 10.0, "Save within an epoch this often.", gt=0)
 
     @property
     def read_options(self) -> ReadOptions:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,18 @@ class TrainResult:
     config: TrainConfig
 
 
+def _takes_settings(function: Callable[..., TrainResult]) -> Callable[..., TrainResult]:
+    """Returns the function with a signature and a docstring that name every field of :class:`TrainConfig`."""
+    own = [p for p in signature(function).parameters.values() if p.kind is not Parameter.VAR_KEYWORD]
+    fields = TrainConfig.model_fields.items()
+    named = [Parameter(n, Parameter.KEYWORD_ONLY, default=f.default, annotation=f.annotation) for n, f in fields]
+    setattr(function, "__signature__", signature(function).replace(parameters=own + named))  # noqa: B010
+    listed = "\n".join(f"        {name}: {field.description}" for name, field in fields)
+    function.__doc__ = (function.__doc__ or "").replace("        **settings: fields of TrainConfig.", listed)
+    return function
+
+
+@_takes_settings
 def train(
     *,
     output: Path | str | None = None,
@@ -66,8 +79,7 @@ def train(
         output: the run folder; None makes a new one below ``runs/``.
         resume: "auto" (the run in ``output``, else the newest of this model), or a run folder.
         reporter: is told of every step and epoch.
-        **settings: fields of :class:`xraycls.training.config.TrainConfig`, such as ``data``, ``base_model``,
-            ``epochs``.
+        **settings: fields of TrainConfig.
 
     Raises:
         XrayclsError: one sentence for whatever the user can mend.
