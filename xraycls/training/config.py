@@ -50,6 +50,7 @@ class LoopConfig:
     plateau_patience: int = 0
     save_minutes: float = 10.0
 
+
 DATA, READ, MODEL, FIT = "Data", "Reading", "Model", "Optimisation"
 STOP, MACHINE = "Stopping and resuming", "Machine"
 """Groups of settings, as help shows them."""
