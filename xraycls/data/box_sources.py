@@ -72,6 +72,7 @@ class BoxData:
         validation_fold: the fold of the training records that is for validation; None for none.
         image_extension: of images that records name, without a dot; "" where they have it.
         seed: of the draw of the validation split.
+        learn_difficult: whether objects that are marked difficult are learned; validation knows them in any case.
     """
 
     training: tuple[BoxSource, ...]
@@ -82,6 +83,7 @@ class BoxData:
     validation_fold: int | None = None
     image_extension: str = ""
     seed: int = 0
+    learn_difficult: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +130,8 @@ def read_boxes(data: BoxData) -> BoxTables:
     counts = Counter(of)
     weights = tuple(sources[source].weight / counts[source] for source in of)
     read = BoxTables(table, classes, weights if any(each.weight != 1.0 for each in data.training) else ())
+    if not data.learn_difficult:
+        read = replace(read, table=_without_difficult(read.table))
     if not any(sample.boxes for sample in read.training):
         given = f"; the labels are {', '.join(unknown)}" if unknown else ""
         raise DataError(
@@ -178,6 +182,19 @@ def read_judged(path: Path, classes: tuple[str, ...], images: Path | None = None
     samples = [replace(sample, split="val") for sample in table if split is None or sample.split == split]
     data = BoxData(training=(BoxSource(path=path),), classes=classes)
     return BoxTables(_table(_mapped(samples, data, classes)[0], data), classes)
+
+
+def _without_difficult(table: SampleTable) -> SampleTable:
+    """The table whose training images have no difficult objects; a message counts them."""
+    left_out = sum(box.difficult for sample in table.split("train") for box in sample.boxes)
+    if left_out:
+        logger.info("%d objects marked difficult are not learned.", left_out)
+
+    def plain(sample: Sample) -> Sample:
+        boxes = tuple(box for box in sample.boxes if not box.difficult)
+        return replace(sample, boxes=boxes, label=int(bool(boxes))) if sample.split == "train" else sample
+
+    return replace(table, samples=tuple(plain(sample) for sample in table))
 
 
 def _classes_of(samples: Iterable[Sample]) -> tuple[str, ...]:

@@ -14,7 +14,8 @@ from xraycls.errors import XrayclsError
 from xraycls.tao.status import StatusLog
 from xraycls.training.reporter import PassOn, Reporter
 
-_LOG_OF = {"dssd": "ssd"}  # the table of a DSSD has the name of SSD's
+_FILES_OF = {"yolo_v4": "yolov4"}
+_LOG_OF = {"dssd": "ssd", **_FILES_OF}  # the table of a DSSD has the name of SSD's
 # What status.json calls the columns of the table.
 _NAMES = {
     "loss": "loss",
@@ -30,7 +31,7 @@ class Results:
 
     Attributes:
         folder: what ``-r`` names.
-        network: as file names have it: "ssd", "dssd" or "yolov4".
+        network: of its specs: "ssd", "dssd" or "yolo_v4".
         arch: the backbone with its layers, such as "resnet18".
     """
 
@@ -40,7 +41,8 @@ class Results:
 
     def weights(self, epoch: int, suffix: str) -> Path:
         """The model after an epoch, counted from 1."""
-        return self.folder / "weights" / f"{self.network}_{self.arch}_epoch_{epoch:03d}{suffix}"
+        network = _FILES_OF.get(self.network, self.network)
+        return self.folder / "weights" / f"{network}_{self.arch}_epoch_{epoch:03d}{suffix}"
 
     @property
     def log(self) -> Path:

@@ -26,6 +26,7 @@ class LoopConfig:
         accumulate: batches whose gradients are summed before the optimiser steps.
         clip_norm: largest norm of the gradient; None for no limit.
         ema: decay of the moving average of weights that is validated and saved, 0–1 exclusive; None for none.
+        ema_warmup: steps over which that decay rises, see :func:`~xraycls.training.ema.moving_average`; 0 for none.
         compile: whether torch.compile is used.
         validate_every: epochs between two validations; the last epoch always has one.
         monitor: a validation figure or "train_loss": what chooses the best epoch.
@@ -41,6 +42,7 @@ class LoopConfig:
     accumulate: int = 1
     clip_norm: float | None = None
     ema: float | None = None
+    ema_warmup: float = 0.0
     compile: bool = False
     validate_every: int = 1
     monitor: str = "loss"

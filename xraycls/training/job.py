@@ -114,7 +114,7 @@ class DetectionJob:
         recipe: Any = self.recipe
         return replace(
             self,
-            detector=replace(self.detector, width=width, height=height),
+            detector=self.detector.resized(width, height),
             recipe=replace(recipe, canvas=canvas),
         )
 

@@ -12,7 +12,6 @@ from typing import Any, Protocol, cast
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from xraycls.data.files import share_file
 from xraycls.errors import TrainingError
@@ -21,6 +20,7 @@ from xraycls.training.checkpoint import save_state
 from xraycls.training.config import LoopConfig
 from xraycls.training.distributed import World, all_sum, barrier, share_buffers
 from xraycls.training.early_stopping import EarlyStopping
+from xraycls.training.ema import moving_average
 from xraycls.training.interrupt import Interrupted, StopWish, stop_on_signal
 from xraycls.training.optimizers import set_learning_rate
 from xraycls.training.precision import Precision, autocast
@@ -157,11 +157,7 @@ class Training:
         self.keep = keep
         self.optimizer = optimizer
         self.scaler = torch.amp.GradScaler(place.device.type, enabled=place.precision == "fp16")
-        self.ema = (
-            AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=True)  # type: ignore[no-untyped-call]
-            if config.ema
-            else None
-        )
+        self.ema = moving_average(model, config.ema, config.ema_warmup) if config.ema else None
         self.scored = self._scored()
         self.epoch, self.step, self.plateaus = 0, 0, 0
         self.losses = torch.zeros(len(train), device=place.device)

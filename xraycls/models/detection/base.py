@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import torch
@@ -92,6 +92,10 @@ class DetectorConfig:
             ValueError: a field is missing, unknown or of another type; the message names it.
         """
         return from_plain(cls, values)
+
+    def resized(self, width: int, height: int) -> Self:
+        """Returns the same configuration for another input, pixels."""
+        return replace(self, width=width, height=height)
 
     def architecture(self) -> dict[str, Any]:
         """What the weights of a trained network depend on: the description without suppression and loss settings."""

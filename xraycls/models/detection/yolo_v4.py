@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -74,6 +74,12 @@ class YOLOv4Config(DetectorConfig):
     def maps(self) -> int:
         """The number of maps that give boxes."""
         return len(LAYOUTS[self.backbone].strides)
+
+    def resized(self, width: int, height: int) -> Self:
+        """Returns the same configuration for another input; anchors keep their shares of it."""
+        across, down = width / self.width, height / self.height
+        anchors = tuple(tuple((w * across, h * down) for w, h in shapes) for shapes in self.anchors)
+        return replace(self, width=width, height=height, anchors=anchors)
 
     def relative_anchors(self) -> Anchors:
         """The anchors in shares of the input's width and height."""

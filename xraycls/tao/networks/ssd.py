@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xraycls.errors import UsageError
 from xraycls.loaders.recipes.ssd import SSDRecipe
 from xraycls.loaders.recipes.tlt2 import TLT2Recipe
 from xraycls.loaders.views import Canvas
@@ -16,6 +14,7 @@ from xraycls.tao.common import SoftStartAnnealingScheduleConfig
 from xraycls.tao.detectnet import ColorAugmentation, Preprocessing, SpatialAugmentation
 from xraycls.tao.mounts import Mounts
 from xraycls.tao.networks.base import TaoNetwork
+from xraycls.tao.networks.parts import MEANS, box_sources, evaluation_config, suppression_of
 from xraycls.tao.networks.ssd_anchors import read_anchors
 from xraycls.tao.networks.ssd_checks import (
     SOURCES,
@@ -27,7 +26,7 @@ from xraycls.tao.networks.ssd_checks import (
     validation_sources,
 )
 from xraycls.tao.networks.ssd_spec import LAYERS, AugmentationConfig, SSDSpec
-from xraycls.tao.spec import Spec, value_at
+from xraycls.tao.spec import Spec
 from xraycls.training.annealing import SoftStartAnnealing
 
 if TYPE_CHECKING:
@@ -35,8 +34,6 @@ if TYPE_CHECKING:
     from xraycls.models.detection.base import Suppression
     from xraycls.training.config import LoopConfig
     from xraycls.training.job import DetectionJob, EvaluationConfig
-
-_MEANS = {"b": 103.939, "g": 116.779, "r": 123.68, "l": 117.3786}
 
 
 def ssd_job(spec: Spec[SSDSpec], mounts: Mounts | None = None) -> DetectionJob:
@@ -60,8 +57,8 @@ def ssd_job(spec: Spec[SSDSpec], mounts: Mounts | None = None) -> DetectionJob:
     training = spec.config.training_config
     augmentation = spec.config.augmentation_config
     height, width, channels = _input(augmentation)
-    means = tuple((augmentation.image_mean or _MEANS)[channel] for channel in ("bgr" if channels == 3 else "l"))
-    data = _data(spec, {name: _sources(spec, name, mounts or Mounts()) for name in SOURCES})
+    means = tuple((augmentation.image_mean or MEANS)[channel] for channel in ("bgr" if channels == 3 else "l"))
+    data = _data(spec, {name: box_sources(spec, name, mounts or Mounts()) for name in SOURCES})
     has_focal = network.focal_loss_alpha or network.focal_loss_gamma
     schedule = training.learning_rate.soft_start_annealing_schedule or SoftStartAnnealingScheduleConfig()
     return DetectionJob(
@@ -72,7 +69,7 @@ def ssd_job(spec: Spec[SSDSpec], mounts: Mounts | None = None) -> DetectionJob:
             height=height,
             width=width,
             mean=means,
-            suppression=_suppression(spec.config),
+            suppression=suppression_of(spec.config.nms_config),
             anchors=read_anchors(spec, network),
             prediction_channels=network.pred_num_channels,
             loss=SSDLoss(
@@ -89,7 +86,7 @@ def ssd_job(spec: Spec[SSDSpec], mounts: Mounts | None = None) -> DetectionJob:
             schedule.min_learning_rate, schedule.max_learning_rate, schedule.soft_start, schedule.annealing
         ),
         loop=_loop(spec.config),
-        evaluation=_evaluation(spec.config),
+        evaluation=evaluation_config(spec.config.eval_config),
         batch_size=training.batch_size_per_gpu,
         regularizer=Regularizer(training.regularizer.type, training.regularizer.weight),
         freeze_blocks=network.freeze_blocks,
@@ -105,14 +102,14 @@ def ssd_evaluation(spec: Spec[SSDSpec], mounts: Mounts | None = None) -> tuple[B
     Nothing else in the spec need be right or there. Arguments and errors are those of :func:`ssd_job`.
     """
     check_evaluation(spec)
-    sources = {validation_sources(spec): _sources(spec, validation_sources(spec), mounts or Mounts())}
-    return _data(spec, sources), _evaluation(spec.config), _suppression(spec.config)
+    sources = {validation_sources(spec): box_sources(spec, validation_sources(spec), mounts or Mounts())}
+    return _data(spec, sources), evaluation_config(spec.config.eval_config), suppression_of(spec.config.nms_config)
 
 
 def ssd_suppression(spec: Spec[SSDSpec]) -> Suppression:
     """Returns what the ``nms_config`` of a spec says; raises SpecError as :func:`ssd_job`, of that alone."""
     check_suppression(spec)
-    return _suppression(spec.config)
+    return suppression_of(spec.config.nms_config)
 
 
 def _input(augmentation: AugmentationConfig) -> tuple[int, int, int]:
@@ -135,26 +132,6 @@ def _data(spec: Spec[SSDSpec], sources: Mapping[str, tuple[BoxSource, ...]]) -> 
         validation_fold=dataset.validation_fold,
         image_extension=dataset.image_extension.removeprefix("."),
     )
-
-
-def _sources(spec: Spec[SSDSpec], name: str, mounts: Mounts) -> tuple[BoxSource, ...]:
-    from xraycls.data.box_sources import BoxSource
-
-    def path(number: int, part: str) -> Path | None:
-        field = f"dataset_config.{name}[{number}].{part}"
-        if not (text := value_at(spec.config, field)):
-            return None
-        try:
-            return mounts.path(text)
-        except UsageError as error:
-            raise spec.mistake(field, f"leads nowhere: {error.message}", error.hint) from error
-
-    found = []
-    for number in range(len(value_at(spec.config, f"dataset_config.{name}"))):
-        images, records = path(number, "image_directory_path"), path(number, "tfrecords_path")
-        labels = None if records else path(number, "label_directory_path")
-        found.append(BoxSource(images=images, labels=labels, records=records))
-    return tuple(found)
 
 
 def _recipe(spec: Spec[SSDSpec], canvas: Canvas) -> SSDRecipe | TLT2Recipe:
@@ -205,25 +182,6 @@ def _loop(config: SSDSpec) -> LoopConfig:
         patience=stopping.patience if stopping else None,
         min_delta=stopping.min_delta if stopping else 0.0,
     )
-
-
-def _evaluation(config: SSDSpec) -> EvaluationConfig:
-    from xraycls.training.job import EvaluationConfig
-
-    evaluation = config.eval_config
-    return EvaluationConfig(
-        batch_size=evaluation.batch_size,
-        mode="sample" if evaluation.average_precision_mode == "SAMPLE" else "integrate",
-        iou=evaluation.matching_iou_threshold,
-        curves=evaluation.visualize_pr_curve,
-    )
-
-
-def _suppression(config: SSDSpec) -> Suppression:
-    from xraycls.models.detection.base import Suppression
-
-    nms = config.nms_config
-    return Suppression(nms.confidence_threshold, nms.clustering_iou_threshold, nms.top_k)
 
 
 SSD = TaoNetwork(

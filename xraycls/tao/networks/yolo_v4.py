@@ -1,248 +1,196 @@
-"""YOLOv4 and YOLOv4-tiny: the fields of their spec, and what it must say to be trained.
-
-The checks are TAO's own, and those that TAO leaves to a crash. Zero is what a field that isn't given has.
-"""
+"""YOLOv4 and YOLOv4-tiny of TAO: what their specs mean, as jobs of training and evaluation."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import fields
-from typing import Literal
+from typing import TYPE_CHECKING, Any
 
-from xraycls.tao.checks import check_fields, check_given, check_limit, check_means, lower_case_mapping, read_list
-from xraycls.tao.common import NO_COLOUR, SMALL_LETTERS, NMSConfig, TrainingConfig
-from xraycls.tao.fields import LATER, approximated, but, define, ignored, message
-from xraycls.tao.limits import at_least, below, between, multiple_of, one_of, up_to, within
+from xraycls.loaders.recipes.yolo_v4 import YoloV4Recipe
+from xraycls.loaders.views import Canvas
+from xraycls.tao.checks import lower_case_mapping, read_list
+from xraycls.tao.common import LearningRateConfig, OptimizerConfig
 from xraycls.tao.literal import pairs
+from xraycls.tao.mounts import Mounts
 from xraycls.tao.networks.base import TaoNetwork
-from xraycls.tao.spec import Spec, value_at
+from xraycls.tao.networks.parts import MEANS, box_sources, evaluation_config, suppression_of
+from xraycls.tao.networks.yolo_v4_checks import check_evaluation, check_suppression, check_yolo_v4, modern
+from xraycls.tao.networks.yolo_v4_spec import LAYERS, YOLOv4Spec
+from xraycls.tao.spec import Spec
+from xraycls.training.annealing import SoftStartAnnealing, SoftStartCosine
 
-LAYERS: dict[str, tuple[int, ...]] = {
-    "resnet": (10, 18, 34, 50, 101),
-    "vgg": (16, 19),
-    "darknet": (19, 53),
-    "cspdarknet": (19, 53),
-    "cspdarknet_tiny": (),
-    "cspdarknet_tiny_3l": (),
-    "mobilenet_v1": (),
-    "mobilenet_v2": (),
-    "squeezenet": (),
-    "googlenet": (),
-    "efficientnet_b0": (),
-}
-"""The backbones of YOLOv4, and the numbers of layers of those that come in several."""
+if TYPE_CHECKING:
+    from xraycls.data.box_sources import BoxData
+    from xraycls.models.detection.base import Suppression
+    from xraycls.models.detection.yolo_v4 import YOLOv4Config as Detector
+    from xraycls.models.detection.yolo_v4_loss import YOLOv4Loss
+    from xraycls.training.config import LoopConfig
+    from xraycls.training.job import DetectionJob, EvaluationConfig
+    from xraycls.training.optimizers import OptimizerConfig as Optimizer
 
-_RATE = "training_config.learning_rate"
-_SCHEDULES = ("soft_start_annealing_schedule", "soft_start_cosine_annealing_schedule")
-_ASSUMED = {"augmentation_config.output_channel": 3, "yolov4_config.matching_neutral_box_iou": 0.5}
+_EMA, _EMA_WARMUP = 0.999, 2000.0  # of TAO's model_ema
 
 
-@message
-class DataSource:
-    """Images with KITTI labels or TFRecords."""
+def yolo_v4_job(spec: Spec[YOLOv4Spec], mounts: Mounts | None = None) -> DetectionJob:
+    """Returns what a spec of YOLOv4 says, as a job.
 
-    label_directory_path: str | None = define("a ``.txt`` an image; or:", oneof="labels_format")
-    tfrecords_path: str | None = define("a file, or several by ``*``", oneof="labels_format")
-    image_directory_path: str = define("the images, or the folder that image names in TFRecords are relative to")
-    root_path: str = define("not used", ignored("TAO doesn't read it"))
-    source_weight: float = define("how often it is drawn from, among several")
+    Args:
+        spec: of :func:`xraycls.tao.programs.open_spec`.
+        mounts: where folders of TAO's container lie here; None for none.
 
+    Raises:
+        SpecError: the spec has a value that TAO refuses or can't use, or lacks one; names file, line and field.
+    """
+    check_yolo_v4(spec)
+    from xraycls.training.detection import Regularizer
+    from xraycls.training.job import DetectionJob
 
-@message
-class DatasetConfig:
-    """What to train on and what to validate with."""
-
-    data_sources: tuple[DataSource, ...] = define("to train on, all with labels or all with TFRecords", required=True)
-    target_class_mapping: Mapping[str, str] = define(
-        "class by label; labels that it lacks are no objects", SMALL_LETTERS, required=True
-    )
-    validation_data_sources: tuple[DataSource, ...] = define(
-        "to validate with", within={"source_weight": but(ignored("every image is evaluated once"))}
-    )
-    validation_fold: int = define("the fold of the TFRecords that is for validation, without the former")
-    include_difficult_in_training: bool = define("whether to learn objects that are marked difficult")
-    type: str = define('of the labels, "kitti" or "coco"', ignored("the form of the labels is told by the files"))
-    image_extension: str = define("without a dot; for TFRecords")
-    is_monochrome: bool = define("not used", ignored("TAO doesn't read it"))
-
-
-@message
-class AugmentationConfig:
-    """The input's size and how training images are changed."""
-
-    hue: float = define("half turns, either way, 0–1", within(0, 1), NO_COLOUR)
-    saturation: float = define("greatest factor, 1 or more; down to one through it", at_least(1), NO_COLOUR)
-    exposure: float = define("greatest factor of the grey levels, 1 or more; down to one through it", at_least(1))
-    vertical_flip: float = define("probability of an image upside down", within(0, 1))
-    horizontal_flip: float = define("probability of a mirror image", within(0, 1))
-    jitter: float = define("share of each side that is cut off or added", within(0, 1))
-    output_width: int = define("pixels, a multiple of 32", at_least(32), multiple_of(32), scalar="int32")
-    output_height: int = define("pixels, a multiple of 32", at_least(32), multiple_of(32), scalar="int32")
-    output_channel: int = define("1 or 3", one_of(1, 3), scalar="int32")
-    output_depth: int = define("bits, 8 or 16; 0 means 8", approximated("deep images are brought to 8 bits"))
-    randomize_input_shape_period: int = define(
-        "batches between two sizes; 0 keeps the size", at_least(0), scalar="int32"
-    )
-    mosaic_prob: float = define("probability of four images in one", within(0, 1))
-    mosaic_min_ratio: float = define("where they meet, at least, as a share of each side, below 0.5", between(0, 0.5))
-    image_mean: Mapping[str, float] = define("what is subtracted, by channel: b, g and r, or l")
-
-
-@message
-class EvalConfig:
-    """How a model is evaluated."""
-
-    average_precision_mode: Literal["SAMPLE", "INTEGRATE"] = define(
-        "at eleven recalls, or the whole area under the curve"
-    )
-    batch_size: int = define("1 or more", at_least(1))
-    matching_iou_threshold: float = define("what a prediction must overlap an object by, above 0, up to 1", up_to(0, 1))
-    visualize_pr_curve: bool = define("draw it")
-
-
-@message
-class YOLOv4Config:
-    """The network, its anchors and its loss; strings hold lists of (width, height), pixels of the input."""
-
-    big_anchor_shape: str = define("of the coarsest map", required=True)
-    mid_anchor_shape: str = define("of the next", required=True)
-    small_anchor_shape: str = define("of the finest; not for cspdarknet_tiny")
-    matching_neutral_box_iou: float = define(
-        "predictions that overlap an object by so much are not background", up_to(0.25, 1)
-    )
-    box_matching_iou: float = define("anchors that overlap an object's shape by more answer for it", up_to(0, 1))
-    arch: str = define("of the backbone", one_of(*LAYERS))
-    nlayers: int = define("of a resnet, vgg, darknet or cspdarknet")
-    arch_conv_blocks: int = define("not used", ignored("as in TAO's YOLOv4"))
-    loss_loc_weight: float = define("of the box loss", at_least(0))
-    loss_neg_obj_weights: float = define("of the background", at_least(0))
-    loss_class_weights: float = define("of the classes", at_least(0))
-    freeze_blocks: tuple[float, ...] = define("of the backbone, not trained")
-    freeze_bn: bool = define("of the backbone")
-    force_relu: bool = define("ReLU in neck and heads")
-    activation: str = define("of a cspdarknet: leaky_relu, mish or relu")
-    focal_loss_alpha: float = define("weight of an object's own class; 0 is no focal loss", below(0, 1))
-    focal_loss_gamma: float = define("how much less a sure answer counts; 0 is no focal loss", at_least(0))
-    label_smoothing: float = define("0–0.3", within(0, 0.3))
-    big_grid_xy_extend: float = define("how far centres may leave their cell, 0–0.3", within(0, 0.3))
-    mid_grid_xy_extend: float = define("how far centres may leave their cell, 0–0.3", within(0, 0.3))
-    small_grid_xy_extend: float = define("how far centres may leave their cell, 0–0.3", within(0, 0.3))
-
-
-@message
-class ClassWeightingConfig:
-    """Weights of the classes in the loss."""
-
-    class_weighting: Mapping[str, float] = define("by class in small letters; 1 where none is given")
-    enable_auto: bool = define("adjust them while training")
-
-
-@message
-class YOLOv4Spec:
-    """A whole spec."""
-
-    random_seed: int = define("of everything that is drawn")
-    dataset_config: DatasetConfig = define("what to train on and what to validate with", required=True)
-    augmentation_config: AugmentationConfig = define("the size of the input and how images are changed", required=True)
-    training_config: TrainingConfig = define(
-        "how it is trained",
-        required=True,
-        within={"optimizer": but(required=True), "checkpoint_interval": but(at_least(1))},
-    )
-    eval_config: EvalConfig = define("how it is evaluated", required=True)
-    nms_config: NMSConfig = define(
-        "which predictions stay",
-        required=True,
-        within={"clustering_iou_threshold": but(up_to(0, 1))},
-    )
-    yolov4_config: YOLOv4Config = define("the network", required=True, dialects=LATER)
-    class_weighting_config: ClassWeightingConfig = define("weights of the classes")
-
-
-def modern(spec: Spec[YOLOv4Spec]) -> Spec[YOLOv4Spec]:
-    """The spec with what specs of TLT 3 leave unsaid, and were trained by all the same."""
-    for field, value in _ASSUMED.items():
-        if spec.line(field) is None:
-            spec = spec.assuming(field, value, "the spec leaves it out, as those of TLT 3 may")
-    return spec
-
-
-def check_yolo_v4(spec: Spec[YOLOv4Spec]) -> None:
-    """Raise SpecError for the first thing that keeps a YOLOv4 from being trained."""
     spec = modern(spec)
-    check_fields(spec, *(each.name for each in fields(YOLOv4Spec)))
-    _check_network(spec)
-    _check_training(spec)
-    _check_images(spec)
-    lower_case_mapping(spec, "dataset_config.target_class_mapping")
-    _check_sources(spec)
+    config = spec.config
+    training, network, augmentation = config.training_config, config.yolov4_config, config.augmentation_config
+    data = _data(spec, mounts or Mounts())
+    load = training.pretrain_model_path or training.pruned_model_path or training.resume_model_path
+    return DetectionJob(
+        detector=_detector(spec, data.classes),
+        data=data,
+        recipe=YoloV4Recipe(
+            Canvas(augmentation.output_height, augmentation.output_width, None),
+            exposure=augmentation.exposure,
+            vertical_flip=augmentation.vertical_flip,
+            horizontal_flip=augmentation.horizontal_flip,
+            jitter=augmentation.jitter,
+            mosaic=augmentation.mosaic_prob,
+            mosaic_min_ratio=augmentation.mosaic_min_ratio,
+            shape_period=augmentation.randomize_input_shape_period,
+        ),
+        optimizer=_optimizer(training.optimizer),
+        rate=_rate(training.learning_rate),
+        loop=_loop(config),
+        evaluation=evaluation_config(config.eval_config),
+        batch_size=training.batch_size_per_gpu,
+        regularizer=Regularizer(training.regularizer.type, training.regularizer.weight),
+        freeze_blocks=tuple(int(block) for block in network.freeze_blocks),
+        freeze_bn=network.freeze_bn,
+        weights=(mounts or Mounts()).path(load) if load else None,
+        checkpoint_every=training.checkpoint_interval,
+        tensorboard=training.visualizer is not None and training.visualizer.enabled,
+    )
 
 
-def _check_network(spec: Spec[YOLOv4Spec]) -> None:
+def yolo_v4_evaluation(
+    spec: Spec[YOLOv4Spec], mounts: Mounts | None = None
+) -> tuple[BoxData, EvaluationConfig, Suppression]:
+    """Returns what a spec says of evaluating a trained model: validation data, how it is judged, and suppression.
+
+    Nothing else in the spec need be right or there. Arguments and errors are those of :func:`yolo_v4_job`.
+    """
+    check_evaluation(spec)
+    data = _data(spec, mounts or Mounts(), training=not spec.config.dataset_config.validation_data_sources)
+    return data, evaluation_config(spec.config.eval_config), suppression_of(spec.config.nms_config)
+
+
+def yolo_v4_suppression(spec: Spec[YOLOv4Spec]) -> Suppression:
+    """Returns what the ``nms_config`` of a spec says; raises SpecError as :func:`yolo_v4_job`, of that alone."""
+    check_suppression(spec)
+    return suppression_of(spec.config.nms_config)
+
+
+def _detector(spec: Spec[YOLOv4Spec], classes: tuple[str, ...]) -> Detector:
+    from xraycls.models.detection.yolo_v4 import YOLOv4Config
+
+    network, augmentation = spec.config.yolov4_config, spec.config.augmentation_config
+    maps = ("big", "mid", "small") if network.small_anchor_shape else ("big", "mid")
+    channels = "bgr" if augmentation.output_channel == 3 else "l"
+    activation: Any = network.activation or "leaky_relu"
+    return YOLOv4Config(
+        backbone=f"{network.arch}{network.nlayers if LAYERS[network.arch] else ''}",
+        classes=classes,
+        height=augmentation.output_height,
+        width=augmentation.output_width,
+        mean=tuple((augmentation.image_mean or MEANS)[channel] for channel in channels),
+        suppression=suppression_of(spec.config.nms_config),
+        anchors=tuple(read_list(spec, f"yolov4_config.{name}_anchor_shape", pairs) for name in maps),
+        extend=(network.big_grid_xy_extend, network.mid_grid_xy_extend, network.small_grid_xy_extend)[: len(maps)],
+        activation=activation,
+        force_relu=network.force_relu,
+        loss=_loss(spec, classes),
+    )
+
+
+def _loss(spec: Spec[YOLOv4Spec], classes: tuple[str, ...]) -> YOLOv4Loss:
+    from xraycls.models.detection.yolo_v4_loss import YOLOv4Loss
+
     network = spec.config.yolov4_config
-    if layers := LAYERS[network.arch]:
-        check_limit(spec, "yolov4_config.nlayers", one_of(*layers))
-    names = ["big", "mid", "small"]
-    if network.arch == "cspdarknet_tiny":
-        for field in ("yolov4_config.small_anchor_shape", "yolov4_config.small_grid_xy_extend"):
-            if value_at(spec.config, field):
-                raise spec.mistake(field, "is not for cspdarknet_tiny, which has two maps")
-        names.remove("small")
-    for name in names:
-        field = f"yolov4_config.{name}_anchor_shape"
-        check_given(spec, field)
-        shapes = read_list(spec, field, pairs)
-        if not shapes or not all(side > 0 for shape in shapes for side in shape):
-            raise spec.mistake(field, "must have one or more pairs of numbers above 0")
+    weights = spec.config.class_weighting_config.class_weighting
+    focal = network.focal_loss_alpha, network.focal_loss_gamma
+    return YOLOv4Loss(
+        matching=network.box_matching_iou,
+        neutral=network.matching_neutral_box_iou,
+        box_weight=network.loss_loc_weight,
+        class_weight=network.loss_class_weights,
+        background_weight=network.loss_neg_obj_weights,
+        smoothing=network.label_smoothing,
+        focal=focal if all(focal) else None,
+        class_weights=tuple(weights.get(name, 1.0) for name in classes) if weights else (),
+    )
 
 
-def _check_training(spec: Spec[YOLOv4Spec]) -> None:
-    rate, optimizer = spec.config.training_config.learning_rate, spec.config.training_config.optimizer
-    if (optimizer.adam, optimizer.sgd, optimizer.rmsprop) == (None, None, None):
-        raise spec.mistake("training_config.optimizer", "must have adam, sgd or rmsprop")
-    name = next((each for each in _SCHEDULES if getattr(rate, each) is not None), None)
-    if name is None:
-        raise spec.mistake(_RATE, f"must have {' or '.join(_SCHEDULES)}")
-    schedule = getattr(rate, name)
-    if schedule.max_learning_rate <= schedule.min_learning_rate:
-        raise spec.mistake(f"{_RATE}.{name}.max_learning_rate", "must be above min_learning_rate")
-    if getattr(schedule, "annealing", 2) <= schedule.soft_start:
-        raise spec.mistake(f"{_RATE}.{name}.soft_start", "must end before annealing begins")
+def _data(spec: Spec[YOLOv4Spec], mounts: Mounts, *, training: bool = True) -> BoxData:
+    from xraycls.data.box_sources import BoxData
 
-
-def _check_images(spec: Spec[YOLOv4Spec]) -> None:
-    images = spec.config.augmentation_config
-    check_means(spec, "augmentation_config.image_mean", "bgr" if images.output_channel == 3 else "l")
-    depths = (0, 8) if images.output_channel == 3 else (0, 8, 16)
-    check_limit(spec, "augmentation_config.output_depth", one_of(*depths))
-    if images.output_depth == 16 and spec.config.dataset_config.image_extension.lower() != "png":
-        raise spec.mistake("dataset_config.image_extension", "must be png, for images of 16 bits")
-
-
-def _check_sources(spec: Spec[YOLOv4Spec]) -> None:
     dataset = spec.config.dataset_config
-    has_records = [_check_format(spec, "data_sources")]
-    if dataset.validation_data_sources:
-        has_records.append(_check_format(spec, "validation_data_sources"))
-    elif not has_records[0]:
-        message = "is missing: validation_fold works with TFRecords alone"
-        raise spec.mistake("dataset_config.validation_data_sources", message)
-    if any(has_records) and not dataset.image_extension:
-        raise spec.mistake("dataset_config.image_extension", "is missing, which TFRecords need")
+    mapping = lower_case_mapping(spec, "dataset_config.target_class_mapping")
+    return BoxData(
+        classes=tuple(sorted(set(mapping.values()))),
+        mapping=mapping,
+        training=box_sources(spec, "data_sources", mounts) if training else (),
+        validation=box_sources(spec, "validation_data_sources", mounts),
+        validation_fold=None if dataset.validation_data_sources else dataset.validation_fold,
+        image_extension=dataset.image_extension.removeprefix("."),
+        learn_difficult=dataset.include_difficult_in_training,
+    )
 
 
-def _check_format(spec: Spec[YOLOv4Spec], name: str) -> bool:
-    """Whether these sources are TFRecords."""
-    sources: tuple[DataSource, ...] = value_at(spec.config, f"dataset_config.{name}")
-    for number, source in enumerate(sources):
-        field = f"dataset_config.{name}[{number}]"
-        if not (source.tfrecords_path or source.label_directory_path):
-            raise spec.mistake(field, "has neither label_directory_path nor tfrecords_path")
-        if not source.image_directory_path:
-            raise spec.mistake(f"{field}.image_directory_path", "is missing")
-        if bool(source.tfrecords_path) != bool(sources[0].tfrecords_path):
-            raise spec.mistake(field, f"has other labels than the first of {name}", "Give all the same")
-    return bool(sources[0].tfrecords_path)
+def _rate(rate: LearningRateConfig) -> SoftStartAnnealing | SoftStartCosine:
+    if (cosine := rate.soft_start_cosine_annealing_schedule) is not None:
+        return SoftStartCosine(cosine.min_learning_rate, cosine.max_learning_rate, cosine.soft_start)
+    plain = rate.soft_start_annealing_schedule
+    assert plain is not None  # the check has seen one of the two
+    return SoftStartAnnealing(plain.min_learning_rate, plain.max_learning_rate, plain.soft_start, plain.annealing)
+
+
+def _optimizer(given: OptimizerConfig) -> Optimizer:
+    from xraycls.training.optimizers import OptimizerConfig as Optimizer
+
+    if (adam := given.adam) is not None:
+        options: dict[str, Any] = {
+            "betas": (adam.beta1, adam.beta2),
+            "eps": adam.epsilon,
+            "amsgrad": adam.amsgrad,
+        }
+        return Optimizer("adam", options=options)
+    if (sgd := given.sgd) is not None:
+        return Optimizer("sgd", options={"momentum": sgd.momentum, "nesterov": sgd.nesterov and sgd.momentum > 0})
+    rms = given.rmsprop
+    assert rms is not None  # the check has seen one of the three
+    options = {"alpha": rms.rho, "momentum": rms.momentum, "eps": rms.epsilon, "centered": rms.centered}
+    return Optimizer("rmsprop", options=options)
+
+
+def _loop(config: YOLOv4Spec) -> LoopConfig:
+    """Epochs, validation with every checkpoint as in TAO 3, and early stopping by the training loss."""
+    from xraycls.training.config import LoopConfig
+
+    training, stopping = config.training_config, config.training_config.early_stopping
+    return LoopConfig(
+        epochs=training.num_epochs,
+        seed=config.random_seed,
+        ema=_EMA if training.model_ema else None,
+        ema_warmup=_EMA_WARMUP if training.model_ema else 0.0,
+        validate_every=training.checkpoint_interval,
+        monitor="train_loss" if stopping else "mAP",
+        higher_is_better=stopping is None,
+        patience=stopping.patience if stopping else None,
+        min_delta=stopping.min_delta if stopping else 0.0,
+    )
 
 
 YOLO_V4 = TaoNetwork(
@@ -253,4 +201,7 @@ YOLO_V4 = TaoNetwork(
     check=check_yolo_v4,
     verbs=("kmeans",),
     modern=modern,
+    job=yolo_v4_job,
+    evaluation=yolo_v4_evaluation,
+    suppression=yolo_v4_suppression,
 )
