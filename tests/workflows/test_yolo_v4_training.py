@@ -2,10 +2,13 @@
 
 import csv
 import json
+import re
 
 import pytest
 import torch
 
+from xraycls.cli import main
+from xraycls.data.formats.kitti import read_kitti
 from xraycls.data.phantom import write_phantom
 from xraycls.data.siim2kitti import siim2kitti
 from xraycls.errors import SpecError
@@ -121,3 +124,27 @@ def test_anchors_outside_the_picture_name_the_field(root):
     (root / "wide.txt").write_text(text)
     with pytest.raises(SpecError, match=r"wide.txt, line \d+: .*big_anchor_shape holds \(400, 25\)"):
         YOLO_V4.job(open_spec(root / "wide.txt", YOLO_V4.spec), None)
+
+
+@pytest.mark.slow
+def test_the_commands_of_tao(root, trained, capsys):
+    """Evaluation prints five digits, and labels of inference are read again as those of a label folder."""
+
+    def run(*words: object) -> int:
+        with pytest.raises(SystemExit) as end:
+            main([str(word) for word in ("yolo_v4", *words)])
+        return int(end.value.code or 0)
+
+    assert run("evaluate", "-e", spec(root), "-m", trained.model, "-i", root / "images") == 0
+    printed = capsys.readouterr().out
+    assert re.search(r"\*{31}\nopacity +AP +[\d.]+\n +mAP +[\d.]+\n\*{31}", printed)
+    assert run("prune", "-m", trained.model, "-o", root / "small", "-e", spec(root), "-pth", 0.97) == 0
+    assert "Pruning ratio (pruned model / original model): 0." in capsys.readouterr().out
+    folders = "-o", root / "drawn", "-l", root / "pseudo"
+    assert (
+        run("inference", "-i", root / "images", *folders, "-e", spec(root), "-m", trained.model, "--min-score", 0.01)
+        == 0
+    )
+    assert len(list((root / "drawn").iterdir())) == 16
+    table = read_kitti(root / "pseudo", images=root / "images")
+    assert len(table) == 16

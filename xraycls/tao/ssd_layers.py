@@ -28,15 +28,17 @@ _TOP: tuple[_Rule, ...] = (
     (r"predictions\.blocks\.(\d)\.residual\.3", lambda block: f"ssd_mpred_bn_2_block_{block}"),
     (r"predictions\.blocks\.(\d)\.skip\.0", lambda block: f"ssd_mpred_conv_3_block_{block}"),
     (r"predictions\.blocks\.(\d)\.skip\.1", lambda block: f"ssd_mpred_bn_3_block_{block}"),
-    (r"heads\.(ssd_(?:conf|loc)_\d)", str),
+    (r"heads\.(ssd_(?:conf|loc)_\d|conv_(?:big|mid|sm)_object)", str),
+    (r"(?:\w+\.)+((?:yolo|md|bg|expand)_\w+)\.0", str),
+    (r"(?:\w+\.)+((?:yolo|md|bg|expand)_\w+)\.1", lambda name: f"{name}_bn"),
 )
 
 
 def layer_names(net: nn.Module) -> dict[str, str]:
-    """Returns TAO's name → module path, of each convolution and batch normalisation of an SSD or DSSD.
+    """Returns TAO's name → module path, of each convolution and batch normalisation of an SSD, a DSSD or a YOLOv4.
 
     Args:
-        net: a :class:`xraycls.models.detection.ssd.SSD`, pruned or not; its backbone knows the names of its own
+        net: of a detector, pruned or not; its backbone knows the names of its own
             layers. TAO builds no SSD on efficientnet_b1; its names are those of TAO's classifier.
     """
     body = net.get_submodule("backbone")

@@ -42,9 +42,10 @@ def evaluate(
 
     say_ignored(context, "image_dir", "label_dir", "gpus", "use_amp")
     mounts = read_mounts(mount or ())
+    network = network_of((context.parent and context.parent.info_name) or "ssd")
     with counting("producing predictions") as progress:
         done = evaluate_spec(
-            network_of((context.parent and context.parent.info_name) or "ssd"),
+            network,
             mounts.path(model),
             mounts.path(spec),
             key=key_of(key, mounts.variables),
@@ -58,7 +59,7 @@ def evaluate(
             progress=progress,
         )
     print(CALCULATING)
-    print(average_precision_block(done.average))
+    print(average_precision_block(done.average, network.digits))
     _print_figures(done.report)
     print(f"Wrote {', '.join(map(str, done.files))}.")
 

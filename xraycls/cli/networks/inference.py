@@ -29,7 +29,7 @@ def inference(
     ] = None,
     key: KeyOption = None,
     threshold: Annotated[
-        float, typer.Option("--threshold", "-t", "--draw-conf-thres", help="What an object must score.")
+        float, typer.Option("--threshold", "-t", "--draw-conf-thres", "--min-score", help="What an object must score.")
     ] = 0.3,
     results_dir: Annotated[
         str | None, typer.Option("--results-dir", "-r", help="Folder for images_annotated, labels and status.json.")

@@ -35,6 +35,7 @@ class TaoNetwork:
         evaluation: what a spec says of evaluating a trained model, whatever else is in it: the validation data, how
             detections are judged, and which predicted boxes become detections.
         suppression: the last of these alone, from a spec that needs nothing else.
+        digits: of the average precisions that ``evaluate`` prints.
     """
 
     name: str
@@ -48,6 +49,7 @@ class TaoNetwork:
     job: Callable[[Spec[Any], Mounts | None], DetectionJob] | None = None
     evaluation: Callable[[Spec[Any], Mounts | None], Judging] | None = None
     suppression: Callable[[Spec[Any]], Suppression] | None = None
+    digits: int = 3
 
     @property
     def is_trained(self) -> bool:

@@ -199,9 +199,10 @@ YOLO_V4 = TaoNetwork(
     spec=YOLOv4Spec,
     marks=(("yolo_v4", "yolov4_config"),),
     check=check_yolo_v4,
-    verbs=("kmeans",),
+    verbs=("kmeans", "train", "evaluate", "inference", "prune"),
     modern=modern,
     job=yolo_v4_job,
     evaluation=yolo_v4_evaluation,
     suppression=yolo_v4_suppression,
+    digits=5,
 )
