@@ -15,7 +15,7 @@ from xraycls.errors import SpecError
 from xraycls.tao.fields import DIALECTS, definitions, versions_with
 from xraycls.tao.messages import from_message, message_of
 from xraycls.tao.networks import NETWORKS
-from xraycls.tao.networks.faster_rcnn import modern
+from xraycls.tao.networks.faster_rcnn_checks import modern
 from xraycls.tao.networks.faster_rcnn_spec import FasterRCNNSpec
 from xraycls.tao.networks.ssd_spec import SSDSpec
 from xraycls.tao.networks.yolo_v4 import YOLOv4Spec

@@ -71,6 +71,7 @@ class SoftStartSteps:
         soft_start: share of the training that the way up takes, 0–1.
         points: shares of the training, rising.
         divider: of the rate at each point.
+        decay: Keras' own, by which every rate is divided by 1 + decay · step on top; 0 for none.
     """
 
     start: float
@@ -78,13 +79,16 @@ class SoftStartSteps:
     soft_start: float
     points: tuple[float, ...]
     divider: float
+    decay: float = 0.0
 
     def at(self, step: int, steps: int, plateaus: int = 0) -> float:
         """Returns the rate in force after so many of all ``steps`` of a training."""
         progress = step / steps
         if progress < self.soft_start:
-            return self.start + (self.base - self.start) * progress / self.soft_start
-        return self.base / self.divider ** bisect.bisect_left(self.points, progress)
+            rate = self.start + (self.base - self.start) * progress / self.soft_start
+        else:
+            rate = self.base / self.divider ** bisect.bisect_left(self.points, progress)
+        return rate / (1.0 + self.decay * step)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +99,15 @@ class ExponentialSteps:
         base: rate at the start.
         gamma: factor.
         percent: of the training's steps after which the rate has fallen by the factor.
+        decay: Keras' own, by which every rate is divided by 1 + decay · step on top; 0 for none.
     """
 
     base: float
     gamma: float
     percent: float
+    decay: float = 0.0
 
     def at(self, step: int, steps: int, plateaus: int = 0) -> float:
         """Returns the rate in force after so many of all ``steps`` of a training."""
-        return float(self.base * self.gamma ** (step / max(steps * self.percent // 100, 1)))
+        rate = self.base * self.gamma ** (step / max(steps * self.percent // 100, 1))
+        return float(rate / (1.0 + self.decay * step))

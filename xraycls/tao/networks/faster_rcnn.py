@@ -1,201 +1,298 @@
-"""Faster R-CNN: what a spec must say to be trained, and TLT 2's specs in the form that all later versions have.
-
-The checks are TAO's own, and those that TAO leaves to a crash.
-"""
+"""Faster R-CNN: what a spec says, as a job that trains and evaluates it."""
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
-from typing import Literal
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
-from xraycls.tao.checks import check_below, check_fields, check_given, check_limit, check_means, lower_case_mapping
-from xraycls.tao.common import RegularizerConfig
-from xraycls.tao.fields import definitions
-from xraycls.tao.limits import one_of
+from xraycls.data.box_sources import BoxData, BoxSource
+from xraycls.errors import UsageError
+from xraycls.loaders.recipes.tlt2 import TLT2Recipe
+from xraycls.loaders.views import Canvas
+from xraycls.tao.checks import lower_case_mapping
+from xraycls.tao.detectnet import ColorAugmentation, SpatialAugmentation
+from xraycls.tao.mounts import Mounts
 from xraycls.tao.networks.base import TaoNetwork
-from xraycls.tao.networks.faster_rcnn_spec import (
-    EvaluationConfig,
-    FasterRCNNSpec,
-    InferenceConfig,
-    LRConfig,
-    ModelConfig,
-    Network,
-    NetworkConfig,
-    RegConfig,
-    TrainingConfig,
-)
-from xraycls.tao.spec import Spec
+from xraycls.tao.networks.faster_rcnn_checks import check_evaluation, check_faster_rcnn, check_inference, modern
+from xraycls.tao.networks.faster_rcnn_spec import FasterRCNNSpec, LRConfig, OptimizerConfig, Prediction
+from xraycls.tao.spec import Spec, value_at
+from xraycls.training.annealing import ExponentialSteps, SoftStartSteps
 
-# By the beginning of a backbone's name, the blocks that can be frozen.
-_BLOCKS = {
-    "resnet": range(4),
-    "vgg": range(1, 6),
-    "googlenet": range(8),
-    "mobilenet_v1": range(12),
-    "mobilenet_v2": range(14),
-    "darknet": range(6),
-}
-_EXTENSIONS = ("jpg", "jpeg", "png")
+if TYPE_CHECKING:
+    from xraycls.models.detection.base import Suppression
+    from xraycls.models.detection.faster_rcnn import FasterRCNNConfig
+    from xraycls.models.detection.proposals import ProposalSettings
+    from xraycls.training.config import LoopConfig
+    from xraycls.training.job import DetectionJob, EvaluationConfig
+    from xraycls.training.optimizers import OptimizerConfig as Optimizer
+
 _IMAGE = "model_config.input_image_config"
-_RANGE = "evaluation_config.gt_matching_iou_threshold_range"
-_REGULARIZERS: dict[str, Literal["NO_REG", "L1", "L2"]] = {"": "NO_REG", "none": "NO_REG", "l1": "L1", "l2": "L2"}
-_LOWEST_SCORE = 1e-4  # of evaluation in every sample of TLT 2, whose inference has no field for it
-_RENAMED = tuple(
-    sorted(
-        ((field.now, name) for name, field in definitions(FasterRCNNSpec).items() if field.now),
-        key=lambda names: -len(names[0]),
-    )
-)
+_KERAS_EPSILON = 1e-7  # of its optimisers
 
 
-def check_faster_rcnn(spec: Spec[FasterRCNNSpec]) -> None:
-    """Raise SpecError for the first thing that keeps a Faster R-CNN from being trained."""
-    spec = modern(spec)
-    check_given(spec, "augmentation_config", "augmentation_config.preprocessing")
-    check_fields(spec, "model_config", "training_config", "inference_config", "evaluation_config", "dataset_config")
-    _check_model(spec)
-    _check_training(spec)
-    _check_schedule(spec)
-    for holder in ("inference_config", "evaluation_config"):
-        check_below(spec, f"{holder}.rpn_nms_max_boxes", f"{holder}.rpn_pre_nms_top_N")
-    _check_evaluation(spec)
-    _check_data(spec)
+def faster_rcnn_job(spec: Spec[FasterRCNNSpec], mounts: Mounts | None = None) -> DetectionJob:
+    """Returns what a spec of Faster R-CNN says, as a job.
 
-
-def _check_model(spec: Spec[FasterRCNNSpec]) -> None:
-    model, image = spec.config.model_config, spec.config.model_config.input_image_config
-    if image.size_min is None and image.size_height_width is None:
-        raise spec.mistake(_IMAGE, "must have size_height_width or size_min")
-    field = f"{_IMAGE}.image_channel_mean"
-    channels = "rgb" if image.image_type == "RGB" else "l"
-    check_given(spec, field)
-    check_means(spec, field, channels)
-    for channel in channels:
-        if not 0 < image.image_channel_mean[channel] < 255:
-            raise spec.mistake(field, f"of {channel} must lie between 0 and 255")
-    blocks = next((blocks for name, blocks in _BLOCKS.items() if model.arch.startswith(name)), None)
-    if blocks is not None and not set(model.freeze_blocks) <= set(blocks):
-        message = f"of {model.arch} must be {blocks[0]} to {blocks[-1]}"
-        raise spec.mistake("model_config.freeze_blocks", message)
-
-
-def _check_training(spec: Spec[FasterRCNNSpec]) -> None:
-    training = spec.config.training_config
-    check_below(spec, "training_config.rpn_min_overlap", "training_config.rpn_max_overlap")
-    check_below(spec, "training_config.classifier_min_overlap", "training_config.classifier_max_overlap")
-    check_below(spec, "training_config.rpn_nms_max_boxes", "training_config.rpn_pre_nms_top_N")
-    for name in "xywh":
-        if training.classifier_regr_std.get(name, 0) <= 0:
-            raise spec.mistake("training_config.classifier_regr_std", f"of {name} must be above 0")
-    optimizer = training.optimizer
-    if (optimizer.adam, optimizer.sgd, optimizer.rmsprop) == (None, None, None):
-        raise spec.mistake("training_config.optimizer", "must have adam, sgd or rmsprop")
-
-
-def _check_schedule(spec: Spec[FasterRCNNSpec]) -> None:
-    rate = spec.config.training_config.learning_rate
-    if (rate.soft_start, rate.step) == (None, None):
-        raise spec.mistake("training_config.learning_rate", "must have soft_start or step")
-    if rate.soft_start is not None:
-        points = (rate.soft_start.soft_start, *rate.soft_start.annealing_points)
-        if not all(low < high for low, high in zip(points, (*points[1:], 1.0), strict=True)) and len(points) > 1:
-            message = "must rise, above soft_start and up to 1"
-            raise spec.mistake("training_config.learning_rate.soft_start.annealing_points", message)
-
-
-def _check_evaluation(spec: Spec[FasterRCNNSpec]) -> None:
-    evaluation = spec.config.evaluation_config
-    if (evaluation.gt_matching_iou_threshold, evaluation.gt_matching_iou_threshold_range) == (None, None):
-        message = "must have gt_matching_iou_threshold or gt_matching_iou_threshold_range"
-        raise spec.mistake("evaluation_config", message)
-    if evaluation.gt_matching_iou_threshold_range is not None:
-        check_below(spec, f"{_RANGE}.start", f"{_RANGE}.end")
-
-
-def _check_data(spec: Spec[FasterRCNNSpec]) -> None:
-    image, first = spec.config.model_config.input_image_config, spec.config.augmentation_config.preprocessing
-    if size := image.size_height_width:
-        for name in ("width", "height"):
-            ours, theirs = getattr(first, f"output_image_{name}"), getattr(size, name)
-            if ours and theirs and ours != theirs:
-                field = f"augmentation_config.preprocessing.output_image_{name}"
-                raise spec.mistake(field, f"is {ours}, but the network's is {theirs}")
-    channels = 3 if image.image_type == "RGB" else 1
-    check_limit(spec, "augmentation_config.preprocessing.output_image_channel", one_of(channels))
-    dataset = spec.config.dataset_config
-    if dataset.image_extension.lower() not in _EXTENSIONS:
-        check_limit(spec, "dataset_config.image_extension", one_of(*_EXTENSIONS))
-    mapping = lower_case_mapping(spec, "dataset_config.target_class_mapping")
-    if "background" in {*mapping, *mapping.values()}:
-        raise spec.mistake("dataset_config.target_class_mapping", "has a class background, which is added by itself")
-    for number, source in enumerate(dataset.data_sources):
-        for name in ("tfrecords_path", "image_directory_path"):
-            if not getattr(source, name):
-                raise spec.mistake(f"dataset_config.data_sources[{number}].{name}", "is missing")
-
-
-def modern(spec: Spec[FasterRCNNSpec]) -> Spec[FasterRCNNSpec]:
-    """The spec in today's form; one of TLT 3 or later as it is.
+    Args:
+        spec: of :func:`xraycls.tao.spec.open_spec`, in any dialect.
+        mounts: where folders of TAO's container lie here; None for none.
 
     Raises:
-        SpecError: a regulariser that isn't known.
+        SpecError: the spec has a value that TAO refuses or can't use, or lacks one; names file, line and field.
     """
-    config, training = spec.config, spec.config.training_config
-    if spec.dialect != "TLT 2":
-        return spec
-    return replace(
-        spec,
-        config=replace(
-            config,
-            network_config=None,
-            model_config=_model(config.network_config or NetworkConfig()),
-            dataset_config=training.kitti_data_config or config.dataset_config,
-            augmentation_config=training.data_augmentation or config.augmentation_config,
-            training_config=_training(spec, training),
-            inference_config=_inference(training.inference_config or InferenceConfig()),
-            evaluation_config=_evaluation(training.evaluation_config or EvaluationConfig()),
+    check_faster_rcnn(spec)
+    from xraycls.training.detection import Regularizer
+    from xraycls.training.job import DetectionJob
+
+    spec, places = modern(spec), mounts or Mounts()
+    data, training, model = _data(spec, places), spec.config.training_config, spec.config.model_config
+    detector = _detector(spec, data.classes)
+    return DetectionJob(
+        detector=detector,
+        data=data,
+        recipe=_recipe(spec.config, Canvas(detector.height, detector.width, 0)),
+        optimizer=_optimizer(training.optimizer),
+        rate=_rate(training.learning_rate, training.optimizer),
+        loop=_loop(spec.config),
+        evaluation=_evaluation(spec.config),
+        batch_size=training.batch_size_per_gpu,
+        regularizer=Regularizer(training.regularizer.type, training.regularizer.weight),
+        freeze_blocks=tuple(int(block) for block in model.freeze_blocks),
+        freeze_bn=model.freeze_bn,
+        weights=_weights(spec, places),
+        checkpoint_every=training.checkpoint_interval or 1,
+        tensorboard=training.visualizer is not None and training.visualizer.enabled,
+    )
+
+
+def faster_rcnn_evaluation(
+    spec: Spec[FasterRCNNSpec], mounts: Mounts | None = None
+) -> tuple[BoxData, EvaluationConfig, Suppression]:
+    """Returns what a spec says of evaluating a trained model: validation data, how it is judged, and suppression.
+
+    Nothing else in the spec need be right or there. Arguments and errors are those of :func:`faster_rcnn_job`.
+    """
+    spec = modern(spec)
+    check_evaluation(spec)
+    config = spec.config
+    return _data(spec, mounts or Mounts()), _evaluation(config), predicting(config.evaluation_config)[1]
+
+
+def faster_rcnn_suppression(spec: Spec[FasterRCNNSpec]) -> Suppression:
+    """Returns what ``inference_config`` says; raises SpecError as :func:`faster_rcnn_job`, of that alone."""
+    spec = modern(spec)
+    check_inference(spec)
+    return predicting(spec.config.inference_config)[1]
+
+
+def backbone_of(arch: str) -> str:
+    """Returns our name of a spec's ``arch``: ``resnet:18`` is "resnet18", ``efficientnet:b0`` "efficientnet_b0"."""
+    family, _, variant = arch.partition(":")
+    return f"{family}_{variant}" if family == "efficientnet" else f"{family}{variant}"
+
+
+def predicting(prediction: Prediction) -> tuple[ProposalSettings, Suppression]:
+    """Returns the proposals and the suppression that ``evaluation_config`` or ``inference_config`` asks for."""
+    from xraycls.models.detection.base import Suppression
+    from xraycls.models.detection.proposals import ProposalSettings
+
+    return (
+        ProposalSettings(
+            prediction.rpn_pre_nms_top_N, prediction.rpn_nms_max_boxes, prediction.rpn_nms_overlap_threshold
         ),
-        renamed=_RENAMED,
+        Suppression(
+            prediction.object_confidence_thres,
+            prediction.classifier_nms_overlap_threshold,
+            prediction.classifier_nms_max_boxes,
+        ),
     )
 
 
-def _model(network: NetworkConfig) -> ModelConfig:
-    name = network.feature_extractor
-    return ModelConfig(
-        arch="vgg16" if name == "vgg" else name,  # a sample's name, which later versions of it spell out
-        use_bias=not network.conv_bn_share_bias,
-        **{each.name: getattr(network, each.name) for each in fields(Network)},
+def iou_thresholds(spec: FasterRCNNSpec) -> tuple[float, ...]:
+    """Returns the overlaps that an evaluation asks for, as ``gt_matching_iou_threshold`` or its range has them."""
+    evaluation = spec.evaluation_config
+    steps = evaluation.gt_matching_iou_threshold_range
+    if steps is None:
+        return (evaluation.gt_matching_iou_threshold or 0.5,)
+    count = math.ceil((steps.end - steps.start) / steps.step)
+    return tuple(steps.start + number * steps.step for number in range(count))
+
+
+def _detector(spec: Spec[FasterRCNNSpec], classes: tuple[str, ...]) -> FasterRCNNConfig:
+    from xraycls.models.detection.faster_rcnn import FasterRCNNConfig
+    from xraycls.models.detection.faster_rcnn_loss import FasterRCNNLoss
+    from xraycls.models.detection.proposals import ProposalSettings
+
+    model, training = spec.config.model_config, spec.config.training_config
+    image = model.input_image_config
+    height, width = _size(spec)
+    order: Literal["rgb", "bgr", "l"] = "l"
+    if image.image_type == "RGB":
+        order = "rgb" if image.image_channel_order == "rgb" else "bgr"
+    proposals, suppression = predicting(spec.config.evaluation_config)
+    across, down, wide, high = (training.classifier_regr_std[name] for name in "xywh")
+    activation: Any = {"relu": "relu", "swish": "swish"}.get(model.activation.activation_type)
+    return FasterRCNNConfig(
+        backbone=backbone_of(model.arch),
+        classes=classes,
+        height=height,
+        width=width,
+        mean=tuple(image.image_channel_mean[channel] for channel in order),
+        suppression=suppression,
+        scales=model.anchor_box_config.scale,
+        ratios=model.anchor_box_config.ratio,
+        use_bias=model.use_bias,
+        all_projections=model.all_projections,
+        use_pooling=model.use_pooling,
+        pool_size=model.roi_pooling_config.pool_size or 7,
+        pool_size_2x=model.roi_pooling_config.pool_size_2x,
+        dropout=model.dropout_rate,
+        drop_connect=model.drop_connect_rate,
+        activation=activation,
+        channel_order=order,
+        scaling=image.image_scaling_factor,
+        std_scaling=training.std_scaling,
+        spread=(across, down, wide, high),
+        proposals=proposals,
+        loss=FasterRCNNLoss(
+            proposals=ProposalSettings(
+                training.rpn_pre_nms_top_N, training.rpn_nms_max_boxes, training.rpn_nms_overlap_threshold
+            ),
+            rpn_positive=training.rpn_max_overlap,
+            rpn_negative=training.rpn_min_overlap,
+            rpn_batch=training.rpn_mini_batch,
+            roi_positive=training.classifier_max_overlap,
+            roi_negative=training.classifier_min_overlap,
+            roi_batch=model.roi_mini_batch,
+            gt_as_roi=training.gt_as_roi,
+            rpn_class_weight=training.lambda_rpn_class,
+            rpn_box_weight=training.lambda_rpn_regr,
+            roi_class_weight=training.lambda_cls_class,
+            roi_box_weight=training.lambda_cls_regr,
+        ),
     )
 
 
-def _training(spec: Spec[FasterRCNNSpec], training: TrainingConfig) -> TrainingConfig:
-    old = training.reg_config or RegConfig()
-    kind = _REGULARIZERS.get(old.reg_type.lower())
-    if kind is None:
-        message = f"is {old.reg_type!r}; it must be one of L1, L2, none"
-        raise spec.mistake("training_config.reg_config.reg_type", message)
-    return replace(
-        training,
-        regularizer=RegularizerConfig(kind, old.weight_decay),
-        learning_rate=training.lr_scheduler or LRConfig(),
-        kitti_data_config=None,
-        data_augmentation=None,
-        reg_config=None,
-        lr_scheduler=None,
-        inference_config=None,
-        evaluation_config=None,
+def _size(spec: Spec[FasterRCNNSpec]) -> tuple[int, int]:
+    """Height and width of the input; TAO sizes that differ from picture to picture are refused."""
+    size, first = spec.config.model_config.input_image_config, spec.config.augmentation_config.preprocessing
+    height, width = first.output_image_height, first.output_image_width
+    if fixed := size.size_height_width:
+        height, width = fixed.height or height, fixed.width or width
+    if not height or not width:
+        field = f"{_IMAGE}.size_min" if size.size_min else f"{_IMAGE}.size_height_width"
+        raise spec.mistake(field, "leaves the size of the input open", "Give size_height_width { height: width: }")
+    return height, width
+
+
+def _data(spec: Spec[FasterRCNNSpec], mounts: Mounts) -> BoxData:
+    dataset = spec.config.dataset_config
+    mapping = lower_case_mapping(spec, "dataset_config.target_class_mapping")
+    names = [f"dataset_config.data_sources[{number}]" for number in range(len(dataset.data_sources))]
+    validation = ["dataset_config.validation_data_source"] if dataset.validation_data_source else []
+    return BoxData(
+        training=tuple(_source(spec, name, mounts) for name in names),
+        validation=tuple(_source(spec, name, mounts) for name in validation),
+        classes=tuple(sorted(set(mapping.values()))),
+        mapping=mapping,
+        validation_fold=dataset.validation_fold,
+        image_extension=dataset.image_extension.removeprefix("."),
     )
 
 
-def _inference(inference: InferenceConfig) -> InferenceConfig:
-    return replace(inference, object_confidence_thres=inference.object_confidence_thres or _LOWEST_SCORE)
+def _source(spec: Spec[FasterRCNNSpec], field: str, mounts: Mounts) -> BoxSource:
+    records, images = (_path(spec, f"{field}.{part}", mounts) for part in ("tfrecords_path", "image_directory_path"))
+    return BoxSource(records=records, images=images)
 
 
-def _evaluation(evaluation: EvaluationConfig) -> EvaluationConfig:
-    if evaluation.gt_matching_iou_threshold_range is not None:
-        return evaluation
-    iou = evaluation.gt_matching_iou_threshold
-    return replace(evaluation, gt_matching_iou_threshold=0.5 if iou is None else iou)
+def _path(spec: Spec[FasterRCNNSpec], field: str, mounts: Mounts) -> Path | None:
+    if not (text := value_at(spec.config, field)):
+        return None
+    try:
+        return mounts.path(text)
+    except UsageError as error:
+        raise spec.mistake(field, f"leads nowhere: {error.message}", error.hint) from error
+
+
+def _weights(spec: Spec[FasterRCNNSpec], mounts: Mounts) -> Path | None:
+    """What training starts from: a pruned model goes before pretrained weights, as in TAO."""
+    pruned = _path(spec, "training_config.retrain_pruned_model", mounts)
+    return pruned or _path(spec, "training_config.pretrained_weights", mounts)
+
+
+def _recipe(config: FasterRCNNSpec, canvas: Canvas) -> TLT2Recipe:
+    """The augmentation of DetectNet's message; a spec's zoom above 1 makes the picture smaller, a recipe's larger."""
+    augmentation, training = config.augmentation_config, config.training_config
+    first = augmentation.preprocessing
+    smallest = (first.min_bbox_width, first.min_bbox_height)
+    if not training.enable_augmentation:
+        return TLT2Recipe(canvas, horizontal_flip=0.0, smallest=smallest)
+    spatial = augmentation.spatial_augmentation or SpatialAugmentation()
+    color = augmentation.color_augmentation or ColorAugmentation()
+    return TLT2Recipe(
+        canvas,
+        horizontal_flip=spatial.hflip_probability,
+        zoom=(1 / (spatial.zoom_max or 1.0), 1 / (spatial.zoom_min or 1.0)),
+        shift=(spatial.translate_max_x, spatial.translate_max_y),
+        contrast=color.contrast_scale_max,
+        contrast_center=color.contrast_center,
+        color_shift=color.color_shift_stddev,
+        smallest=smallest,
+    )
+
+
+def _optimizer(optimizer: OptimizerConfig) -> Optimizer:
+    """TAO's optimisers have Keras' constants, whatever ``epsilon`` says."""
+    from xraycls.training.optimizers import OptimizerConfig as Optimizer
+
+    if (adam := optimizer.adam) is not None:
+        betas = (adam.beta_1, adam.beta_2)
+        return Optimizer("adam", options={"betas": betas, "eps": _KERAS_EPSILON, "amsgrad": adam.amsgrad})
+    if (sgd := optimizer.sgd) is not None:
+        return Optimizer("sgd", options={"momentum": sgd.momentum, "nesterov": sgd.nesterov and sgd.momentum > 0})
+    return Optimizer("rmsprop", options={"alpha": 0.9, "eps": _KERAS_EPSILON, "momentum": 0.0})
+
+
+def _rate(rate: LRConfig, optimizer: OptimizerConfig) -> SoftStartSteps | ExponentialSteps:
+    decay = next((each.decay for each in (optimizer.adam, optimizer.sgd) if each is not None), 0.0)
+    if (soft := rate.soft_start) is not None:
+        return SoftStartSteps(
+            soft.start_lr, soft.base_lr, soft.soft_start, soft.annealing_points, soft.annealing_divider, decay
+        )
+    step = rate.step
+    if step is None:  # check_faster_rcnn refuses it
+        raise ValueError("a spec of Faster R-CNN has a learning rate")
+    return ExponentialSteps(step.base_lr, step.gamma, step.step_size, decay)
+
+
+def _loop(config: FasterRCNNSpec) -> LoopConfig:
+    """Epochs, validation and early stopping, whose only monitor in TAO is the loss of training."""
+    from xraycls.training.config import LoopConfig
+
+    stopping = config.training_config.early_stopping
+    return LoopConfig(
+        epochs=config.training_config.num_epochs,
+        seed=config.random_seed,
+        validate_every=config.evaluation_config.validation_period_during_training or 1,
+        monitor="train_loss" if stopping else "mAP",
+        higher_is_better=stopping is None,
+        patience=stopping.patience if stopping else None,
+        min_delta=stopping.min_delta if stopping else 0.0,
+    )
+
+
+def _evaluation(config: FasterRCNNSpec) -> EvaluationConfig:
+    from xraycls.training.job import EvaluationConfig
+
+    evaluation = config.evaluation_config
+    return EvaluationConfig(
+        batch_size=evaluation.batch_size or 1,
+        mode="sample" if evaluation.use_voc07_11point_metric else "integrate",
+        iou=iou_thresholds(config)[0],
+        rule="voc",
+        curves=evaluation.visualize_pr_curve,
+    )
 
 
 FASTER_RCNN = TaoNetwork(
@@ -214,4 +311,8 @@ FASTER_RCNN = TaoNetwork(
     ),
     check=check_faster_rcnn,
     modern=modern,
+    verbs=("train", "evaluate", "inference", "prune"),
+    job=faster_rcnn_job,
+    evaluation=faster_rcnn_evaluation,
+    suppression=faster_rcnn_suppression,
 )
