@@ -31,6 +31,10 @@ _OPTIONS: dict[str, Any] = {
             "--map", help='Rename and merge classes: "COVID-19=PNEUMONIA,No Finding=NORMAL".', rich_help_panel=_PANEL
         ),
     ],
+    "bits": Annotated[
+        int | None,
+        typer.Option(min=8, max=16, help="Bits of the grey levels in 16-bit pictures.", rich_help_panel=_PANEL),
+    ],
     "keep_masks": Annotated[
         bool,
         typer.Option("--keep-masks", help="Keep masks, thumbnails and heat maps as pictures.", rich_help_panel=_PANEL),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,10 +19,18 @@ from xraycls.cli.options import (
     ThreadsOption,
     chosen_loader,
 )
+from xraycls.cli.reading import reads_data
+from xraycls.data.options import ReadOptions
 from xraycls.errors import unknown
 from xraycls.types import SPLITS
 
+if TYPE_CHECKING:
+    from xraycls.evaluation.report import Report
 
+_FEW = 20  # images below which an interval is a matter of a few of them
+
+
+@reads_data
 def test(
     run: ModelArgument,
     data: Annotated[Path | None, typer.Option(help="Other data; the run's own by default.")] = None,
@@ -30,6 +38,9 @@ def test(
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Where to write; the run folder.")] = None,
     resamples: Annotated[int, typer.Option(min=10, help="Of the bootstrap, for the 95 % intervals.")] = 2000,
+    unseen_only: Annotated[
+        bool, typer.Option("--unseen-only", help="Leave out images that the run was trained or chosen with.")
+    ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at files that can't be read.")] = False,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
@@ -38,6 +49,8 @@ def test(
     dali: DaliOption = False,
     threads: ThreadsOption = None,
     as_json: JsonOption = False,
+    *,
+    options: ReadOptions,
 ) -> None:
     """Test a trained classifier: figures with 95 % intervals, predictions, pictures and a page."""
     if split not in SPLITS:
@@ -60,6 +73,8 @@ def test(
             threads=threads,
             strict=strict,
             resamples=resamples,
+            unseen_only=unseen_only,
+            options=options,
             progress=progress,
         )
     if as_json:
@@ -69,7 +84,7 @@ def test(
     from rich.table import Table
 
     header, *rows = summary_table(result.report)
-    table = Table(*header, title=f"{result.report.n} images, 95 % intervals", title_justify="left")
+    table = Table(*header, title=_title(result.report), title_justify="left")
     for row in rows:
         table.add_row(*row)
     Console(highlight=False).print(table)
@@ -77,3 +92,9 @@ def test(
         print(f"{len(result.unreadable)} files could not be read and were left out.")
     for file in result.files:
         print(file)
+
+
+def _title(report: Report) -> str:
+    positive = f", positive class {report.positive_class}" if report.positive_class else ""
+    few = " of few images: they say little" if report.n < _FEW else ""
+    return f"{report.n} images, 95 % intervals{few}{positive}"

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from xraycls.data.depth import bits_of
 from xraycls.data.dicom import open_dicom
 from xraycls.data.headers import PictureHeader, header_of, of_each
 from xraycls.data.image import GreyImage, Image, open_encoded
@@ -88,7 +89,7 @@ def facts_of(sample: Sample) -> PictureFacts:
     if header.format == "DICOM":
         image = open_dicom(sample.path, encoded)
     else:
-        image = open_encoded(encoded, sample.path)
+        image = open_encoded(encoded, sample.path, bits=bits_of(sample))
         if header.channels >= 3 and (pixels := _in_colour(encoded, _reduction(image))) is not None:
             grey = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY), np.uint8)
             return _facts(header, image, grey, _chroma(pixels), encoded)

@@ -7,6 +7,7 @@ A 2,000-pixel JPEG that becomes 224 pixels needs no full decode: the JPEG decode
 from __future__ import annotations
 
 import io
+import struct
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image as PillowImage
 
+from xraycls.data.depth import DEPTHS
 from xraycls.errors import DataError
 
 GreyImage = npt.NDArray[np.uint8]
@@ -41,6 +43,7 @@ _TAIL = 1024  # bytes within which a whole file ends, whatever a camera appended
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # start of frame, but not Huffman tables and the like
 _APP1 = 0xE1
 _EXIF_ORIENTATION = 274
+_PHOTOMETRIC = 262
 _TURNED, _SIDEWAYS = range(2, 9), range(5, 9)
 MOST_PIXELS = 178_956_970  # where Pillow, too, takes a file for a decompression bomb
 
@@ -104,10 +107,12 @@ class Image:
         return np.asarray(cv2.resize(pixels, shape, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def open_encoded(encoded: bytes, path: Path) -> Image:
+def open_encoded(encoded: bytes, path: Path, *, bits: int | None = None) -> Image:
     """Read the header of an encoded image; ``path`` only names it in errors.
 
-    Alpha is ignored and of several frames the first is taken, as by Pillow's ``convert("L")``.
+    Alpha is ignored and of several frames the first is taken, as by Pillow's ``convert("L")``. A TIFF of which white is
+    zero is inverted. Of 16-bit grey levels ``bits`` are significant: those that a PNG's sBIT chunk says, where it has
+    one, and without either those that hold the largest value of the picture.
 
     Raises:
         DataError: the image is empty, can't be read or has more pixels than any radiograph.
@@ -120,14 +125,17 @@ def open_encoded(encoded: bytes, path: Path) -> Image:
     if size and size[0] * size[1] > MOST_PIXELS:
         raise too_large(path)
     if size is None or not (is_jpeg or plain):  # nothing is to be gained by decoding later
-        return decoded(_decode(encoded, path, 1))
+        return decoded(_decode(encoded, path, 1, bits))
     scales = tuple(_JPEG_FLAGS) if is_jpeg else (1,)
     end = _JPEG_END if is_jpeg else _PNG_END
     common = None
-    if plain and encoded.rfind(end, -_TAIL) >= 0:
-        levels = Levels.BY_DEPTH if not is_jpeg and encoded[_PNG_DEPTH] == 16 else Levels.AS_THEY_ARE
+    is_deep = not is_jpeg and encoded[_PNG_DEPTH] == 16
+    if is_deep:
+        bits = _significant_bits(encoded) or bits
+    if plain and encoded.rfind(end, -_TAIL) >= 0 and not (is_deep and bits):
+        levels = Levels.BY_DEPTH if is_deep else Levels.AS_THEY_ARE
         common = Encoded(np.frombuffer(encoded, np.uint8), levels)
-    return Image(*size, lambda reduce: _decode(encoded, path, reduce if is_jpeg else 1), scales, encoded=common)
+    return Image(*size, lambda reduce: _decode(encoded, path, reduce if is_jpeg else 1, bits), scales, encoded=common)
 
 
 def _jpeg_size(encoded: bytes) -> tuple[int, int] | None:
@@ -179,7 +187,35 @@ def too_large(path: Path) -> DataError:
     return DataError(f"{path} has more than {most} million pixels, so it is no radiograph and is not decoded", path)
 
 
-def _decode(encoded: bytes, path: Path, reduce: int) -> GreyImage:
+def _significant_bits(encoded: bytes) -> int | None:
+    """What the sBIT chunk of a grey PNG says (PNG, §11.3.2.7), which stands before the pixels; None without one."""
+    at = encoded.find(b"sBIT", 0, encoded.find(b"IDAT"))
+    return encoded[at + 4] if at >= 0 and 1 <= encoded[at + 4] <= 16 else None
+
+
+def _white_is_zero(encoded: bytes) -> bool:
+    """Whether a TIFF's PhotometricInterpretation is 0, which OpenCV minds in 8 bits only.
+
+    The first directory is read as TIFF 6.0, section 2, and BigTIFF lay it out: Pillow doesn't open all such files.
+    """
+    order = {b"II": "<", b"MM": ">"}.get(encoded[:2])
+    if order is None:
+        return False
+    is_big = encoded[2:4] in (b"+\0", b"\0+")
+    entry = f"{order}HHQQ" if is_big else f"{order}HHII"
+    try:
+        (start,) = struct.unpack_from(f"{order}Q" if is_big else f"{order}I", encoded, 8 if is_big else 4)
+        (count,) = struct.unpack_from(f"{order}Q" if is_big else f"{order}H", encoded, start)
+        first, size = start + (8 if is_big else 2), struct.calcsize(entry)
+        for at in range(first, min(first + count * size, len(encoded)), size):
+            if struct.unpack_from(f"{order}H", encoded, at)[0] == _PHOTOMETRIC:
+                return bool(struct.unpack_from(f"{order}H", encoded, at + (12 if is_big else 8))[0] == 0)
+    except struct.error:  # cut short
+        pass
+    return False
+
+
+def _decode(encoded: bytes, path: Path, reduce: int, bits: int | None = None) -> GreyImage:
     flags = _JPEG_FLAGS[reduce] if reduce > 1 else cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH
     try:
         pixels = cv2.imdecode(np.frombuffer(encoded, np.uint8), flags)
@@ -187,7 +223,17 @@ def _decode(encoded: bytes, path: Path, reduce: int) -> GreyImage:
         raise DataError(f"{path} could not be decoded: {error.err}", path) from error
     if pixels is None:
         raise DataError(f"{path} is not an image that OpenCV can read, or it is damaged", path)
-    return to_uint8(pixels)
+    if pixels.dtype != np.uint8 and _white_is_zero(encoded):
+        return to_uint8(*_inverted(pixels, bits))
+    return to_uint8(pixels, bits)
+
+
+def _inverted(pixels: npt.NDArray[np.generic], bits: int | None) -> tuple[npt.NDArray[np.generic], int | None]:
+    """Bright for dark, and the bits that integers had before."""
+    if not np.issubdtype(pixels.dtype, np.integer):
+        return np.asarray(-pixels.astype(np.float32)), bits
+    bits = bits or next((depth for depth in DEPTHS if pixels.max() < 2**depth), 32)
+    return np.asarray(np.maximum(2**bits - 1 - pixels.astype(np.int64), 0)), bits
 
 
 def decoded(pixels: GreyImage) -> Image:
@@ -195,17 +241,23 @@ def decoded(pixels: GreyImage) -> Image:
     return Image(pixels.shape[1], pixels.shape[0], lambda _: pixels)
 
 
-def to_uint8(pixels: npt.NDArray[np.generic]) -> GreyImage:
+def to_uint8(pixels: npt.NDArray[np.generic], bits: int | None = None) -> GreyImage:
     """Grey levels of any depth to 0–255.
 
-    16-bit files often hold 10 or 12 significant bits, so the full scale is taken as the smallest of
-    8, 10, 12, 14 and 16 bits that holds the largest value. Floating-point files are stretched to their own range.
+    16-bit files often hold 10 or 12 significant bits. Where nothing says how many, the full scale is taken as the
+    smallest of 8, 10, 12, 14 and 16 bits that holds the largest value. Floating-point files are stretched to their own
+    range.
+
+    Args:
+        pixels: of any shape.
+        bits: of integers, how many are significant, 1–16; larger values are white.
     """
     if pixels.dtype == np.uint8:
         return pixels.view(np.uint8)
     values = pixels.astype(np.float32)
     if np.issubdtype(pixels.dtype, np.integer):
-        top = next((2**bits - 1 for bits in (8, 10, 12, 14, 16) if values.max() < 2**bits), values.max())
+        depths = DEPTHS if bits is None else (bits,)
+        top = next((2**depth - 1 for depth in depths if bits or values.max() < 2**depth), values.max())
         return np.asarray(np.clip(values * (255.0 / top) + 0.5, 0, 255), dtype=np.uint8)
     low, high = float(np.nanmin(values)), float(np.nanmax(values))
     scaled = (values - low) * (255.0 / max(high - low, 1e-12))

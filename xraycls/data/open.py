@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from xraycls.data.depth import bits_of
 from xraycls.data.dicom import DICOM_SUFFIXES, is_dicom, open_dataset, open_dicom
 from xraycls.data.files import require_regular
 from xraycls.data.image import MOST_PIXELS, GreyImage, Image, decoded, open_encoded, to_uint8, too_large
@@ -42,7 +43,7 @@ def open_image(sample: Sample) -> Image:
             encoded = handle.readall()
     except OSError as error:
         raise DataError(f"{sample.path} could not be read: {error.strerror}", sample.path) from error
-    return _open_bytes(encoded, sample.path)
+    return _open_bytes(encoded, sample.path, bits_of(sample))
 
 
 def open_content(content: Content, name: Path) -> Image:
@@ -69,10 +70,10 @@ def read_grey(path: Path) -> GreyImage:
     return open_image(Sample(path)).decode(1)
 
 
-def _open_bytes(encoded: bytes, path: Path) -> Image:
+def _open_bytes(encoded: bytes, path: Path, bits: int | None = None) -> Image:
     if is_dicom(encoded) or path.suffix.lower() in DICOM_SUFFIXES:
         return open_dicom(path, encoded)
-    return open_encoded(encoded, path)
+    return open_encoded(encoded, path, bits=bits)
 
 
 def _open_array(pixels: npt.NDArray[np.generic], name: Path) -> Image:

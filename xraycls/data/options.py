@@ -17,6 +17,7 @@ class ReadOptions:
         fold: the number of the fold that is held out, where a column numbers folds.
         positive: the positive one of two classes.
         class_map: what classes are renamed to, as "COVID-19=PNEUMONIA,No Finding=NORMAL"; those of one name are merged.
+        bits: how many bits the grey levels of 16-bit pictures have.
         keep_masks: keep masks, thumbnails and heat maps beside radiographs as pictures.
     """
 
@@ -27,6 +28,7 @@ class ReadOptions:
     fold: int | None = None
     positive: str | None = None
     class_map: str | None = None
+    bits: int | None = None
     keep_masks: bool = False
 
     @property

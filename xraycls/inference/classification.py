@@ -28,6 +28,7 @@ class TrainedModel:
         threshold: the operating threshold of two classes, chosen on validation; None without one.
         weights: the file it came from.
         run: the run folder it came from; None for a bare weights file.
+        bits: of the grey levels in 16-bit pictures that it was trained with; None when unknown.
     """
 
     classifier: Classifier
@@ -36,6 +37,7 @@ class TrainedModel:
     threshold: float | None
     weights: Path
     run: RunFolder | None
+    bits: int | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -58,8 +58,9 @@ def load_model(name: str | Path, device: torch.device | str = "cpu", runs: Path 
     classifier, metadata = load_classifier(weights)
     classifier.to(device=torch.device(device), memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     threshold = float(metadata["threshold"]) if "threshold" in metadata else None
+    bits = int(metadata["bits"]) if metadata.get("bits", "").isdecimal() else None
     recipe = find_recipe(metadata.get("augment", "radiograph"), classifier.size)
-    return TrainedModel(classifier, recipe, metadata.get("engine"), threshold, weights, run)
+    return TrainedModel(classifier, recipe, metadata.get("engine"), threshold, weights, run, bits)
 
 
 def weights_of(name: str, runs: Path = RUNS) -> tuple[Path, RunFolder | None]:

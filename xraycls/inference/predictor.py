@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import torch
 
+from xraycls.data.depth import with_bits
 from xraycls.data.image import GreyImage
 from xraycls.data.table import SampleTable
 from xraycls.inference.inputs import samples_of
@@ -110,7 +111,7 @@ class Predictor(Generic[Output]):
             DataError: no picture at all.
             TrainingError: out of memory.
         """
-        samples = samples_of(pictures)
+        samples = with_bits(samples_of(pictures), getattr(self.model, "bits", None))
         return self.over(SampleTable(tuple(samples), self.model.classes, Path.cwd(), "files"))
 
     def over(self, table: SampleTable) -> Iterator[Result[Output]]:

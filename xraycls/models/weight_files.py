@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import pickle
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 
@@ -22,6 +24,14 @@ BEST = Path("checkpoints", "best.safetensors")
 
 _CONTAINERS = ("state_dict_ema", "model_ema", "state_dict", "model_state_dict", "model")
 _WRAPPERS = ("module.", "_orig_mod.", "model.", "net.")
+# What a number of numpy is made of again: its type and its bytes, nothing that could run.
+_NUMBER_TYPES = (np.float64, np.float32, np.float16, np.int64, np.int32, np.bool_)
+_NUMBERS_OF_NUMPY: list[Any] = [
+    np.float64(0).__reduce__()[0],
+    (np.float64(0).__reduce__()[0], "numpy.core.multiarray.scalar"),
+    np.dtype,
+    *(type(np.dtype(kind)) for kind in _NUMBER_TYPES),
+]
 _MAGIC = (b"PK", b"\x80")  # a zip archive, as torch has saved since 1.6, or a plain pickle before
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _TAO_SUFFIXES = (".tlt", ".etlt", ".hdf5", ".h5")
@@ -118,16 +128,22 @@ def _read_torch(path: Path) -> Any:
             )
         raise WeightsError(f"{path} isn't a file of weights: it begins with {start!r}", "Was it downloaded whole?")
     try:
-        # The training scripts of torchvision and timm leave their arguments beside the weights.
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        # The training scripts of torchvision and timm leave their arguments beside the weights, others a best score.
+        with torch.serialization.safe_globals([argparse.Namespace, *_NUMBERS_OF_NUMPY]):
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise WeightsError(
             f"{path} holds Python objects and not only tensors; it was refused, because reading them can run any code",
-            "Save net.state_dict() instead of the network, from a source that you trust",
+            f"Save net.state_dict() alone, without the network or other objects beside it ({_culprit(error)})",
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         raise WeightsError(f"{path} is damaged or cut short", "Fetch it again") from error
+
+
+def _culprit(error: Exception) -> str:
+    """The class that unpickling stopped at, as torch names it."""
+    named = re.search(r"GLOBAL ([\w.]+)", str(error))
+    return f"it holds {named[1]}" if named else "it is no plain state dict"
 
 
 def _unwrap(content: Any, path: Path) -> dict[str, torch.Tensor]:
@@ -138,9 +154,19 @@ def _unwrap(content: Any, path: Path) -> dict[str, torch.Tensor]:
             tensors = {k: v for k, v in content.items() if isinstance(k, str) and isinstance(v, torch.Tensor)}
             if tensors:
                 return _without_wrappers(tensors)
-            break
+            # Whatever a training script calls it: the part with the most tensors.
+            inner = max((part for part in content.values() if isinstance(part, Mapping)), key=_tensors_in, default=None)
+            if inner is None or not _tensors_in(inner):
+                break
         content = inner
     raise WeightsError(f"{path} holds no tensors by name", "Give a file that net.state_dict() was saved to")
+
+
+def _tensors_in(content: Mapping[Any, Any]) -> int:
+    """How many tensors lie in a mapping and in those within it."""
+    return sum(
+        _tensors_in(each) if isinstance(each, Mapping) else isinstance(each, torch.Tensor) for each in content.values()
+    )
 
 
 def _without_wrappers(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from torch import nn
 
 from xraycls.errors import WeightsError
 from xraycls.models.build import head_name, under
+from xraycls.models.foreign_names import aligned
 from xraycls.models.pretrained import fetch_imagenet
 from xraycls.models.pruning_plan import PrunePlan, apply_plan
 from xraycls.models.weight_files import WeightFile, read_weights
@@ -21,7 +21,6 @@ from xraycls.models.zoo import Architecture
 Shape = tuple[int, ...]
 
 _COUNTER = "num_batches_tracked"  # absent from files older than torch 0.4.1; training alone counts it
-_OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")  # torchvision's files kept the names of 2017
 
 
 @dataclass(frozen=True)
@@ -114,7 +113,7 @@ def _narrow(net: nn.Module, architecture: Architecture, file: WeightFile) -> Pru
 
 def _fit(net: nn.Module, architecture: Architecture, source: str, tensors: Mapping[str, torch.Tensor]) -> WeightsReport:
     own = net.state_dict()
-    tensors = {_OLD_DENSENET.sub(r"\1\2", name): tensor for name, tensor in tensors.items()}
+    theirs, tensors = tensors, aligned(tensors, net)
     shared = [name for name in own if name in tensors]
     report = WeightsReport(
         source,
@@ -131,14 +130,20 @@ def _fit(net: nn.Module, architecture: Architecture, source: str, tensors: Mappi
     heads = _heads(net, architecture)
     section = heads[0].partition(".")[0]
     features_only = not any(under(name, (section,)) for name in tensors)
-    _check_fit(architecture.name, report, own, (*heads, section) if features_only else heads)
+    _check_fit(architecture.name, report, own, theirs, (*heads, section) if features_only else heads)
     _check_finite(source, {name: tensors[name] for name in report.loaded})
     own.update((name, tensors[name]) for name in report.loaded)
     net.load_state_dict(own)
     return report
 
 
-def _check_fit(name: str, report: WeightsReport, own: Mapping[str, torch.Tensor], excused: tuple[str, ...]) -> None:
+def _check_fit(
+    name: str,
+    report: WeightsReport,
+    own: Mapping[str, torch.Tensor],
+    theirs: Mapping[str, torch.Tensor],
+    excused: tuple[str, ...],
+) -> None:
     """Tensors of the backbone that are missing, or left over in a part that the network has, mean another network."""
     parts = {key.partition(".")[0] for key in own}
     missing = [key for key in report.missing if not under(key, excused)]
@@ -155,8 +160,16 @@ def _check_fit(name: str, report: WeightsReport, own: Mapping[str, torch.Tensor]
     ]
     if faults:
         raise WeightsError(
-            f"{report.source} doesn't fit {name}: {', '.join(faults)}", "Is it the file of another network?"
+            f"{report.source} doesn't fit {name}: {', '.join(faults)}",
+            f"Is it the file of another network? It has {_examples(theirs)}; {name} has {_examples(own)}",
         )
+
+
+def _examples(names: Iterable[str]) -> str:
+    """A few names, of the first layers and the last."""
+    listed = [name for name in names if not name.endswith(_COUNTER)]
+    some = listed if len(listed) <= 4 else [*listed[:2], "…", *listed[-2:]]
+    return ", ".join(some)
 
 
 def _check_finite(source: str, tensors: Mapping[str, torch.Tensor]) -> None:

@@ -90,6 +90,7 @@ class TrainConfig(BaseModel):
     fold: int | None = _setting(READ, None, "Fold to test on, where a column numbers folds.", ge=0)
     positive: str | None = _setting(READ, None, "The positive one of two classes.")
     class_map: str | None = _setting(READ, None, 'Rename and merge classes: "COVID-19=PNEUMONIA,No Finding=NORMAL".')
+    bits: int | None = _setting(READ, None, "Bits of the grey levels in 16-bit pictures.", ge=8, le=16)
     keep_masks: bool = _setting(READ, False, "Keep masks, thumbnails and heat maps as pictures.")
     base_model: str = _setting(MODEL, "resnet18", "See xraycls models; any timm net as timm:NAME.")
     weights: str = _setting(MODEL, "imagenet", "imagenet, none, or a file (.pth, .safetensors).")

@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from xraycls.data.files import atomic_write
+from xraycls.data.files import atomic_write, readable_name
 from xraycls.data.table import SampleTable
 from xraycls.errors import RunError
 from xraycls.training.config import TrainConfig, read_config
@@ -95,19 +95,20 @@ class RunFolder:
 
     def write_samples(self, table: SampleTable) -> None:
         """Write which image is in which split."""
-        with atomic_write(self.path / "samples.csv") as temporary, temporary.open("w", newline="") as handle:
+        path = self.path / "samples.csv"
+        with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as handle:
             writer = csv.writer(handle, lineterminator="\n")
             writer.writerow(["path", "label", "split", "patient"])
             for s in table:
                 label = "" if s.label is None else table.classes[s.label]
-                writer.writerow([table.origin_of(s), label, s.split or "", s.patient or ""])
+                writer.writerow([readable_name(table.origin_of(s)), label, s.split or "", s.patient or ""])
 
     def read_samples(self) -> dict[str, str]:
         """Image → its split."""
         path = self.path / "samples.csv"
         if not path.is_file():
             return {}
-        with path.open(newline="") as handle:
+        with path.open(encoding="utf-8", newline="") as handle:
             return {row["path"]: row["split"] for row in csv.DictReader(handle)}
 
     def read_environment(self) -> dict[str, Any]:

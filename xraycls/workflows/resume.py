@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from xraycls.data.classes import with_class_order
 from xraycls.data.table import SampleTable
 from xraycls.errors import RunError, UsageError
 from xraycls.inference.load import runs_of
@@ -75,6 +76,12 @@ def _find(resume: Path | str, output: RunFolder | None, config: TrainConfig) -> 
     raise RunError(
         f"Nothing to resume: {RUNS}/ holds no run of {config.base_model}", "Leave out --resume to start a new run"
     )
+
+
+def in_order_of(run: RunFolder, table: SampleTable) -> SampleTable:
+    """The table with its classes in the order that a run was started with, where they are the same."""
+    before = tuple(run.read_environment().get("classes", ()))
+    return with_class_order(table, before) if set(before) == set(table.classes) else table
 
 
 def check_same_data(

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from xraycls.data.class_names import plain_class
+from xraycls.data.classes import suggested_map
 from xraycls.data.image import GreyImage
 from xraycls.data.open import open_image
+from xraycls.data.options import AS_IT_IS, ReadOptions
 from xraycls.data.source import read_table
 from xraycls.data.table import SampleTable
 from xraycls.errors import DataError, RunError
@@ -20,14 +24,13 @@ from xraycls.inference.classification import TrainedModel
 from xraycls.inference.load import load_model
 from xraycls.inference.predictor import Predictor
 from xraycls.training.precision import choose_device
-from xraycls.training.run_folder import RunFolder
 from xraycls.types import Prediction, Split
 from xraycls.version import __version__
-from xraycls.workflows.resume import check_same_data
+from xraycls.workflows.resume import check_same_data, in_order_of
+from xraycls.workflows.seen import moved, splits_of_run, without_seen
 from xraycls.workflows.train import run_table
 
 logger = logging.getLogger(__name__)
-_NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,8 @@ def test(
     threads: int | None = None,
     strict: bool = False,
     resamples: int = 2000,
+    unseen_only: bool = False,
+    options: ReadOptions = AS_IT_IS,
     progress: Callable[[int, int], None] | None = None,
 ) -> TestResult:
     """Test on a split of the data a run was trained with, or on other data.
@@ -78,6 +83,8 @@ def test(
         threads: decoding threads.
         strict: stop at a file that can't be read.
         resamples: of the bootstrap, for the intervals.
+        unseen_only: leave out the images that the run was trained or chosen with, by content.
+        options: how other data is to be read.
         progress: told of (images done, images).
 
     Raises:
@@ -85,7 +92,8 @@ def test(
         DataError: no labelled images in the split.
     """
     trained = load_model(model, choose_device(device))
-    table = _table(trained, data, images, split, strict)
+    given = None if data is None else Path(data)
+    table = _table(trained, given, images, split, strict, options, unseen_only)
     predictor = Predictor(
         model=trained, batch_size=batch_size, precision=precision, loader=loader, threads=threads, strict=strict
     )
@@ -127,57 +135,59 @@ def test(
 
 
 def _table(
-    trained: TrainedModel, data: Path | str | None, images: Path | None, split: Split, strict: bool
+    trained: TrainedModel,
+    data: Path | None,
+    images: Path | None,
+    split: Split,
+    strict: bool,
+    options: ReadOptions,
+    unseen_only: bool,
 ) -> SampleTable:
     """The labelled samples to test on, with the model's class numbers."""
-    config = trained.run.read_config() if trained.run else None
-    own = data is None or (config is not None and Path(data).resolve() == config.data)
-    if own and config is None:
+    run = trained.run
+    config = run.read_config() if run else None
+    if data is None and config is None:
         raise RunError(f"{trained.weights} is a bare weights file", "Say what to test it on with --data")
-    if own and config is not None and trained.run is not None:
+    own = run is not None and config is not None and (data is None or data.resolve() == config.data)
+    if run and config and own:
         # Drawn splits are drawn again, which gives the same ones only for the same data.
-        table = run_table(config.updated({"strict": strict or config.strict}))
-        check_same_data(trained.run, table)
+        if config.data and not config.data.exists():
+            raise moved(run, config.data)
+        table = in_order_of(run, run_table(config.updated({"strict": strict or config.strict})))
+        check_same_data(run, table)
     else:
-        table = read_table(Path(data) if data else None, images=images, strict=strict)
+        table = read_table(data, images=images, strict=strict, options=options)
+        if run and (again := splits_of_run(run, table)):
+            logger.info("%s holds the data that %s was trained on, so its splits are taken.", table.root, run.path)
+            table, own = again, True
     if table.splits:
         chosen = table.split(split)
         if not len(chosen):
             raise DataError(f"{table.root} has no {split} split, only {', '.join(table.splits)}", table.root)
         table = chosen
-    if trained.run and not own:
-        _warn_of_trained_images(trained.run, table)
+    if run and not own:
+        table = without_seen(run, table, unseen_only=unseen_only)
     return with_classes(table, trained.classifier.classes)
 
 
 def with_classes(table: SampleTable, classes: tuple[str, ...]) -> SampleTable:
-    """The table with its labels as indices into a model's classes, matched by name whatever the case.
+    """The table with its labels as indices into a model's classes, matched by name in any spelling.
 
     Raises:
         RunError: the table has a class that the model doesn't know.
     """
-    known = {name.lower(): index for index, name in enumerate(classes)}
-    strangers = [name for name in table.classes if name.lower() not in known]
+    known = {plain_class(name): index for index, name in enumerate(classes)}
+    strangers = [name for name in table.classes if plain_class(name) not in known]
     if strangers:
+        mapping = suggested_map(strangers, classes)
         raise RunError(
             f"{table.root} holds the classes {', '.join(table.classes)}, but the model knows {', '.join(classes)}",
-            "Rename the class folders or labels, or test a model that was trained on these classes",
+            f"Where they mean the same, rename them with --map {shlex.quote(mapping)}"
+            if mapping
+            else 'Rename them with --map "theirs=ours", or test a model that was trained on these classes',
         )
-    renumbered = (s if s.label is None else replace(s, label=known[table.classes[s.label].lower()]) for s in table)
+    renumbered = (s if s.label is None else replace(s, label=known[plain_class(table.classes[s.label])]) for s in table)
     return replace(table, samples=tuple(renumbered), classes=classes)
-
-
-def _warn_of_trained_images(run: RunFolder, table: SampleTable) -> None:
-    seen = {name for name, split in run.read_samples().items() if split != "test"}
-    known = [s.name for s in table if table.origin_of(s) in seen]
-    if known:
-        logger.warning(
-            "%d of %d images were trained or chosen with, so the figures are too good: %s%s",
-            len(known),
-            len(table),
-            ", ".join(known[:_NAMED]),
-            ", …" if len(known) > _NAMED else "",
-        )
 
 
 def _folder(trained: TrainedModel, data: Path | str | None, split: Split) -> Path:

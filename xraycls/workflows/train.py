@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from xraycls.data.depth import bits_of
 from xraycls.data.files import remove_leftovers
 from xraycls.data.source import load_table
 from xraycls.data.table import SampleTable
@@ -35,7 +36,14 @@ from xraycls.training.run_folder import RunFolder, new_run
 from xraycls.training.task import Classification, Floats, Labels, balanced_class_weights
 from xraycls.training.tensorboard import TensorBoardReporter
 from xraycls.workflows.advice import LoaderAdvice
-from xraycls.workflows.resume import check_same_data, check_same_processes, resumed_config, tell_failures
+from xraycls.workflows.resume import (
+    check_same_data,
+    check_same_processes,
+    in_order_of,
+    resumed_config,
+    tell_failures,
+)
+from xraycls.workflows.seen import write_seen
 from xraycls.workflows.settings import resolved
 
 
@@ -116,6 +124,7 @@ def _train(config: TrainConfig, run: RunFolder, place: Place, reporter: Reporter
     table = run_table(config, reporter.preparing)
     resume = resume and run.state.is_file()
     if resume:
+        table = in_order_of(run, table)
         check_same_data(run, table)
         check_same_processes(run, place.world.size)
         state = load_state(run.state)
@@ -151,6 +160,7 @@ def _train(config: TrainConfig, run: RunFolder, place: Place, reporter: Reporter
         if place.world.is_main:
             remove_leftovers(run.path)
             _describe_run(run, config, engine, table, place)
+            write_seen(run, table, reporter.preparing)
         with closing(TensorBoardReporter(run.path, reporter, training.epoch)) as board:
             training.reporter = LoaderAdvice(board, config, table) if place.world.is_main else reporter
             outcome = training.fit()
@@ -204,7 +214,7 @@ def _training(
         if config.class_weights == "balanced"
         else None
     )
-    task = Classification(scores, _chooser(config, engine), config.label_smoothing, weights)
+    task = Classification(scores, _chooser(config, engine, table), config.label_smoothing, weights)
     messages = Messages(
         not_finite="Lower --learning-rate, set --clip-norm 1, or use --precision fp32",
         stopped=f"All is saved; go on with --resume {run.path}",
@@ -227,11 +237,13 @@ def _training(
     )
 
 
-def _chooser(config: TrainConfig, engine: str) -> Callable[[Labels, Floats], dict[str, str]]:
+def _chooser(config: TrainConfig, engine: str, table: SampleTable) -> Callable[[Labels, Floats], dict[str, str]]:
     """What travels with the weights: the operating threshold of two classes, and what the pictures looked like."""
 
     def choose(labels: Labels, probabilities: Floats) -> dict[str, str]:
         settings = {"augment": config.augment, "engine": engine, "threshold_method": config.threshold}
+        if bits := next((bits for sample in table if (bits := bits_of(sample))), None):
+            settings["bits"] = str(bits)
         if probabilities.shape[1] == 2 and len(np.unique(labels)) == 2:
             settings["threshold"] = repr(choose_threshold(labels, probabilities[:, 1], config.threshold))
         return settings

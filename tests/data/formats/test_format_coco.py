@@ -171,3 +171,50 @@ def test_any_bytes_give_a_set_or_one_sentence(data):
 def test_a_nest_of_lists_is_one_sentence():
     with pytest.raises(DataError, match=r"instances_train\.json"):
         parse_coco(b"[" * 100_000, HERE)
+
+
+OUTLINES = (
+    ([[10, 10, 40, 10, 40, 50, 10, 50]], (10, 10, 40, 50)),
+    ([[10, 10, 40, 20, 30, 50], [5, 60, 8, 60, 8, 70]], (5, 10, 40, 70)),
+    ([10, 10, 40, 20, 30, 50], (10, 10, 40, 50)),
+    ([], None),
+    ([[1, 2]], None),
+    ({"counts": "abc", "size": [3, 3]}, None),
+)
+
+
+@pytest.mark.parametrize(("outline", "corners"), OUTLINES)
+@pytest.mark.parametrize("bbox", [{}, {"bbox": []}, {"bbox": None}])
+def test_an_outline_gives_the_box_where_there_is_none(outline, corners, bbox):
+    entry = {"id": 1, "image_id": 1, "category_id": 1, "segmentation": outline, **bbox}
+    coco = {"images": [{"id": 1, "file_name": "a.png"}], "categories": [{"id": 1, "name": "x"}], "annotations": [entry]}
+    assert parse_coco(json.dumps(coco).encode(), Path("a.json")).annotations[0].corners == corners
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_json_of_windows_tools(encoding):
+    coco = {"images": [{"id": 1, "file_name": "ä.png"}], "categories": [], "annotations": []}
+    text = json.dumps(coco, ensure_ascii=False)
+    assert parse_coco(text.encode(encoding), Path("a.json")).images[0].file_name == "ä.png"
+
+
+def test_annotations_without_any_place_are_counted_and_negative_sizes_refused(tmp_path, caplog):
+    (tmp_path / "a.png").touch()
+    coco = {"images": [{"id": 1, "file_name": "a.png"}], "categories": [{"id": 1, "name": "x"}]}
+    entry = {"image_id": 1, "category_id": 1}
+    write = lambda *entries: (tmp_path / "a.json").write_text(json.dumps({**coco, "annotations": entries}))  # noqa: E731
+    write({**entry, "bbox": []}, {**entry, "bbox": [1, 2, 3, 4]})
+    assert len(read_coco(tmp_path / "a.json")[0].boxes) == 1
+    assert "1 annotations of" in caplog.text
+    write({**entry, "bbox": [10, 10, -5, 4]})
+    with pytest.raises(DataError, match=r"annotations\[0\] of .* has a box of negative size"):
+        read_coco(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize("case", ["d03-coco-annotation-without-bbox", "d04-coco-bom"])
+def test_files_of_labelling_tools(shared, case):
+    folder = shared / "field_cases" / case
+    (sample,) = read_coco(folder / "instances.json", images=folder / "images")
+    box = sample.boxes[0]
+    expected = {"d03": (10, 10, 30, 40), "d04": (5, 5, 25, 25)}[case[:3]]
+    assert (box.left, box.top, box.right, box.bottom) == expected

@@ -56,7 +56,10 @@ def test_only_what_is_inside_the_picture_can_be_written():
     ("text", "message"),
     [
         ("0 0.5 0.5 0.5", "Line 1 of labels/a.txt has 4 values; a YOLO box has 5"),
-        (f"{MIDDLE}\n0 0.1 0.1 0.2 0.2 0.3 0.1", r"Line 2 of .* has 7 values; .*\. Outlines \(polygons\) aren't read"),
+        (f"{MIDDLE}\n0 0.1 0.1 0.2 0.2 0.3 0.1 0.5", r"Line 2 of .* has 8 values; .*\. An outline has a class and"),
+        ("0 50 40 20 32", r"Line 1 of .* isn't normalised: it has 50 .*\. Divide x and width"),
+        ("0 0.5 0.5 -0.2 0.3", "Line 1 of .* has a box of negative size"),
+        ("0 5 5 20 5 20 30 5 30", "isn't normalised"),
         ("opacity 0.5 0.5 0.5 0.5", r"Line 1 of .* is no YOLO box .*: opacity 0\.5"),
         ("-1 0.5 0.5 0.5 0.5", "is no YOLO box"),
         ("0.5 0.5 0.5 0.5 0.5", "is no YOLO box"),
@@ -233,3 +236,8 @@ def test_any_text_gives_a_configuration_or_one_sentence(text):
         message = str(error)
     assert str(HERE) in message
     assert "\n" not in message
+
+
+def test_an_outline_becomes_the_box_around_it():
+    (found,) = parse_yolo("1 0.1 0.2 0.5 0.2 0.5 0.8 0.2 0.9\n", Path("labels/a.txt"))
+    assert (found.index, found.box("x", (100, 50))) == (1, Box("x", 10, 10, 50, 45))

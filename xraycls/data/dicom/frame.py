@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 _JPEG_BASELINE = "1.2.840.10008.1.2.4.50"
+# GPU decoders before nvJPEG 13 fill lossless JPEG of 9 to 15 bits with zeros and report success (nvImageCodec, issue
+# 50), so 16-bit frames of it are decoded here.
+_LOSSLESS = "1.2.840.10008.1.2.4.70"
 # JPEG lossless (first order) and JPEG 2000.
 _COMMON = ("1.2.840.10008.1.2.4.70", "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91")
 _LEVELS = np.arange(256, dtype=np.uint8)
@@ -46,7 +49,7 @@ def encoded_frame(dataset: Dataset) -> Encoded | None:
         return None
     if _is_plain(dataset, bits=8) and np.array_equal(grey_picture(_LEVELS, dataset), _LEVELS):
         return Encoded(_array(dataset))
-    if not _is_plain(dataset, bits=16) or not is_stretched(dataset):
+    if dataset.file_meta.TransferSyntaxUID == _LOSSLESS or not _is_plain(dataset, bits=16) or not is_stretched(dataset):
         return None
     return Encoded(_array(dataset), Levels.INVERTED if is_inverted(dataset) else Levels.STRETCHED)
 

@@ -146,11 +146,20 @@ def _stored_range(dataset: Dataset) -> tuple[float, float] | None:
     return lowest, lowest + top
 
 
+def _as_stored(dataset: Dataset, keyword: str) -> int | None:
+    """A value as pixels are stored: programs write 63536 as US where the pixels are signed and SS -2000 is meant."""
+    value = value_of(dataset, keyword, int)
+    if value is None or not -(1 << 15) <= value < 1 << 16:
+        return value
+    if dataset.PixelRepresentation:
+        return value - (1 << 16) if value >= 1 << 15 else value
+    return value + (1 << 16) if value < 0 else value
+
+
 def _padding(stored: Stored, dataset: Dataset) -> npt.NDArray[np.bool_] | None:
     """Which pixels were filled in around the picture; None where the header names no such value (C.7.5.1.1.2)."""
-    value = value_of(dataset, "PixelPaddingValue", int)
+    value, limit = (_as_stored(dataset, name) for name in ("PixelPaddingValue", "PixelPaddingRangeLimit"))
     if value is None:
         return None
-    limit = value_of(dataset, "PixelPaddingRangeLimit", int)
     low, high = sorted((value, value if limit is None else limit))
     return np.asarray((stored >= low) & (stored <= high))

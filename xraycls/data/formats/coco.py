@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import re
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AllowInfNan, BaseModel, ConfigDict, ValidationError
+from pydantic import AllowInfNan, BaseModel, ConfigDict, ValidationError, field_validator
 
 from xraycls.data.files import atomic_write
 from xraycls.data.formats.format import boxed_sample, boxed_table, first_few, read_bytes, tell_missing
@@ -47,9 +48,23 @@ class _Category(_Entry):
 class _Annotation(_Entry):
     image_id: _Id
     category_id: _Id
-    bbox: tuple[_Number, _Number, _Number, _Number]
+    bbox: tuple[_Number, _Number, _Number, _Number] | None = None
+    segmentation: Any = None
     iscrowd: int = 0
     score: _Number | None = None
+
+    @field_validator("bbox", mode="before")
+    @classmethod
+    def _none_if_empty(cls, value: Any) -> Any:
+        return None if value == [] else value
+
+    @property
+    def corners(self) -> tuple[float, float, float, float] | None:
+        """Left, top, right and bottom: of the box, else around the outline; None where there is neither."""
+        if self.bbox is not None:
+            left, top, width, height = self.bbox
+            return left, top, left + width, top + height
+        return around(self.segmentation) if isinstance(self.segmentation, list) else None
 
 
 class Coco(_Entry):
@@ -135,13 +150,29 @@ def parse_coco(data: bytes, file: Path) -> Coco:
         DataError: no JSON, or an entry that isn't as it should be; names it.
     """
     try:
-        coco = Coco.model_validate_json(data)
+        wide = data.startswith((b"\xff\xfe", b"\xfe\xff"))
+        coco = Coco.model_validate_json(data.decode("utf-16" if wide else "utf-8-sig", "replace"))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         raise DataError(_problem(file, first["loc"], first["msg"]), file) from error
     _require_unique("images", [image.id for image in coco.images], file)
     _require_unique("categories", [category.id for category in coco.categories], file)
     return coco
+
+
+def around(outlines: list[Any]) -> tuple[float, float, float, float] | None:
+    """The corners of the box around polygons, each [x1, y1, x2, y2, …]; None where there is no polygon.
+
+    >>> around([[10, 10, 40, 20, 30, 50]])
+    (10.0, 10.0, 40.0, 50.0)
+    """
+    flat = [outlines] if outlines and not isinstance(outlines[0], list) else outlines
+    numbers = [[float(n) for n in each if isinstance(n, int | float) and math.isfinite(n)] for each in flat]
+    points = [each for each in numbers if len(each) >= 6 and len(each) % 2 == 0]
+    if not points:
+        return None
+    across, down = [x for each in points for x in each[::2]], [y for each in points for y in each[1::2]]
+    return min(across), min(down), max(across), max(down)
 
 
 def _require_unique(name: str, ids: list[_Id], file: Path) -> None:
@@ -175,14 +206,22 @@ def _samples(coco: Coco, file: Path, folder: Path, strict: bool) -> Iterator[Sam
     boxes: dict[_Id, list[Box]] = defaultdict(list)
     stray: list[_Id] = []
     nameless: list[_Id] = []
-    for each in coco.annotations:
+    without: list[_Id] = []
+    for at, each in enumerate(coco.annotations):
+        corners = each.corners
         if each.image_id not in known:
             stray.append(each.image_id)
         elif each.category_id not in names:
             nameless.append(each.category_id)
+        elif corners is None:
+            without.append(each.image_id)
+        elif corners[2] < corners[0] or corners[3] < corners[1]:
+            raise DataError(
+                f"annotations[{at}] of {file} has a box of negative size: {each.bbox}",
+                file,
+                "A box is [x, y, width, height]; correct it or take it out",
+            )
         else:
-            left, top, width, height = each.bbox
-            corners = left, top, left + width, top + height
             label = names[each.category_id]
             boxes[each.image_id].append(Box(label, *corners, score=each.score, difficult=each.iscrowd != 0))
     missing = []
@@ -194,6 +233,7 @@ def _samples(coco: Coco, file: Path, folder: Path, strict: bool) -> Iterator[Sam
             missing.append(image.file_name)
     _warn("%d boxes of %s are of pictures that it doesn't list (image_id %s) and are left out.", stray, file)
     _warn("%d boxes of %s are of classes that it doesn't list (category_id %s) and are left out.", nameless, file)
+    _warn("%d annotations of %s have neither a box nor an outline (image_id %s) and are left out.", without, file)
     if missing:
         count = f"{len(missing):,} of {len(coco.images):,} pictures"
         tell_missing(f"{count} of {file} are missing: {first_few(missing)}", file, strict)

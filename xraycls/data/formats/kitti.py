@@ -97,7 +97,7 @@ def parse_kitti(
     for number, line in enumerate(text.splitlines(), start=1):
         words = line.split()
         if exact and words and len(words) != _TOKENS:
-            raise _wrong_count(len(words), number, path)
+            raise _wrong_count(words, number, path)
         if len(words) >= _LEAST:
             try:
                 objects.append(_object(words, number, path, exact))
@@ -109,6 +109,8 @@ def parse_kitti(
 
 def _object(words: list[str], number: int, path: Path, exact: bool) -> KittiObject:
     values = [finite(word) for word in words[1 : _TOKENS + 1]]
+    if name := _class_with_blank(words):
+        raise _blank_in_class(words, name, number, path)
     if not exact:
         values[_OCCLUSION] = _whole(words[1 + _OCCLUSION])
     required = range(_TOKENS - 1) if exact else _READ
@@ -135,7 +137,33 @@ def _whole(word: str) -> float | None:
     return finite(word)
 
 
-def _wrong_count(count: int, number: int, path: Path) -> DataError:
+def _class_with_blank(words: list[str]) -> str | None:
+    """The class of several words that a line begins with, such as "traffic light"; None where it is one."""
+    count = next((at for at, word in enumerate(words[1:], start=1) if _is_number(word)), len(words))
+    is_name = all(any(character.isalpha() for character in word) for word in words[:count])
+    return " ".join(words[:count]) if 1 < count < len(words) and is_name else None
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
+
+
+def _blank_in_class(words: list[str], name: str, number: int, path: Path) -> DataError:
+    return DataError(
+        f"Line {number} of {path} has {words[1]!r} where KITTI has a number (token 2)",
+        path,
+        f"The class is one word, so blanks in it must be underscores: {name.replace(' ', '_')}",
+    )
+
+
+def _wrong_count(words: list[str], number: int, path: Path) -> DataError:
+    count = len(words)
+    if count > _TOKENS and (name := _class_with_blank(words)):
+        return _blank_in_class(words, name, number, path)
     hint = "A 16th token is a predicted score: leave it out" if count == _TOKENS + 1 else None
     return DataError(f"Line {number} of {path} has {count} tokens; a KITTI object has exactly {_TOKENS}", path, hint)
 

@@ -18,6 +18,7 @@ from xraycls.types import Box, Sample
 logger = logging.getLogger(__name__)
 
 _WORDS = (5, 6)
+_MOST = 1.02  # share of the picture that a centre or a side may reach: rounding, and detectors at the very edge
 _PLACES = 6  # of a pixel, so that whole pixels come back as they were
 
 
@@ -61,6 +62,8 @@ class YoloObject:
 def parse_yolo(text: str, path: Path) -> list[YoloObject]:
     """The objects of a label file: class, x, y, width and height a line, and a confidence perhaps.
 
+    An outline, class and three points or more, becomes the box around it.
+
     Args:
         text: of the file.
         path: names it in messages.
@@ -73,15 +76,39 @@ def parse_yolo(text: str, path: Path) -> list[YoloObject]:
         words = line.split()
         if not words:
             continue
-        if len(words) not in _WORDS:
-            hint = "Outlines (polygons) aren't read" if len(words) > max(_WORDS) else None
+        found = _outline(words) if len(words) > max(_WORDS) and len(words) % 2 else None
+        if found is None and len(words) not in _WORDS:
             message = f"Line {number} of {path} has {len(words)} values; a YOLO box has 5, or 6 with a confidence"
-            raise DataError(message, path, hint)
-        found = _object(words)
+            raise DataError(message, path, "An outline has a class and three points or more, each x and y")
+        found = found or _object(words)
         if found is None:
             raise DataError(f"Line {number} of {path} is no YOLO box (class x y width height): {line.strip()}", path)
+        _require_shares(found, number, path)
         objects.append(found)
     return objects
+
+
+def _require_shares(found: YoloObject, number: int, path: Path) -> None:
+    """Raise DataError for a box that can't be right: in pixels, or of negative size."""
+    if found.width < 0 or found.height < 0:
+        raise DataError(f"Line {number} of {path} has a box of negative size: {found.width:g} × {found.height:g}", path)
+    largest = max(found.x, found.y, found.width, found.height)
+    if largest > _MOST or min(found.x, found.y) < 1 - _MOST:
+        raise DataError(
+            f"Line {number} of {path} isn't normalised: it has {largest:g} where YOLO has shares of the picture, 0–1",
+            path,
+            "Divide x and width by the picture's width, y and height by its height",
+        )
+
+
+def _outline(words: list[str]) -> YoloObject | None:
+    """The box around an outline, class x1 y1 x2 y2 x3 y3 …; None where the words are no such numbers."""
+    values = [value for word in words if (value := finite(word)) is not None]
+    if len(values) < len(words) or values[0] < 0 or not values[0].is_integer():
+        return None
+    across, down = values[1::2], values[2::2]
+    left, right, top, bottom = min(across), max(across), min(down), max(down)
+    return YoloObject(int(values[0]), (left + right) / 2, (top + bottom) / 2, right - left, bottom - top)
 
 
 def _object(words: list[str]) -> YoloObject | None:

@@ -204,11 +204,19 @@ def _unique(folder: Path, listed: dict[Split, list[Path]]) -> list[Pair]:
 def write_config(table: SampleTable, names: Sequence[str], folder: Path) -> None:
     """Write ``data.yaml``: the pictures of each split, from the folder of that file, and the classes.
 
-    Without splits the same pictures stand for training and validation, as Ultralytics asks for both.
+    Without splits there is no ``val``, which Ultralytics asks for: the same pictures for both would hide that nothing
+    is validated. A warning says so.
     """
     root = table.root.relative_to(folder) if table.root.is_relative_to(folder) else table.root.absolute()
     config: dict[str, Any] = {split: (root / split).as_posix() for split in table.splits}
-    config = config or {"train": root.as_posix(), "val": root.as_posix()}
+    if not config:
+        config["train"] = root.as_posix()
+        logger.warning(
+            "%s has no splits, so %s names no pictures for validation: give every picture a split first with "
+            "xraycls data split.",
+            table.root,
+            folder / CONFIG,
+        )
     config["names"] = dict(enumerate(names))
     text = yaml.safe_dump(config, allow_unicode=True, sort_keys=False)
     with atomic_write(folder / CONFIG) as temporary:
