@@ -92,7 +92,7 @@ def test_three_channels_become_one_for_a_grey_network():
 def test_a_file_that_does_not_fit_shows_its_own_names_and_the_networks(tmp_path, resnet):
     strange = {f"trunk.{name.replace('conv', 'c')}": tensor for name, tensor in resnet.items()}
     torch.save(strange, tmp_path / "a.pth")
-    with pytest.raises(WeightsError, match=r"It has trunk\.c1\.weight, .*; resnet18 has conv1\.weight") as told:
+    with pytest.raises(WeightsError, match=r"It has trunk\.c1\.weight, .*; ResNet18 has conv1\.weight") as told:
         load_weights(build_net(find("resnet18"), 2), find("resnet18"), tmp_path / "a.pth")
     assert "trunk.fc" in str(told.value)
 
