@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 from typing import Annotated
@@ -57,14 +58,23 @@ def _options(
 
 def _log(*, quiet: bool) -> None:
     console = Console(stderr=True, highlight=False)
-    handler = RichHandler(console=console, show_time=False, show_path=False, show_level=True, markup=False)
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler], force=True)
+    if console.is_terminal:
+        handler: logging.Handler = RichHandler(
+            console=console, show_time=False, show_path=False, show_level=True, markup=False
+        )
+        form = "%(message)s"
+    else:  # a line a message, however long: programs read it
+        handler, form = logging.StreamHandler(), "%(levelname)-8s %(message)s"
+    logging.basicConfig(level=logging.WARNING, format=form, handlers=[handler], force=True)
     logging.getLogger("xraycls").setLevel(logging.WARNING if quiet else logging.INFO)
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the program; exit code 0 done, 1 failed, 2 wrong usage, 130 stopped by Ctrl-C."""
     given = normalised(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names of files that aren't UTF-8 are shown with escapes
+            stream.reconfigure(errors="backslashreplace")
     _log(quiet="--quiet" in given)
     call = Invocation(tuple(given), debug="--debug" in given)
     try:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from xraycls.errors import DataError, XrayclsError
+from xraycls.errors import DataError, UsageError, XrayclsError
 
 _LONGEST_STEM = 150  # bytes
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}(\.\w+)?")
@@ -77,6 +77,12 @@ def is_special(path: Path) -> str | None:
 def readable_name(name: str) -> str:
     """A file name that can be printed and written as UTF-8: bytes of another encoding become ``\\xe9``."""
     return name.encode(errors="surrogateescape").decode(errors="backslashreplace")
+
+
+def require_other(output: Path, source: Path) -> None:
+    """Raise UsageError where a result would replace what it is made from."""
+    if output.exists() and source.exists() and output.samefile(source):
+        raise UsageError(f"{output} is the file that is read, and would be lost", "Name another file with -o")
 
 
 def require_regular(path: Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xraycls.data.files import atomic_write
+from xraycls.data.files import atomic_write, readable_name
 from xraycls.evaluation import style
 from xraycls.evaluation.cases import as_arrays
 from xraycls.evaluation.mistakes import ImageOf, most_wrong, most_wrong_plot
@@ -75,7 +75,8 @@ def write_predictions(predictions: Sequence[Prediction], classes: Sequence[str],
         for prediction in predictions:
             probabilities = [f"{p:.9g}" for p in prediction.probabilities] or [""] * len(classes)
             label, predicted = ("" if c is None else classes[c] for c in (prediction.label, prediction.predicted))
-            writer.writerow([prediction.name, label, predicted, *probabilities, prediction.error or ""])
+            name, error = readable_name(prediction.name), readable_name(prediction.error or "")
+            writer.writerow([name, label, predicted, *probabilities, error])
     return path
 
 

@@ -137,10 +137,11 @@ def cam_path(model_name: str, sample: Sample, folder: Path, *, alone: bool, take
         sample: the image.
         folder: where the picture will go.
         alone: whether it is the only one.
-        taken: paths given so far, to which this one is added; images of the same name get a number.
+        taken: paths given so far, to which this one is added; images of the same name get a number, and so
+            does one that would replace an earlier picture.
     """
     stem = f"CAM_{safe_name(model_name)}" + ("" if alone else f"_{sample.path.stem}")
     numbered = (folder / f"{stem}{suffix}.jpg" for suffix in chain([""], (f"-{n}" for n in count(2))))
-    path = next(path for path in numbered if path not in taken)
+    path = next(path for path in numbered if path not in taken and not path.exists())
     taken.add(path)
     return path

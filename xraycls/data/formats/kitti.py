@@ -219,7 +219,7 @@ def read_kitti(
         raise DataError(f"{path} has no folders images and labels", path, "Give the folder of pictures with --images")
     samples: list[Sample] = []
     unlabelled: list[Path] = []
-    ignored = short = 0
+    ignored = short = uneven = turned = 0
     keeps_regions = classes is not None and DONT_CARE in classes
     for pair in (pair for each in folders for pair in pairs_in(each, strict)):
         if not pair.labels.is_file():
@@ -227,6 +227,10 @@ def read_kitti(
             continue
         text = label_text(pair.labels)
         objects = parse_kitti(text, pair.labels, classes=classes)
+        uneven += sum(
+            _LEAST <= len(line.split()) < _TOKENS or len(line.split()) > _TOKENS + 1 for line in text.splitlines()
+        )
+        turned += sum(each.right < each.left or each.bottom < each.top for each in objects)
         short += sum(1 for line in text.splitlines() if line.split()) - len(objects)
         findings = [each for each in objects if keeps_regions or not each.is_ignored]
         ignored += len(objects) - len(findings)
@@ -238,6 +242,19 @@ def read_kitti(
     if short:
         reason = f"such as those of fewer than {_LEAST} tokens"
         logger.warning("%d lines in the labels of %s are no objects, %s, and are skipped.", short, path, reason)
+    if uneven:
+        logger.warning(
+            "%d lines in the labels of %s have another number of tokens than KITTI's %d, or %d with a score; check "
+            "that tokens 5 to 8 are left, top, right and bottom.",
+            uneven,
+            path,
+            _TOKENS,
+            _TOKENS + 1,
+        )
+    if turned:
+        logger.warning(
+            "%d boxes in the labels of %s end before they begin: xraycls data audit names them.", turned, path
+        )
     if ignored:
         logger.warning("%d DontCare regions of %s are no findings and are left out.", ignored, path)
     return boxed_table(samples, root, "kitti", path)

@@ -62,6 +62,8 @@ def find_model(path: Path, key: str = "") -> Path:
     """
     if path.is_file():
         return path
+    if path == Path():
+        raise UsageError("The name of the model is empty", "Give a model, or leave the flag out; is a variable unset?")
     if path.is_dir():
         raise RunError(f"{path} is a folder and no model", _others(path))
     stem = path.name

@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 from xraycls.compress.prune import PruneReport, prune
+from xraycls.data.files import require_other
 from xraycls.errors import unknown
-from xraycls.models.detection.files import load_detector, named_model, save_detector
+from xraycls.models.detection.files import find_model, load_detector, named_model, save_detector
 from xraycls.tao.results import reported
 from xraycls.tao.ssd_layers import layer_names
 
@@ -55,6 +56,7 @@ def prune_detector(
         XrayclsError: the file can't be written.
     """
     path = named_model(output, key)
+    require_other(path, find_model(model, key))
     with reported(results or path.parent, f"{title} pruning") as status:
         detector, extra = load_detector(model, key=key)
         config = detector.config
