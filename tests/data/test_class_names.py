@@ -1,9 +1,7 @@
-import doctest
 from pathlib import Path
 
 import pytest
 
-from xraycls.data import class_names, spelling
 from xraycls.data.class_names import is_healthy, is_no_class, plain_class, positive_of
 from xraycls.data.spelling import in_order, one_spelling
 
@@ -74,8 +72,3 @@ def test_the_commonest_spelling_stands_for_all(tmp_path, caplog):
     names = ["COVID19", "COVID-19", "COVID-19", "Normal"]
     assert one_spelling(names, tmp_path) == {"COVID19": "COVID-19", "COVID-19": "COVID-19", "Normal": "Normal"}
     assert "COVID-19 (2), COVID19 (1); all count as COVID-19" in caplog.text
-
-
-@pytest.mark.parametrize("module", [class_names, spelling])
-def test_examples(module):
-    assert not doctest.testmod(module).failed

@@ -1,13 +1,11 @@
 """Tables and folders as public sets and their users write them."""
 
-import doctest
 import logging
 from pathlib import Path
 
 import pytest
 from pydicom import dcmread
 
-from xraycls.data import classes, patients
 from xraycls.data.class_names import positive_of
 from xraycls.data.classes import parse_map, suggested_map, with_mapped_classes, with_positive
 from xraycls.data.csv import read_csv
@@ -344,8 +342,3 @@ def test_patients_below_splits_are_no_classes(tmp_path):
     images = [f"{c}/{split}/p{c}{split}{n}/1.png" for c in "AB" for split in ("train", "test") for n in range(3)]
     write(tmp_path, "", *images, name="unused.md")
     assert read_folder(tmp_path).counts() == {"A": 6, "B": 6}
-
-
-@pytest.mark.parametrize("module", [classes, patients])
-def test_examples(module):
-    assert not doctest.testmod(module).failed

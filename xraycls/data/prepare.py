@@ -104,6 +104,13 @@ def prepare(
         UsageError: a setting out of range, or ``images`` without a CSV.
         DataError: the source can't be read, or the folder holds something else.
         XrayclsError: the folder can't be written.
+
+    Example:
+        >>> import xraycls
+        >>> from pathlib import Path
+        >>> store = xraycls.prepare(Path("phantom"), Path("phantom-64"), size=64)
+        >>> store.pictures, store.decoded, store.left_out
+        (24, 24, {})
     """
     if size < 8:
         raise UsageError(f"--size {size} is too small", "Radiographs need at least 8 pixels a side, usually 320")

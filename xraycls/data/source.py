@@ -64,6 +64,12 @@ def load_table(
     Raises:
         DataError: the data can't be read, has one class only, or too few patients for a split.
         UsageError: arguments that don't go together.
+
+    Example:
+        >>> import xraycls
+        >>> from pathlib import Path
+        >>> table = xraycls.load_table(Path("phantom"))
+        >>> table.classes, len(table.split("train")), len(table.split("val")), len(table.split("test"))
     """
     path, images = (None if given is None else Path(given) for given in (path, images))
     table = read_table(path, images=images, strict=strict, progress=progress, options=options)

@@ -143,6 +143,16 @@ def evaluate(
         DataError: no case has a label.
         UsageError: a threshold with three classes or more.
         XrayclsError: a probability isn't a number.
+
+    Example:
+        >>> import numpy as np, xraycls
+        >>> labels = np.array([0, 0, 1, 1])
+        >>> probabilities = np.array([[0.9, 0.1], [0.4, 0.6], [0.3, 0.7], [0.2, 0.8]])
+        >>> report = xraycls.evaluate(labels, probabilities, ["NORMAL", "PNEUMONIA"], resamples=100)
+        >>> report.figures.overall["accuracy"].value, report.figures.overall["auroc"].value
+        (0.75, 1.0)
+        >>> report.figures.confusion
+        ((1, 1), (0, 2))
     """
     if threshold is not None and len(classes) != 2:
         raise UsageError(f"An operating threshold needs two classes, and there are {len(classes)}")

@@ -53,6 +53,12 @@ def load_model(name: str | Path, device: torch.device | str = "cpu", runs: Path 
 
     Raises:
         RunError: nothing of that name, or no weights in it yet.
+
+    Example:
+        >>> import xraycls
+        >>> model = xraycls.load_model("runs/first")
+        >>> model.classes, model.classifier.size
+        (('NORMAL', 'PNEUMONIA'), 32)
     """
     weights, run = weights_of(str(name), runs)
     classifier, metadata = load_classifier(weights)

@@ -130,6 +130,12 @@ def build_classifier(
     Raises:
         UsageError: unknown name, an impossible size, dropout, freeze or list of classes.
         WeightsError: the weights can't be fetched or read, or don't fit.
+
+    Example:
+        >>> import torch, xraycls
+        >>> classifier, report = xraycls.build_classifier("resnet18", ["NORMAL", "PNEUMONIA"], weights="none", size=64)
+        >>> classifier(torch.zeros(3, 1, 64, 64, dtype=torch.uint8)).shape
+        torch.Size([3, 2])
     """
     if len(classes) < 2 or len(set(classes)) < len(classes):
         raise UsageError(f"A classifier needs two or more different classes, not {list(classes)}")
@@ -197,6 +203,13 @@ def load_classifier(path: Path) -> tuple[Classifier, dict[str, Any]]:
 
     Raises:
         RunError: there is no such file, it is damaged, or it isn't a classifier of ours.
+
+    Example:
+        >>> import xraycls
+        >>> from pathlib import Path
+        >>> classifier, metadata = xraycls.load_classifier(Path("runs/first/checkpoints/best.safetensors"))
+        >>> classifier.classes, classifier.training, metadata["augment"]
+        (('NORMAL', 'PNEUMONIA'), False, 'radiograph')
     """
     if not path.is_file():
         raise RunError(f"There is no checkpoint at {path}")

@@ -76,6 +76,12 @@ def cam(
     Raises:
         UsageError: no such method or class, or something that is no picture.
         RunError: no such model.
+
+    Example:
+        >>> import xraycls
+        >>> (explanation,) = xraycls.cam("runs/first", "film.jpeg", method="gradcam++", target="PNEUMONIA")
+        >>> explanation.class_name, explanation.map.shape
+        ('PNEUMONIA', (32, 32))
     """
     trained = load_model(model, choose_device(device))
     return list(explain(trained, samples_of(paths), method=method, target=target))

@@ -52,17 +52,10 @@ def detect(
         UsageError: something that is no picture, or a threshold out of range.
 
     Example:
-        >>> import numpy as np, tempfile, xraycls
-        >>> from pathlib import Path
-        >>> from xraycls.models.detection.files import save_detector
-        >>> from xraycls.models.detection.registry import build_detector
-        >>> from xraycls.models.detection.ssd import SSDConfig
-        >>> detector = build_detector(SSDConfig(backbone="resnet10", classes=("nodule",), height=64, width=64))
-        >>> path = Path(tempfile.mkdtemp()) / "ssd.safetensors"
-        >>> save_detector(detector, path)
-        >>> results, classes = xraycls.detect(path, np.zeros((80, 90), np.uint8), threshold=0.99, device="cpu")
+        >>> import xraycls
+        >>> results, classes = xraycls.detect("ssd.safetensors", "film.jpeg", threshold=0.99)
         >>> classes, results[0].sample.name, results[0].output.boxes.shape[1]
-        (('nodule',), 'picture 1', 4)
+        (('nodule', 'opacity'), 'film.jpeg', 4)
     """
     if not 0 <= threshold <= 1:
         raise UsageError(f"--threshold must lie between 0 and 1, not be {threshold:g}")

@@ -49,6 +49,14 @@ def predict(
         RunError: no such model.
         DataError: the paths hold no images at all.
         UsageError: something that is no picture.
+
+    Example:
+        >>> import xraycls
+        >>> predictions, classes = xraycls.predict("runs/first", "film.jpeg")
+        >>> classes
+        ('NORMAL', 'PNEUMONIA')
+        >>> predictions[0].name, len(predictions[0].probabilities)
+        ('film.jpeg', 2)
     """
     trained = load_model(model, choose_device(device))
     predictor = Predictor(model=trained, batch_size=batch_size, precision=precision, loader=loader, threads=threads)

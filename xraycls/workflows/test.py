@@ -90,6 +90,14 @@ def test(
     Raises:
         RunError: no such run, or one of other classes.
         DataError: no labelled images in the split.
+
+    Example:
+        >>> import xraycls
+        >>> result = xraycls.test("runs/first", resamples=100)
+        >>> 0 <= result.report.figures.overall["auroc"].value <= 1
+        True
+        >>> result.files[-1].name
+        'test.json'
     """
     trained = load_model(model, choose_device(device))
     given = None if data is None else Path(data)

@@ -92,6 +92,14 @@ def train(
     Raises:
         XrayclsError: one sentence for whatever the user can mend.
         Interrupted: Ctrl-C; the state is saved.
+
+    Example:
+        >>> import xraycls
+        >>> result = xraycls.train(
+        ...     data="phantom", output="runs/first", weights="none", size=32, epochs=1, batch_size=8
+        ... )
+        >>> result.outcome.best_epoch, result.config.base_model
+        (1, 'ResNet18')
     """
     config = resolved(parse_config(settings))
     run = RunFolder(Path(output)) if output else None

@@ -44,6 +44,13 @@ def phantom_table(
     Raises:
         UsageError: too few images or a negative seed.
         DataError: the folder holds other pictures.
+
+    Example:
+        >>> import xraycls
+        >>> from pathlib import Path
+        >>> table = xraycls.phantom_table(Path("phantom"), images=24)
+        >>> len(table), table.classes
+        (24, ('NORMAL', 'PNEUMONIA'))
     """
     folder = folder or cache_folder() / f"phantom-v{VERSION}-{images}-{seed}"
     return write_phantom(folder, images=images, seed=seed, dicom=dicom, progress=progress)
