@@ -9,12 +9,11 @@ from pathlib import Path
 import pytest
 
 import xraycls
-from tests.models.detectors import small_detector
-from xraycls.models.detection.files import save_detector
+from xraycls.data.phantom import write_phantom
 
 PACKAGE = Path(xraycls.__file__).parent
-FIRST = ("xraycls.data.phantom.write", "xraycls.workflows.train")
-"""Their examples make what the others start from: the folder ``phantom`` and the run ``runs/first``."""
+FIRST = ("xraycls.data.phantom.write", "xraycls.workflows.train", "xraycls.workflows.detection.train")
+"""Their examples make what the others start from: ``phantom``, ``runs/first`` and ``runs/detector``."""
 
 
 def with_examples() -> list[str]:
@@ -36,9 +35,9 @@ def run_examples(module: str) -> None:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Where the examples run, with a phantom, a trained run, a detector and a picture."""
+    """Where the examples run, with a phantom, films with boxes, two trained runs and a picture."""
     path = tmp_path_factory.mktemp("examples")
-    save_detector(small_detector(), path / "ssd.safetensors")
+    write_phantom(path / "films", images=16, size=80, layout="siim")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(path)
         for module in FIRST:

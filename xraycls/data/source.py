@@ -67,9 +67,9 @@ def load_table(
 
     Example:
         >>> import xraycls
-        >>> from pathlib import Path
-        >>> table = xraycls.load_table(Path("phantom"))
+        >>> table = xraycls.load_table("phantom")
         >>> table.classes, len(table.split("train")), len(table.split("val")), len(table.split("test"))
+        (('NORMAL', 'PNEUMONIA'), 12, 5, 7)
     """
     path, images = (None if given is None else Path(given) for given in (path, images))
     table = read_table(path, images=images, strict=strict, progress=progress, options=options)

@@ -53,9 +53,9 @@ def detect(
 
     Example:
         >>> import xraycls
-        >>> results, classes = xraycls.detect("ssd.safetensors", "film.jpeg", threshold=0.99)
+        >>> results, classes = xraycls.detect("runs/detector/checkpoints/best.safetensors", "film.jpeg", threshold=0.99)
         >>> classes, results[0].sample.name, results[0].output.boxes.shape[1]
-        (('nodule', 'opacity'), 'film.jpeg', 4)
+        (('opacity',), 'film.jpeg', 4)
     """
     if not 0 <= threshold <= 1:
         raise UsageError(f"--threshold must lie between 0 and 1, not be {threshold:g}")

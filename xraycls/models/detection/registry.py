@@ -23,16 +23,15 @@ DETECTORS: dict[str, tuple[type[DetectorConfig], type[Detector]]] = {
 def build_detector(config: DetectorConfig) -> Detector:
     """Returns a detector with random weights, in training mode.
 
-        Raises:
-            UsageError: there is no such network or backbone.
+    Raises:
+        UsageError: there is no such network or backbone.
 
-        Example:
-            >>> from xraycls.models.detection.registry import build_detector
-            >>> from xraycls.models.detection.faster_rcnn import FasterRCNN, FasterRCNNConfig
-    from xraycls.models.detection.ssd import SSDConfig
-            >>> detector = build_detector(SSDConfig(backbone="resnet10", classes=("nodule",), height=64, width=64))
-            >>> detector.config.network
-            'ssd'
+    Example:
+        >>> from xraycls.models.detection.registry import build_detector
+        >>> from xraycls.models.detection.ssd import SSDConfig
+        >>> detector = build_detector(SSDConfig(backbone="resnet10", classes=("nodule",), height=64, width=64))
+        >>> detector.config.network
+        'ssd'
     """
     return _entry(config.network)[1](config)
 

@@ -80,12 +80,14 @@ def evaluate_detector(
         XrayclsError: one sentence for whatever the user can mend.
 
     Example:
-        The figure of a run on its own validation images, and on other films::
+        The figure of a run on its own validation images, and on other films.
 
-            import xraycls
-
-            print(xraycls.evaluate_detector("runs/ssd-resnet18").average.mean)
-            print(xraycls.evaluate_detector("runs/ssd-resnet18", "other_films").report.to_dict()["froc"])
+        >>> import xraycls
+        >>> 0 <= xraycls.evaluate_detector("runs/detector").average.mean <= 1
+        True
+        >>> evaluation = xraycls.evaluate_detector("runs/detector", "films", results="figures")
+        >>> [path.name for path in evaluation.files]
+        []
     """
     path = model_of(Path(model))
     trained = load_detector_model(path, choose_device(device), key=key, suppression=suppression)

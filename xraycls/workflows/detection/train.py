@@ -120,16 +120,18 @@ def train_detector(
         Interrupted: Ctrl-C; the state is saved.
 
     Example:
-        A detector of opacities from the boxes beside some films; the folder may hold any format of boxes::
+        A detector of the boxes beside some films; the folder may hold any format of boxes.
 
-            import xraycls
-
-            done = xraycls.train_detector(
-                detector={"network": "ssd", "backbone": "resnet18", "width": 512, "height": 512},
-                data="films",
-                loop={"epochs": 40},
-            )
-            print(xraycls.evaluate_detector(done.model, "films").average.mean)
+        >>> import xraycls
+        >>> done = xraycls.train_detector(
+        ...     detector={"network": "ssd", "backbone": "resnet10", "width": 64, "height": 64},
+        ...     data="films",
+        ...     output="runs/detector",
+        ...     batch_size=4,
+        ...     loop={"epochs": 1},
+        ... )
+        >>> done.model.as_posix(), done.job.detector.classes, done.outcome.best_epoch
+        ('runs/detector/checkpoints/last.safetensors', ('opacity',), 1)
     """
     made = _job_of(job, settings)
     run = RunFolder(Path(output)) if output else new_run(f"{made.detector.network}-{made.detector.backbone}")
