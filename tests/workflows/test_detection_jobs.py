@@ -1,6 +1,7 @@
 """A detector trained from YAML and from Python: the same as from a spec, in a run folder of its own."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -49,6 +50,15 @@ def test_a_run_describes_itself(done, films):
     assert environment["precision"] == "fp32"
     assert done.model == run.last
     assert not (run.path / "status.json").exists()
+
+
+def test_a_job_of_relative_paths_is_read_back_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    job = DetectionJob.parse({"detector": DETECTOR, "data": "films", "weights": "start.safetensors"})
+    job.write(Path("job.yaml"))
+    monkeypatch.chdir("/")
+    read = DetectionJob.read(tmp_path / "job.yaml")
+    assert (read.data.training[0].path, read.weights) == (tmp_path / "films", tmp_path / "start.safetensors")
 
 
 def test_a_job_file_trains_the_same_model(done, films, tmp_path):

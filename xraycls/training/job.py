@@ -207,21 +207,24 @@ class DetectionJob:
         if not isinstance(values, dict):
             raise UsageError(f"{path} holds no settings", "The config.yaml of a detector's run is a good start")
         job = cls.parse({name: value for name, value in values.items() if name != DETECTOR_MARK[0]}, str(path))
+        return job.below(path.parent)
+
+    def below(self, folder: Path) -> DetectionJob:
+        """Returns the same job with relative paths starting from a folder."""
         return replace(
-            job,
+            self,
             data=replace(
-                job.data,
-                training=tuple(each.below(path.parent) for each in job.data.training),
-                validation=tuple(each.below(path.parent) for each in job.data.validation),
+                self.data,
+                training=tuple(each.below(folder) for each in self.data.training),
+                validation=tuple(each.below(folder) for each in self.data.validation),
             ),
-            weights=job.weights and path.parent / job.weights,
+            weights=self.weights and folder / self.weights,
         )
 
     def write(self, path: Path) -> None:
-        """Write the job as YAML, atomically; its first line is the mark of detectors."""
-        text = yaml.safe_dump(
-            {DETECTOR_MARK[0]: DETECTOR_MARK[1], **self.described()}, sort_keys=False, allow_unicode=True
-        )
+        """Write the job as YAML, atomically, with absolute paths; its first line is the mark of detectors."""
+        described = self.below(Path.cwd()).described()
+        text = yaml.safe_dump({DETECTOR_MARK[0]: DETECTOR_MARK[1], **described}, sort_keys=False, allow_unicode=True)
         with atomic_write(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
 

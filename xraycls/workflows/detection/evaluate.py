@@ -86,8 +86,8 @@ def evaluate_detector(
         >>> 0 <= xraycls.evaluate_detector("runs/detector").average.mean <= 1
         True
         >>> evaluation = xraycls.evaluate_detector("runs/detector", "films", results="figures")
-        >>> [path.name for path in evaluation.files]
-        []
+        >>> [path.as_posix() for path in evaluation.files]
+        ['figures/evaluation.json']
     """
     path = model_of(Path(model))
     trained = load_detector_model(path, choose_device(device), key=key, suppression=suppression)
