@@ -10,7 +10,6 @@ from tests.models.detectors import config_of, small_detector
 from xraycls.errors import WeightsError
 from xraycls.models.detection.ssd import SSDDetector
 from xraycls.models.detection.transfer import transfer_classifier
-from xraycls.tao.ssd_layers import layer_names
 
 # The first letters of what TAO calls the convolutions of a block, of some blocks of each backbone.
 BLOCKS = {
@@ -38,7 +37,7 @@ def test_frozen_blocks_are_those_of_tao(arch, layers, number):
         detector = SSDDetector(config_of(f"{arch}{layers or ''}"))
     detector.freeze((number,), statistics=False)
     convolutions = {name: m for name, m in detector.net.named_modules() if isinstance(m, nn.Conv2d)}
-    names = {name: path for name, path in layer_names(detector.net).items() if path in convolutions}
+    names = {name: path for path, name in detector.layer_names.items() if path in convolutions}
     frozen = {tao for tao, path in names.items() if not convolutions[path].weight.requires_grad}
     assert frozen == {tao for tao in names if tao.startswith(BLOCKS[arch, layers, number])}
     assert frozen

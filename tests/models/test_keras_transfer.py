@@ -12,7 +12,6 @@ from xraycls.models.detection.anchors import SSDAnchors
 from xraycls.models.detection.ssd import SSDConfig, SSDDetector
 from xraycls.models.keras_file import KerasFile, KerasLayer, read_keras_file
 from xraycls.models.keras_transfer import kernel_to_torch, load_keras, normalizations_after
-from xraycls.tao.ssd_layers import layer_names
 
 pytest.importorskip("h5py")
 ANCHORS = SSDAnchors((0.05, 0.1, 0.25, 0.4, 0.55, 0.7, 0.85), ((1.0, 2.0, 0.5, 3.0, 1 / 3),) * 6)
@@ -34,8 +33,9 @@ def ssd(layers: int = 10) -> SSDDetector:
     return SSDDetector(config).eval()
 
 
-def names_of(net: nn.Module) -> dict[str, str]:
-    return {name: path for name, path in layer_names(net).items() if isinstance(net.get_submodule(path), nn.Conv2d)}
+def names_of(detector: SSDDetector) -> dict[str, str]:
+    layers = dict(detector.net.named_modules())
+    return {name: path for path, name in detector.layer_names.items() if isinstance(layers[path], nn.Conv2d)}
 
 
 @pytest.mark.parametrize(("name", "key"), [("ssd_resnet10_small_pruned", "pruned"), ("ssd_resnet10_small", "trained")])
@@ -43,7 +43,7 @@ def test_a_file_of_tao_gives_the_outputs_that_tao_computed(shared, name, key):
     folder = shared / "reference" / "golden_networks"
     expected = np.load(folder / "ssd_resnet10_small.npz")[f"{key}/ssd_predictions"]
     detector = ssd()
-    names = names_of(detector.net)
+    names = names_of(detector)
     report = load_keras(detector.net, read_keras_file(folder / f"{name}.hdf5"), names, torch.zeros(1, 3, 96, 128))
     assert (report.lacking, report.unused, report.loaded) == ((), (), 50)
     image = torch.tensor(2 * formula(3 * 96 * 128, "input_image").reshape(1, 3, 96, 128), dtype=torch.float32)
@@ -61,10 +61,11 @@ def test_a_file_of_another_depth_says_what_it_has(shared):
     path = shared / "reference" / "golden_networks" / "ssd_resnet10_small.hdf5"
     file = read_keras_file(path)
     stem = KerasFile(path, "", {"other": KerasLayer("other", "", {"kernel": np.zeros((1, 1, 3, 4))})}, None, False)
-    net = ssd(18).net
+    detector = ssd(18)
+    net, names = detector.net, names_of(detector)
     with pytest.raises(WeightsError, match=r"No layer .* has a name of this network: it has other"):
-        load_keras(net, stem, names_of(net), torch.zeros(1, 3, 96, 128))
-    report = load_keras(net, file, names_of(net), torch.zeros(1, 3, 96, 128))
+        load_keras(net, stem, names, torch.zeros(1, 3, 96, 128))
+    report = load_keras(net, file, names, torch.zeros(1, 3, 96, 128))
     assert any("layer1.1" in name for name in report.lacking)  # the second block of every stage
 
 

@@ -15,7 +15,7 @@ from xraycls.data.plain import from_plain, to_plain
 from xraycls.loaders.recipes.protocol import ViewRecipe
 from xraycls.loaders.recipes.ssd import SSDRecipe
 from xraycls.loaders.views import Canvas
-from xraycls.models.backbones import Arithmetic
+from xraycls.models.backbones import Arithmetic, Backbone
 from xraycls.models.pruning_plan import is_depthwise
 from xraycls.types import Detections, Objects
 
@@ -189,6 +189,17 @@ class Detector(nn.Module, ABC):
         """
         covered = (m for m in self.net.modules() if isinstance(m, nn.Conv2d | nn.Linear) and not is_depthwise(m))
         return [parameter for module in covered for parameter in module.parameters(recurse=False) if parameter.ndim > 1]
+
+    @property
+    def layer_names(self) -> Mapping[str, str]:
+        """TAO's names of layers by the path of each module of ``net`` with weights; here those of the backbone alone.
+
+        Files of TAO and the flag ``-el`` of pruning name layers so. A detector whose other layers TAO has, too, adds
+        them.
+        """
+        body = self.net.get_submodule("backbone")
+        names = body.layer_names if isinstance(body, Backbone) else {}
+        return {f"backbone.{path}": name for path, name in names.items()}
 
     def prepare(self, steps_per_epoch: int, batch_size: int) -> None:
         """Called once before training; a detector whose layers depend on either overrides it.

@@ -11,6 +11,23 @@ from xraycls.models.backbones import BodyOptions
 Size = tuple[int, int]
 """Height and width."""
 
+LAYER_NAMES: tuple[tuple[str, str], ...] = (
+    (r"deconvolutions\.(ssd_shrink_block_0)", r"\1"),
+    (r"deconvolutions\.blocks\.(\d)\.fine\.0\.0", r"dssd_large_conv_0_block_\1"),
+    (r"deconvolutions\.blocks\.(\d)\.fine\.0\.1", r"dssd_large_bn_0_block_\1"),
+    (r"deconvolutions\.blocks\.(\d)\.fine\.1", r"dssd_large_conv_1_block_\1"),
+    (r"deconvolutions\.blocks\.(\d)\.fine\.2", r"dssd_large_bn_1_block_\1"),
+    (r"deconvolutions\.blocks\.(\d)\.coarse\.0\.corners", r"dssd_small_deconv_block_\1"),
+    (r"deconvolutions\.blocks\.(\d)\.coarse\.1", r"dssd_small_conv_block_\1"),
+    (r"deconvolutions\.blocks\.(\d)\.coarse\.2", r"dssd_small_bn_block_\1"),
+    (r"predictions\.blocks\.(\d)\.residual\.([012])(?:\.0)?", r"ssd_mpred_conv_\2_block_\1"),
+    (r"predictions\.blocks\.(\d)\.residual\.([01])\.1", r"ssd_mpred_bn_\2_block_\1"),
+    (r"predictions\.blocks\.(\d)\.residual\.3", r"ssd_mpred_bn_2_block_\1"),
+    (r"predictions\.blocks\.(\d)\.skip\.0", r"ssd_mpred_conv_3_block_\1"),
+    (r"predictions\.blocks\.(\d)\.skip\.1", r"ssd_mpred_bn_3_block_\1"),
+)
+"""Paths of layers in an SSD with these modules, as regular expressions, and TAO's names of what they match."""
+
 _SHRUNK = 256
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +18,7 @@ from xraycls.models.backbones.options import KERAS_EPSILON, KERAS_MOMENTUM
 from xraycls.models.detection.anchors import SSDAnchors
 from xraycls.models.detection.base import Detector, DetectorConfig, Raw
 from xraycls.models.detection.coding import decode
-from xraycls.models.detection.dssd import Deconvolutions, Predictions, Size
+from xraycls.models.detection.dssd import LAYER_NAMES, Deconvolutions, Predictions, Size
 from xraycls.models.detection.ssd_loss import SSDLoss, ssd_loss
 from xraycls.models.detection.suppression import detections_of
 from xraycls.types import Detections, Objects
@@ -47,6 +48,13 @@ SSD_BACKBONES: dict[str, tuple[tuple[str, ...], str]] = {
     "efficientnet_b1": (("block4a_expand", "block6a_expand", "top"), "large"),
 }
 _MAPS = 6
+_LAYER_NAMES = (  # as in dssd.py
+    (r"extras\.(ssd_expand_block_\d)\.0", r"\1_conv_0"),
+    (r"extras\.(ssd_expand_block_\d)\.2", r"\1_conv_1"),
+    (r"extras\.(ssd_expand_block_\d)\.3", r"\1_bn_1"),
+    (r"heads\.(ssd_(?:conf|loc)_\d)", r"\1"),
+    *LAYER_NAMES,
+)
 _PRIOR, _SPREAD = 0.01, 0.01  # of the classes' probabilities, and of the kernels that give them
 
 
@@ -117,6 +125,19 @@ class SSDDetector(Detector):
         logits, offsets = raw
         boxes = decode(offsets.float(), self.anchors, self.variances) * self.size
         return detections_of(self.probabilities(logits), boxes, self.config.suppression)
+
+    @property
+    def layer_names(self) -> Mapping[str, str]:
+        """TAO's names of all layers; of efficientnet_b1, on which TAO builds no SSD, those of its classifier."""
+        matches = (
+            (path, found.expand(name))
+            for path, _ in self.net.named_modules()
+            for rule, name in _LAYER_NAMES
+            if (found := re.fullmatch(rule, path))
+        )
+        layers = dict(self.net.named_modules())
+        own = {path: name for path, name in matches if isinstance(layers[path], nn.Conv2d | nn.BatchNorm2d)}
+        return {**super().layer_names, **own}
 
     def prepare(self, steps_per_epoch: int, batch_size: int) -> None:
         """Let running statistics follow a short training, and refuse a batch that batch normalisation can't take."""

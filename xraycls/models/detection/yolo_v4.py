@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, Self
 
@@ -140,6 +141,18 @@ class YOLOv4Detector(Detector):
         scores = predictions[..., 4:5].sigmoid() * predictions[..., 5:].sigmoid()
         found = detections_of(scores, boxes, self.config.suppression)
         return [replace(each, boxes=each.boxes.clip(0, size.cpu().numpy())) for each in found]
+
+    @property
+    def layer_names(self) -> Mapping[str, str]:
+        """TAO's names of all layers: above the backbone those of the chains and of the heads."""
+        own: dict[str, str] = {}
+        for path, layer in self.net.named_modules():
+            parts = path.split(".")
+            if parts[0] == "heads" and isinstance(layer, nn.Conv2d):
+                own[path] = parts[-1]
+            elif parts[0] != "backbone" and isinstance(layer, nn.Conv2d | nn.BatchNorm2d):
+                own[path] = parts[-2] + "_bn" * isinstance(layer, nn.BatchNorm2d)
+        return {**super().layer_names, **own}
 
     def _size(self, raw: Raw) -> Tensor:
         """Width and height of the pictures in pixels, twice: float [4]."""

@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from xraycls.compress.prune import PruneReport, prune
 from xraycls.data.files import require_other
 from xraycls.errors import unknown
+from xraycls.models.detection.base import Detector
 from xraycls.models.detection.files import find_model, load_detector, named_model, save_detector
 from xraycls.tao.results import reported
-from xraycls.tao.ssd_layers import layer_names
 
 
 def prune_detector(
@@ -68,7 +67,7 @@ def prune_detector(
             threshold=threshold,
             granularity=granularity,
             min_filters=min_filters,
-            excluded=_paths(detector.net, excluded),
+            excluded=_paths(detector, excluded),
         )
         detector.net = report.model
         save_detector(detector, path, key=key, extra=extra)
@@ -78,13 +77,13 @@ def prune_detector(
     return path, report
 
 
-def _paths(net: nn.Module, excluded: Sequence[str]) -> list[str]:
+def _paths(detector: Detector, excluded: Sequence[str]) -> list[str]:
     """The layers that a user means. A name that TAO gives one layer and we another means TAO's."""
-    paths = [path for path, _ in net.named_modules() if path]
-    tao = layer_names(net)
+    paths = [path for path, _ in detector.net.named_modules() if path]
+    tao = {name: path for path, name in detector.layer_names.items()}
     named = {path: [path] for path in paths} | {name: [path] for name, path in tao.items()}
     found = {name: named.get(name) or [p for p in paths if p.endswith(f".{name}")] for name in excluded}
     for name in (name for name in excluded if not found[name]):
         near = [n for names in (tao, paths) for n in difflib.get_close_matches(name, names, n=2, cutoff=0.5)]
-        raise unknown("layer", name, near or [child for child, _ in net.named_children()], "-el")
+        raise unknown("layer", name, near or [child for child, _ in detector.net.named_children()], "-el")
     return [path for name in excluded for path in found[name]]

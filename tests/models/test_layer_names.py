@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from xraycls.models.detection.ssd import SSD, ssd_backbone
-from xraycls.tao.ssd_layers import layer_names
+from xraycls.models.detection.base import Detector
+from xraycls.models.detection.ssd import SSDConfig, SSDDetector
+from xraycls.models.detection.yolo_v4 import YOLOv4Config, YOLOv4Detector
 
 # Filters, input channels and kernel of some of upstream's layers; of depthwise ones 1 input channel.
 LAYERS = {
@@ -36,14 +37,40 @@ OF_DSSD = {f"dssd_{part}_block_{n}" for part in ("large_conv_0", "small_deconv",
 OF_PREDICTIONS = {f"ssd_mpred_conv_{n}_block_{block}" for n in range(4) for block in range(6)}
 
 
+# Filters, input channels and kernel of the executed graphs' layers above the backbone.
+OF_YOLO = {
+    "resnet18": {"yolo_neck_2": (1024, 512, 3), "yolo_spp_conv": (512, 2048, 1), "yolo_conv3_5_1_1": (128, 256, 1),
+                 "md_leaky_conv512_down": (512, 256, 3), "bg_leaky_conv1024": (1024, 512, 3),
+                 "conv_sm_object": (18, 128, 1)},
+    "cspdarknet_tiny": {"yolo_conv1_6": (512, 256, 3), "yolo_conv2": (128, 256, 1), "yolo_conv3_6": (256, 384, 3),
+                        "conv_mid_object": (18, 256, 1)},
+}  # fmt: skip
+
+
+def shapes_of(detector: Detector) -> dict[str, tuple[int, ...]]:
+    """Shapes of kernels by TAO's name, of a detector whose every layer has a name of its own."""
+    layers = dict(detector.net.named_modules())
+    weighted = {path for path, layer in layers.items() if isinstance(layer, nn.Conv2d | nn.BatchNorm2d | nn.Linear)}
+    names = detector.layer_names
+    assert names.keys() == weighted
+    assert len(set(names.values())) == len(names)
+    return {name: tuple(layers[path].weight.shape) for path, name in names.items()}
+
+
 @pytest.mark.parametrize("name", LAYERS)
-def test_every_layer_has_a_name(name):
+def test_every_layer_of_a_dssd_has_the_name_of_one_of_taos(name):
+    config = SSDConfig(network="dssd", backbone=name, classes=("nodule",), height=64, width=64, prediction_channels=256)
     with torch.device("meta"):
-        net = SSD(ssd_backbone(name), 1, [6] * 6, prediction_channels=256, deconvolved=(64, 64))
-    shapes = {path: layer.weight.shape for path, layer in net.named_modules() if isinstance(layer, nn.Conv2d)}
-    norms = [path for path, layer in net.named_modules() if isinstance(layer, nn.BatchNorm2d)]
-    names = layer_names(net)
-    assert sorted(names.values()) == sorted([*shapes, *norms])
-    assert set(names) >= OF_EVERY_ONE | OF_DSSD | OF_PREDICTIONS | LAYERS[name].keys()
+        shapes = shapes_of(SSDDetector(config))
+    assert set(shapes) >= OF_EVERY_ONE | OF_DSSD | OF_PREDICTIONS | LAYERS[name].keys()
     for layer, (filters, inputs, kernel) in LAYERS[name].items():
-        assert shapes[names[layer]] == (filters, inputs, kernel, kernel), layer
+        assert shapes[layer] == (filters, inputs, kernel, kernel), layer
+
+
+@pytest.mark.parametrize("name", OF_YOLO)
+def test_every_layer_of_a_yolo_v4_has_the_name_of_one_of_taos(name):
+    with torch.device("meta"):
+        shapes = shapes_of(YOLOv4Detector(YOLOv4Config(backbone=name, classes=("nodule",), height=64, width=64)))
+    for layer, (filters, inputs, kernel) in OF_YOLO[name].items():
+        assert shapes[layer] == (filters, inputs, kernel, kernel), layer
+        assert layer.startswith("conv_") or shapes[f"{layer}_bn"] == (filters,)
