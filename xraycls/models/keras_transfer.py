@@ -51,31 +51,30 @@ class KerasReport:
         return lines
 
 
-def load_keras(net: nn.Module, file: KerasFile, names: Mapping[str, str], example: Tensor) -> KerasReport:
+def load_keras(net: nn.Module, file: KerasFile, names: Mapping[str, str], example: Tensor | None = None) -> KerasReport:
     """Copy the weights of a Keras file into a network, in place; one that was pruned makes the network narrower.
 
-    Batch normalisations are matched by what they follow, since TAO names convolutions by their place alone.
+    Batch normalisations that aren't named are matched by the convolution that they follow, here and in the file.
 
     Args:
         net: as wide as before pruning.
         file: of TAO.
-        names: Keras' name of each convolution and dense layer → its path in ``net``.
-        example: an input that ``net`` takes, to see which normalisation follows which convolution.
+        names: Keras' name of each layer with weights → its path in ``net``.
+        example: an input that ``net`` takes, to see which normalisation follows which convolution; None where ``names``
+            has them all.
 
     Raises:
         WeightsError: nothing of the file fits, or its shapes are of another network.
     """
-    follows, norms = normalizations_after(net, example), file.normalizations()
+    places = {name: path for name, path in names.items() if name in file.layers and file.layers[name].weights}
+    if example is not None:
+        follows, norms = normalizations_after(net, example), file.normalizations()
+        for name, path in list(places.items()):
+            if path in follows and name in norms:
+                places[norms[name]] = follows[path]
     tensors: dict[str, Tensor] = {}
-    used: set[str] = set()
-    for name, path in names.items():
-        if (layer := file.layers.get(name)) is None or not layer.is_convolution:
-            continue
-        tensors |= _tensors(net.get_submodule(path), path, layer)
-        used.add(name)
-        if path in follows and (norm := norms.get(name)) is not None:
-            tensors |= _tensors(net.get_submodule(follows[path]), follows[path], file.layers[norm])
-            used.add(norm)
+    for name, path in places.items():
+        tensors |= _tensors(net.get_submodule(path), path, file.layers[name])
     if not tensors:
         have = [layer.name for layer in file.layers.values() if layer.weights]
         raise WeightsError(
@@ -93,12 +92,12 @@ def load_keras(net: nn.Module, file: KerasFile, names: Mapping[str, str], exampl
             f"{file.path} is of another network than the spec describes: {_first_difference(own, tensors)}",
             "Give the spec of the network that the file is of",
         ) from error
-    loaded = {name.rpartition(".")[0] for name in tensors}
+    loaded = set(places.values())
     every = [name for name, module in net.named_modules() if isinstance(module, (nn.Conv2d, nn.Linear, _BatchNorm))]
     return KerasReport(
         loaded=len(loaded),
         lacking=tuple(name for name in every if name not in loaded),
-        unused=tuple(layer.name for layer in file.layers.values() if layer.weights and layer.name not in used),
+        unused=tuple(layer.name for layer in file.layers.values() if layer.weights and layer.name not in places),
         narrowed=len(plan.layers),
     )
 
