@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.logging import RichHandler
 
-from xraycls.cli import bench, cam, data, dataset_convert, doctor, models, predict, prune, test, train
+from xraycls.cli import bench, cam, convert_weights, data, dataset_convert, doctor, models, predict, prune, test, train
 from xraycls.cli.abbreviations import AbbreviatedCommand, normalised
 from xraycls.cli.invocation import Invocation, tell_error
 from xraycls.cli.networks import add_networks
@@ -36,6 +36,7 @@ app.add_typer(bench.app, name="bench", rich_help_panel="Information")
 app.add_typer(data.app, name="data", rich_help_panel="Data")
 add_networks(app, rich_help_panel="TAO")
 app.command("dataset_convert", cls=AbbreviatedCommand, rich_help_panel="TAO")(dataset_convert.dataset_convert)
+app.command("convert-weights", rich_help_panel="TAO")(convert_weights.convert_weights)
 app.command("dataset-convert", cls=AbbreviatedCommand, hidden=True)(dataset_convert.dataset_convert)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,14 +14,19 @@ from xraycls.inference.classification import TrainedModel
 from xraycls.inference.detection import TrainedDetector
 from xraycls.loaders.recipes.classification import find_recipe
 from xraycls.models.classifier import load_classifier
-from xraycls.models.detection.base import Suppression
+from xraycls.models.detection.base import DetectorConfig, Suppression
 from xraycls.models.detection.files import find_model, load_detector
 from xraycls.models.zoo import find
 from xraycls.training.run_folder import RUNS, RunFolder, find_runs
 
 
 def load_detector_model(
-    path: str | Path, device: torch.device | str = "cpu", *, key: str = "", suppression: Suppression | None = None
+    path: str | Path,
+    device: torch.device | str = "cpu",
+    *,
+    key: str = "",
+    suppression: Suppression | None = None,
+    config: Callable[[], DetectorConfig] | None = None,
 ) -> TrainedDetector:
     """Returns a trained detector.
 
@@ -29,13 +35,14 @@ def load_detector_model(
         device: where it computes.
         key: that it was saved with.
         suppression: which predicted boxes become detections, instead of what it was trained with.
+        config: gives what a Keras file of TAO doesn't say; None refuses such files.
 
     Raises:
         RunError: there is no such file, or it is no detector.
         UsageError: the key is missing or wrong.
     """
     file = find_model(Path(path), key)
-    detector, extra = load_detector(file, key=key)
+    detector, extra = load_detector(file, key=key, config=config)
     if suppression is not None:
         detector.config = replace(detector.config, suppression=suppression)
     detector.to(torch.device(device)).eval()

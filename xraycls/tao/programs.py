@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from xraycls.errors import SpecError
 from xraycls.tao.dataset_export import DatasetExport
 from xraycls.tao.networks import NETWORKS
+from xraycls.tao.networks.base import TaoNetwork
 from xraycls.tao.spec import Spec, parse_spec, read_text
 from xraycls.tao.text import tokens
 
@@ -44,6 +45,20 @@ _MARKS: tuple[tuple[str, str], ...] = (
 def program_of(names: Collection[str]) -> str | None:
     """The program that a spec with these outermost fields is for, such as "ssd"; None when they don't tell."""
     return next((program for program, marks in _MARKS if set(marks.split()) <= set(names)), None)
+
+
+def network_of_spec(path: Path) -> TaoNetwork:
+    """The network that a spec is for, told by its outermost fields.
+
+    Raises:
+        SpecError: the file can't be read, or is a spec of none of :data:`xraycls.tao.networks.NETWORKS`.
+    """
+    program = program_of({token.path[0] for token in tokens(read_text(path)) if len(token.path) == 1})
+    network = next((each for each in NETWORKS.values() if program in (each.name, *each.aliases)), None)
+    if network is None:
+        said = f"this is a {program} spec" if program else "this is a spec of no network that is known"
+        raise SpecError(f"{said}: give one of {', '.join(NETWORKS)}", path)
+    return network
 
 
 def open_spec(path: Path, kind: type[Config]) -> Spec[Config]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,11 @@ from torch import Tensor
 from xraycls.data.files import atomic_write
 from xraycls.errors import RunError, UsageError
 from xraycls.models.backbones import arithmetic_of_old_files
-from xraycls.models.detection.base import Detector
+from xraycls.models.detection.base import Detector, DetectorConfig
+from xraycls.models.detection.keras import detector_of_keras
 from xraycls.models.detection.registry import build_detector, parse_detector_config
 from xraycls.models.encryption import WrongKey, decrypt, encrypt, is_encrypted
+from xraycls.models.keras_file import is_keras_file
 from xraycls.models.pruning_plan import PrunePlan, apply_plan, plan_between
 from xraycls.models.weight_files import METADATA_KEY, foreign_format
 
@@ -33,9 +35,9 @@ SUFFIXES = (PLAIN, ENCRYPTED, ".hdf5", ".h5")
 
 _FOCAL = (0.25, 2.0)  # of Lin et al. 2017
 
-_ANEW = (
-    "Models of TLT and TAO can't be taken over: train anew from the same spec with xraycls ssd train, "
-    "where -m takes torchvision's weights of the backbone (.pth)"
+_DECODE = (
+    "Decode it once with NVIDIA's TAO 5, which writes a plain .hdf5 that is read here: "
+    "tao model NETWORK prune -m MODEL.tlt -k KEY -o MODEL.hdf5 -pth 0"
 )
 
 
@@ -114,12 +116,15 @@ def save_detector(detector: Detector, path: Path, *, key: str = "", extra: Mappi
         temporary.write_bytes(encrypt(content, key) if key else content)
 
 
-def load_detector(path: Path, *, key: str = "") -> tuple[Detector, dict[str, str]]:
-    """Read what :func:`save_detector` wrote.
+def load_detector(
+    path: Path, *, key: str = "", config: Callable[[], DetectorConfig] | None = None
+) -> tuple[Detector, dict[str, str]]:
+    """Read what :func:`save_detector` wrote, or a trained model in a Keras file of TAO 5.
 
     Args:
         path: the file, as :func:`find_model` takes it.
         key: that it was saved with; not needed without one.
+        config: gives what a Keras file doesn't say: the spec's configuration. None refuses such files.
 
     Returns:
         The detector on the CPU, in evaluation mode, as narrow as it was pruned, and ``extra``.
@@ -130,6 +135,16 @@ def load_detector(path: Path, *, key: str = "") -> tuple[Detector, dict[str, str
         MissingExtra: it is encrypted, and the package cryptography isn't installed.
     """
     path = find_model(path, key)
+    if is_keras_file(path):
+        if config is None:
+            raise RunError(
+                f"{path} is a Keras file of TAO, which has no names of classes and no means in it",
+                "Give the spec that it was trained with, or convert it: xraycls convert-weights",
+            )
+        detector, lines = detector_of_keras(path, config())
+        for line in lines:
+            logger.info("%s", line)
+        return detector, {}
     content = _opened(path, key)
     try:
         tensors = safetensors.torch.load(content)
@@ -189,7 +204,7 @@ def _opened(path: Path, key: str) -> bytes:
         return _decrypted(content, path, key)
     if not content.startswith(b"{", 8):  # safetensors: the length of a JSON text, and the text
         what = foreign_format(path, content) or "not a model of xraycls, or it is damaged"
-        raise RunError(f"{path} is {what}", _ANEW)
+        raise RunError(f"{path} is {what}", _DECODE if "NVIDIA" in what else None)
     if key:
         logger.warning("%s is not encrypted, so the key was not needed to read it.", path)
     return content

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from xraycls.tao.results import reported
 from xraycls.training.precision import choose_device
 from xraycls.types import Detections
 from xraycls.workflows.detection.places import ResultPlace, result_places
+from xraycls.workflows.detection.spec import config_of_spec
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +107,8 @@ def infer(
         annotated, labels = annotated or results / ANNOTATED, labels or results / LABELS
     _check_folders(images, annotated, labels)
     with reported(results, f"{title} inference"):
-        trained = load_detector_model(model, choose_device(device), key=key)
+        described = partial(config_of_spec, spec) if spec else None
+        trained = load_detector_model(model, choose_device(device), key=key, config=described)
         if spec:
             trained.detector.config = replace(trained.detector.config, suppression=_suppression(spec, trained.detector))
         places = result_places(images, annotated)

@@ -11,10 +11,11 @@ from typing import Any
 from xraycls.data.box_sources import read_validation
 from xraycls.errors import UsageError
 from xraycls.inference.load import load_detector_model
+from xraycls.models.detection.base import DetectorConfig
 from xraycls.models.detection.files import find_model, model_suffix
 from xraycls.tao.mounts import Mounts
 from xraycls.tao.networks.base import TaoNetwork
-from xraycls.tao.programs import open_spec
+from xraycls.tao.programs import network_of_spec, open_spec
 from xraycls.tao.report import FieldReport, exceptions, headline, mapping_report
 from xraycls.tao.results import Results, TaoReporter, reported
 from xraycls.tao.spec import Spec
@@ -152,7 +153,8 @@ def evaluate_spec(
         if network.evaluation is None:
             raise UsageError(f"{network.title} can't be evaluated by a spec here yet")
         data, settings, suppression = network.evaluation(open_spec(spec, network.spec), mounts)
-        trained = load_detector_model(model, choose_device(device), key=key, suppression=suppression)
+        described = partial(config_of_spec, spec, network, mounts)
+        trained = load_detector_model(model, choose_device(device), key=key, suppression=suppression, config=described)
         check_classes(trained, data.classes)  # before their pictures are looked for
         done = judge(
             trained,
@@ -167,6 +169,25 @@ def evaluate_spec(
         figures = {f"AP_{name}": value for name, value in done.average.per_class.items()}
         status.write("Evaluation results", figures={"kpi": figures | {"mAP": done.average.mean}})
     return done
+
+
+def config_of_spec(spec: Path, network: TaoNetwork | None = None, mounts: Mounts | None = None) -> DetectorConfig:
+    """Returns the detector that a spec describes: what a Keras file of TAO doesn't say of itself.
+
+    Args:
+        spec: as the model was trained with.
+        network: that it is for; None for what its fields tell.
+        mounts: where folders of TAO's container lie here.
+
+    Raises:
+        SpecError: the spec is of another network or can't be trained by.
+        UsageError: the network can't be trained here yet.
+    """
+    network = network or network_of_spec(spec)
+    if network.job is None:
+        raise UsageError(f"{network.title} can't be built from a spec here yet")
+    job = network.job(open_spec(spec, network.spec), mounts)
+    return job.with_classes(job.data.classes).detector
 
 
 def _tell(spec: Spec[Any], report: tuple[FieldReport, ...], reporter: Reporter, status: StatusLog) -> None:

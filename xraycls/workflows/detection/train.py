@@ -21,9 +21,11 @@ from xraycls.loaders.choose import build_loader, choose_engine, notice
 from xraycls.loaders.objects import ObjectTable
 from xraycls.models.detection.base import Detector
 from xraycls.models.detection.files import find_model, load_detector, pruning_of, save_detector
+from xraycls.models.detection.keras import start_from_keras
 from xraycls.models.detection.registry import build_detector
 from xraycls.models.detection.transfer import is_classifier, transfer_classifier, transfer_detector
 from xraycls.models.encryption import encrypt
+from xraycls.models.keras_file import is_keras_file
 from xraycls.training.detection import Detection
 from xraycls.training.distributed import current_world, joined
 from xraycls.training.job import DetectionJob
@@ -219,15 +221,18 @@ def _start(job: DetectionJob, weights: Path | None, key: str, reporter: Reporter
 
     The weights decide whose arithmetic the backbone has: it computes what they have learnt with.
     """
-    classifier = weights is not None and is_classifier(weights)
-    given = load_detector(weights, key=key)[0] if weights and not classifier else None
+    keras = weights is not None and is_keras_file(weights)
+    classifier = weights is not None and not keras and is_classifier(weights)
+    given = load_detector(weights, key=key)[0] if weights and not keras and not classifier else None
     config = job.detector
     if classifier or given:
         config = replace(config, arithmetic=given.config.arithmetic if given else "torchvision")
     torch.manual_seed(job.loop.seed)
     detector = build_detector(config)
     lines: Sequence[str] = ["All weights are random."]
-    if weights and classifier:
+    if weights and keras:
+        lines = start_from_keras(detector, weights)
+    elif weights and classifier:
         said = f"The backbone computes as torchvision's and timm's do, which {weights.name} expects."
         lines = [said, *transfer_classifier(detector, weights)]
     elif given:

@@ -1,0 +1,64 @@
+"""Detectors from the Keras files of TAO 5: a trained or pruned model, or a classifier's backbone of NGC."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from xraycls.errors import WeightsError
+from xraycls.models.detection.base import Detector, DetectorConfig
+from xraycls.models.detection.registry import build_detector
+from xraycls.models.keras_file import KerasFile, read_keras_file
+from xraycls.models.keras_transfer import load_keras
+
+
+def detector_of_keras(path: Path, config: DetectorConfig) -> tuple[Detector, list[str]]:
+    """Returns the detector that a Keras file of TAO holds, and sentences for the log.
+
+    Such a file has neither the names of the classes nor the means that are subtracted, nor the thresholds; they come
+    from the spec that the model was trained with.
+
+    Args:
+        path: the ``.hdf5``.
+        config: of the spec. Widths of a pruned model come from the file.
+
+    Raises:
+        WeightsError: the file is of another network, lacks layers, or is damaged.
+        MissingExtra: h5py isn't installed.
+    """
+    detector = build_detector(config)
+    lines, lacking = _filled(detector, read_keras_file(path))
+    if lacking:
+        raise WeightsError(
+            f"{path} lacks {len(lacking)} layers of the {config.network} that is asked for, the first being {lacking[0]}",
+            "Give the spec that the model was trained with; a backbone alone is for the start of a training",
+        )
+    return detector.eval(), lines
+
+
+def start_from_keras(detector: Detector, path: Path) -> list[str]:
+    """Copy what a Keras file of TAO has of a detector's layers, in place; gives sentences for the log.
+
+    Args:
+        detector: new; a pruned model in the file makes it narrower.
+        path: a detector of TAO, or a classifier whose backbone is taken.
+
+    Raises:
+        WeightsError: nothing of the file fits, or it is damaged.
+        MissingExtra: h5py isn't installed.
+    """
+    return _filled(detector, read_keras_file(path))[0]
+
+
+def _filled(detector: Detector, file: KerasFile) -> tuple[list[str], tuple[str, ...]]:
+    config = detector.config
+    channels = len(config.mean)
+    if file.input_shape and file.input_shape[0] != channels:
+        raise WeightsError(
+            f"{file.path} takes pictures of {file.input_shape[0]} channels, and the spec asks for {channels}",
+            "Set output_channel in the spec to the number that the model was trained with",
+        )
+    names = {name: path for path, name in detector.layer_names.items()}
+    report = load_keras(detector.net, file, names, torch.zeros(1, channels, config.height, config.width))
+    return report.lines(file), report.lacking
