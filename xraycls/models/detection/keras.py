@@ -31,7 +31,7 @@ def detector_of_keras(path: Path, config: DetectorConfig) -> tuple[Detector, lis
     lines, lacking = _filled(detector, read_keras_file(path))
     if lacking:
         raise WeightsError(
-            f"{path} lacks {len(lacking)} layers of the {config.network} that is asked for, the first being {lacking[0]}",
+            f"{path} lacks {len(lacking)} layers of the {config.network} asked for, the first being {lacking[0]}",
             "Give the spec that the model was trained with; a backbone alone is for the start of a training",
         )
     return detector.eval(), lines
