@@ -8,7 +8,7 @@ import pytest
 from xraycls.data.facts import picture_facts
 from xraycls.data.folder import image_files
 from xraycls.data.phantom import draw_radiograph
-from xraycls.data.pose import pose_of
+from xraycls.data.pose import CHEST, draw_chest, pose_of
 from xraycls.data.quality import all_reasons, quality_reasons
 from xraycls.data.table import SampleTable
 from xraycls.errors import DataError
@@ -135,3 +135,7 @@ def test_a_dicom_with_the_wrong_photometric_interpretation_is_inverted(shared):
 def test_photographs_are_no_films(shared):
     for name in ("chelsea.png", "coffee.png"):
         assert "colour" in quality_reasons(facts_in(shared / "weights/check_images" / name))
+
+
+def test_the_chest_that_films_are_compared_with_is_what_the_phantom_draws():
+    np.testing.assert_allclose(np.load(CHEST), draw_chest(), atol=1e-4)

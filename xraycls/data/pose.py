@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 from typing import Literal
 
 import cv2
@@ -13,6 +14,9 @@ from xraycls.data.image import GreyImage
 
 Pose = Literal["upright", "quarter turn", "half turn", "inverted"]
 _TURNED: tuple[Pose, ...] = ("upright", "quarter turn", "half turn", "quarter turn")
+
+CHEST = Path(__file__).with_name("chest.npy")
+"""The mean drawn chest, as :func:`draw_chest` gives it."""
 
 _SIDE = 16  # of what is compared, pixels
 _DRAWINGS = 60
@@ -49,7 +53,16 @@ def _standardised(picture: GreyImage) -> npt.NDArray[np.float64]:
 
 @cache
 def _turns() -> npt.NDArray[np.float64]:
-    """The mean drawn chest, made symmetric, as it looks in four turns: [4, 256], each of length 1."""
+    """The mean drawn chest as it looks in four turns: [4, 256], each of length 1."""
+    mean = np.load(CHEST, allow_pickle=False)
+    return np.stack([np.rot90(mean, turn).ravel() for turn in range(4)])
+
+
+def draw_chest() -> npt.NDArray[np.float64]:
+    """Returns what ``chest.npy`` holds: the mean of 60 drawn chests, made symmetric, [16, 16] of length 1.
+
+    After a change of the phantom: ``numpy.save(CHEST, draw_chest())``.
+    """
     from xraycls.data.phantom.draw import draw_radiograph
 
     chests = [draw_radiograph(0, patient + 1, 1, pneumonia=patient % 2 == 0, size=96) for patient in range(_DRAWINGS)]
@@ -57,5 +70,4 @@ def _turns() -> npt.NDArray[np.float64]:
         [_standardised(np.asarray(chest.grey(8), np.uint8)) for chest in chests], axis=0
     )
     mean += mean[:, ::-1]
-    mean /= np.linalg.norm(mean)
-    return np.stack([np.rot90(mean, turn).ravel() for turn in range(4)])
+    return mean / float(np.linalg.norm(mean))
