@@ -8,10 +8,9 @@ import pytest
 
 from xraycls.errors import DataError, UsageError, XrayclsError
 from xraycls.evaluation.intervals import basic_interval, bootstrap, percentile_interval
-from xraycls.evaluation.metrics import METRICS, PER_CLASS, confusion, scores
+from xraycls.evaluation.metrics import METRICS, PER_CLASS, confusion, scores, weighted_scores
 from xraycls.evaluation.report import Estimate, evaluate, without_nan
 from xraycls.evaluation.summary import class_table, format_threshold, summary_table
-from xraycls.evaluation.weighted import weighted_scores
 
 CLASSES = ("NORMAL", "PNEUMONIA")
 

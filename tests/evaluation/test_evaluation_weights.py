@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from xraycls.evaluation.metrics import METRICS, PER_CLASS, per_class, scores
-from xraycls.evaluation.weighted import weighted_per_class, weighted_ranking, weighted_scores
+from xraycls.evaluation.metrics import METRICS, PER_CLASS, per_class, ranking, scores, weighted_scores
 
 CLOSE = {"rel": 0, "abs": 1e-12}
 
@@ -64,7 +63,7 @@ def test_a_count_is_a_case_repeated(cases, classes):
     labels, probabilities = cases(40, classes, decimals=1)
     counts = np.random.default_rng(0).multinomial(40, np.full(40, 1 / 40), size=20)
     overall = weighted_scores(labels, probabilities, counts.astype(float), 0.3)
-    each = weighted_per_class(labels, probabilities, counts.astype(float), 0.3)
+    each = per_class(labels, probabilities, 0.3, counts.astype(float))
     assert set(overall) == set(METRICS)
     assert set(each) == set(PER_CLASS)
     for row, count in enumerate(counts):
@@ -96,6 +95,6 @@ def test_a_resample_of_one_class_is_undefined_without_a_warning():
 def test_all_scores_tied_rank_like_chance():
     weights = random_weights(10, rows=3)
     positive = np.arange(10) < 4
-    auroc, average_precision = weighted_ranking(positive, np.full(10, 0.5), weights)
+    auroc, average_precision = ranking(positive, np.full(10, 0.5), weights)
     assert auroc == pytest.approx([0.5] * 3)
     assert average_precision == pytest.approx(weights[:, :4].sum(axis=1) / weights.sum(axis=1))

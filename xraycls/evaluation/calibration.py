@@ -47,28 +47,28 @@ def expected_calibration_error(labels: IntArray, probabilities: FloatArray, bins
     """
     if len(labels) == 0:
         return float("nan")
-    return float(weighted_calibration_error(labels, probabilities, np.ones((1, len(labels))), bins)[0])
+    return float(weighted_calibration_error(labels, probabilities, np.ones(len(labels)), bins))
 
 
 def weighted_calibration_error(
     labels: IntArray, probabilities: FloatArray, weights: FloatArray, bins: int = BINS
 ) -> FloatArray:
-    """The expected calibration error under R weightings of the cases at once.
+    """The expected calibration error under weights of the cases.
 
     Args:
         labels: int64 [n].
         probabilities: float64 [n, C].
-        weights: float64 [R, n], not negative; a case of weight 2 counts as two cases.
+        weights: float64 [..., n], not negative; a case of weight 2 counts as two cases.
         bins: how many of equal width.
 
     Returns:
-        float64 [R].
+        float64 [...].
     """
     probability, outcome = _pairs(labels, probabilities)
     in_bin = _bin_of(probability, bins)[:, None] == np.arange(bins)
     # A bin's share times its gap is |Σ w (probability - outcome)| / Σ w: the bin's own weight cancels.
     gaps = weights @ np.where(in_bin, (probability - outcome)[:, None], 0.0)
-    return np.asarray(np.abs(gaps).sum(axis=1) / weights.sum(axis=1))
+    return np.asarray(np.abs(gaps).sum(axis=-1) / weights.sum(axis=-1))
 
 
 def reliability_curve(labels: IntArray, probabilities: FloatArray, bins: int = BINS) -> ReliabilityCurve:

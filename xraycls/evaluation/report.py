@@ -20,8 +20,7 @@ from xraycls.evaluation.intervals import (
     group_indices,
     percentile_interval,
 )
-from xraycls.evaluation.metrics import METRICS, PER_CLASS, confusion, per_class, scores
-from xraycls.evaluation.weighted import weighted_per_class, weighted_scores
+from xraycls.evaluation.metrics import METRICS, PER_CLASS, confusion, per_class, scores, weighted_scores
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +193,7 @@ def _figures(
     seed: int,
 ) -> Figures:
     def statistic(weights: FloatArray) -> dict[str, FloatArray]:
-        each = weighted_per_class(labels, probabilities, weights, threshold)
+        each = per_class(labels, probabilities, threshold, weights)
         overall = weighted_scores(labels, probabilities, weights, threshold, each)
         return {**overall, **{f"each {name}": values for name, values in each.items()}}
 
