@@ -472,3 +472,12 @@ def test_real_radiographs_with_the_seeds_spec(shared, tmp_path):
     assert {s.path.stem for s in table.split("val")} == set(sorted(boxes)[:first])
     for sample in table:
         assert [(b.left, b.top, b.right, b.bottom) for b in sample.boxes] == boxes[sample.path.stem]
+
+
+def test_pictures_of_another_suffix_are_left_out_and_told(kitti, caplog):
+    for number, suffix in ((0, ".jpg"), (1, ".PNG"), (2, ".txt")):
+        picture = kitti / "images" / f"{number:03d}.png"
+        picture.rename(picture.with_suffix(suffix))
+    convert(spec(kitti))
+    assert "2 pictures of" in caplog.text
+    assert "such as 000.jpg; image_extension names one suffix" in caplog.text

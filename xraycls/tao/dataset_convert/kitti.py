@@ -15,6 +15,7 @@ from xraycls.data.formats.kitti import parse_kitti
 from xraycls.data.formats.pairs import label_text
 from xraycls.data.open import open_image
 from xraycls.data.processors import available_processors
+from xraycls.data.scan import IMAGE_SUFFIXES
 from xraycls.errors import DataError
 from xraycls.tao.dataset_convert.folds import random_folds, sequence_folds
 from xraycls.tao.dataset_convert.frame import LARGEST, Dataset, Frame, Progress, Teller
@@ -113,6 +114,15 @@ def _image_names(folder: Path, extension: str) -> list[str]:
         others = ", ".join(sorted({Path(file).suffix for file in files} - {""})[:_NAMED]) or "no other files"
         message = f"{folder} has no images that end in {extension}; it has {others}"
         raise DataError(message, folder, "Mend image_extension or image_dir_name in the spec")
+    left_out = [file for file in files if Path(file).suffix.lower() in IMAGE_SUFFIXES and not file.endswith(extension)]
+    if left_out:  # TAO leaves them out without a word
+        logger.warning(
+            "%d pictures of %s don't end in %s and are left out, such as %s; image_extension names one suffix.",
+            len(left_out),
+            folder,
+            extension,
+            left_out[0],
+        )
     return names
 
 
