@@ -21,7 +21,7 @@ class Listen(Silent):
 def test_every_interval_and_the_last_epoch(tmp_path, interval, trained, kept):
     """Training may stop early, and then its last epoch is kept all the same."""
     latest, listener = tmp_path / "last", Listen()
-    checkpoints = Checkpoints(latest, lambda epoch: tmp_path / "weights" / str(epoch), interval, listener)
+    checkpoints = Checkpoints(latest, lambda epoch: tmp_path / "weights" / str(epoch), interval, listener.message)
     for epoch in range(1, trained + 1):
         latest.unlink(missing_ok=True)
         latest.write_text(str(epoch))
@@ -37,7 +37,7 @@ def test_every_interval_and_the_last_epoch(tmp_path, interval, trained, kept):
 def test_weights_that_a_kill_left_without_their_name_get_it(tmp_path):
     latest, listener = tmp_path / "last", Listen()
     latest.write_text("3")
-    checkpoints = Checkpoints(latest, lambda epoch: tmp_path / "weights" / str(epoch), 2, listener)
+    checkpoints = Checkpoints(latest, lambda epoch: tmp_path / "weights" / str(epoch), 2, listener.message)
     checkpoints.repair(3, False)  # not due
     checkpoints.repair(3, True)
     checkpoints.repair(3, True)

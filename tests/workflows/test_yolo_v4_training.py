@@ -1,21 +1,32 @@
 """A YOLOv4 from a spec: trained, evaluated, pruned, retrained and used on a few synthetic films."""
 
 import csv
+import io
 import json
 import re
+import shutil
+from contextlib import redirect_stdout
 
+import numpy as np
 import pytest
 import torch
 
 from xraycls.cli import main
+from xraycls.cli.tao_printer import TaoPrinter
+from xraycls.data.box_sources import read_boxes
 from xraycls.data.formats.kitti import read_kitti
 from xraycls.data.phantom import write_phantom
 from xraycls.data.siim2kitti import siim2kitti
-from xraycls.errors import SpecError
+from xraycls.errors import DataError, SpecError, UsageError
 from xraycls.models.detection.files import load_detector
+from xraycls.models.detection.registry import build_detector
 from xraycls.tao.networks import NETWORKS
 from xraycls.tao.programs import open_spec
 from xraycls.training.annealing import SoftStartCosine
+from xraycls.training.early_stopping import EarlyStopping
+from xraycls.training.reporter import Silent
+from xraycls.types import Detections
+from xraycls.workflows.detection.data import count_learnable
 from xraycls.workflows.detection.prune import prune_detector
 from xraycls.workflows.detection.spec import evaluate_spec, train_spec
 
@@ -68,8 +79,12 @@ def spec(root, name="spec.txt", *, training="", network=""):
 
 @pytest.fixture(scope="module")
 def trained(root):
-    torch.manual_seed(0)
-    return train_spec(YOLO_V4, spec(root, training="model_ema: true"), root / "results", device="cpu", precision="fp32")
+    path = spec(root, training="model_ema: true")
+    with redirect_stdout(io.StringIO()) as printed:
+        told = TaoPrinter(Silent())
+        done = train_spec(YOLO_V4, path, root / "results", device="cpu", precision="fp32", reporter=told)
+    (root / "printed.txt").write_text(printed.getvalue())
+    return done
 
 
 def test_every_field_of_the_spec_reaches_the_job(root):
@@ -85,7 +100,7 @@ def test_every_field_of_the_spec_reaches_the_job(root):
     assert (job.loop.epochs, job.loop.validate_every, job.loop.ema, job.loop.seed) == (3, 2, 0.999, 42)
     assert (recipe.mosaic, recipe.shape_period, recipe.jitter) == (0.5, 2, pytest.approx(0.3))
     assert recipe.exposure == 1.5
-    assert job.optimizer.name == "adam"
+    assert job.optimizer.name == "keras_adam"
     assert job.optimizer.options["betas"] == pytest.approx((0.9, 0.999))
     assert (job.regularizer.kind, job.regularizer.weight) == ("L1", pytest.approx(3e-5))
     assert job.data.learn_difficult is False
@@ -108,6 +123,61 @@ def test_weights_table_and_status_have_the_names_of_tao(root, trained):
 
 
 @pytest.mark.slow
+def test_figures_are_printed_before_the_line_of_the_checkpoint(root, trained):
+    printed = (root / "printed.txt").read_text()
+    block = r"\*{31}\nopacity +AP +[\d.]+\n +mAP +[\d.]+\n\*{31}\nValidation loss: [\d.]+\nEpoch \d+"
+    blocks = re.findall(block, printed)
+    assert [block[-5:] for block in blocks] == ["00002", "00003"]
+    assert printed.count("letterboxed about the middle") == 1
+    assert printed.count("grey films have neither hue nor saturation") == 1
+
+
+@pytest.mark.slow
+def test_classes_lie_beside_the_weights(root, trained):
+    assert (root / "results" / "model_output_labels.txt").read_text() == "opacity\n"
+
+
+@pytest.mark.slow
+def test_training_goes_on_after_the_epoch_in_the_name_of_the_model(root, trained):
+    """With the state beside the model where it is of that epoch, else with a new optimiser."""
+    weights = root / "results" / "weights"
+    for epoch, known in ((2, False), (3, True)):
+        model = weights / f"yolov4_cspdarknet_tiny_epoch_00{epoch}.tlt"
+        again = spec(root, f"resume{epoch}.txt", training=f"resume_model_path: '{model}'")
+        with redirect_stdout(io.StringIO()) as printed:
+            done = train_spec(
+                YOLO_V4, again, root / f"resumed{epoch}", epochs=epoch + 1, device="cpu", reporter=TaoPrinter(Silent())
+            )
+        assert f"Going on with epoch {epoch + 1} of {epoch + 1}" in printed.getvalue()
+        assert ("momentum of its training isn't known" not in printed.getvalue()) == known
+        assert [int(row["epoch"]) for row in done.outcome.rows][-1] == epoch + 1
+
+
+def test_a_model_to_go_on_from_must_name_its_epoch(root):
+    path = spec(root, "unnamed.txt", training="resume_model_path: '/models/yolov4.tlt'")
+    with pytest.raises(SpecError, match=r"unnamed.txt, line \d+: .*resume_model_path has no epoch in its name"):
+        train_spec(YOLO_V4, path, root / "never")
+
+
+def test_early_stopping_counts_epochs_without_gain_as_keras_does(root):
+    """Values and the epoch, from 0, in which Keras' ``EarlyStopping(monitor="loss")`` of 2 epochs ends the training."""
+    path = spec(root, "early.txt", training="early_stopping { monitor: 'loss' min_delta: 0.1 patience: 2 }")
+    loop = YOLO_V4.job(open_spec(path, YOLO_V4.spec), None).loop
+    stopping = EarlyStopping(loop.patience, loop.min_delta, loop.higher_is_better)
+    losses = [5.0, 4.0, 3.95, 3.5, 3.45, 3.41, 1.0]
+    ended = next(epoch for epoch, loss in enumerate(losses) if [stopping.update(loss, epoch), stopping.should_stop][1])
+    assert (loop.monitor, loop.validate_every, ended) == ("train_loss", 2, 5)
+
+
+def test_pictures_are_letterboxed_for_evaluation_and_boxes_go_back(root):
+    detector = build_detector(YOLO_V4.job(open_spec(spec(root), YOLO_V4.spec), None).detector)
+    views = detector.evaluation_recipe().evaluation_views([[200.0, 100.0]])
+    assert views.targets.tolist() == [[0, 16, 64, 48]]
+    found = Detections(np.array([[0, 16, 64, 48]], np.float32), np.zeros(1, np.int64), np.ones(1, np.float32))
+    assert found.mapped(views.matrices[0]).boxes == pytest.approx(np.array([[0, 0, 200, 100]]))
+
+
+@pytest.mark.slow
 def test_a_model_is_evaluated_pruned_and_retrained(root, trained):
     figures = evaluate_spec(YOLO_V4, trained.model, spec(root), device="cpu", precision="fp32")
     assert 0.0 <= figures.average.mean <= 1.0
@@ -124,6 +194,49 @@ def test_anchors_outside_the_picture_name_the_field(root):
     (root / "wide.txt").write_text(text)
     with pytest.raises(SpecError, match=r"wide.txt, line \d+: .*big_anchor_shape holds \(400, 25\)"):
         YOLO_V4.job(open_spec(root / "wide.txt", YOLO_V4.spec), None)
+
+
+@pytest.mark.slow
+def test_a_pruned_model_to_take_weights_from_names_the_field(root, trained):
+    pruned, _ = prune_detector(trained.model, root / "narrow.safetensors", threshold=0.97)
+    path = spec(root, "pretrain.txt", training=f'pretrain_model_path: "{pruned}"')
+    with pytest.raises(SpecError, match=r"pretrain.txt, line \d+: .*names a pruned model") as raised:
+        train_spec(YOLO_V4, path, root / "never")
+    assert "pruned_model_path" in (raised.value.hint or "")
+    assert not (root / "never").exists()
+
+
+def test_a_classifier_to_retrain_names_the_field(root):
+    torch.save({}, root / "classifier.pth")
+    path = spec(root, "retrain.txt", training=f'pruned_model_path: "{root}/classifier.pth"')
+    with pytest.raises(SpecError, match=r"retrain.txt, line \d+: .*pruned_model_path names weights of a classifier"):
+        train_spec(YOLO_V4, path, root / "never")
+
+
+def test_a_mosaic_of_fewer_than_four_pictures_is_refused(root, tmp_path):
+    (tmp_path / "images").mkdir()
+    for picture in sorted((root / "images").iterdir())[:3]:
+        shutil.copy(picture, tmp_path / "images")
+    text = spec(root).read_text().replace(f"{root}/images", f"{tmp_path}/images", 1)
+    (tmp_path / "few.txt").write_text(text)
+    with pytest.raises(DataError, match="made of 4 pictures, and there are 3 to train on") as raised:
+        train_spec(YOLO_V4, tmp_path / "few.txt", tmp_path / "results", device="cpu")
+    assert "mosaic_prob" in (raised.value.hint or "")
+
+
+def test_classes_of_the_mapping_without_any_box_are_named(root, caplog):
+    job = YOLO_V4.job(open_spec(spec(root), YOLO_V4.spec), None)
+    table = read_boxes(job.data).training
+    count_learnable(job.recipe, ("nodule", "opacity"), table)
+    assert "No training picture has an object of the class nodule" in caplog.text
+
+
+def test_a_size_that_is_no_multiple_of_32_is_refused(root, tmp_path):
+    (tmp_path / "odd.txt").write_text(spec(root).read_text().replace("output_width: 64", "output_width: 70"))
+    with pytest.raises(SpecError, match=r"odd.txt, line \d+: .*output_width is 70; it must be a multiple of 32"):
+        YOLO_V4.job(open_spec(tmp_path / "odd.txt", YOLO_V4.spec), None)
+    with pytest.raises(UsageError, match="The input of a YOLOv4 is 70 x 64"):
+        train_spec(YOLO_V4, spec(root), root / "never", size=(70, 64))
 
 
 @pytest.mark.slow

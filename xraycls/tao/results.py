@@ -50,6 +50,11 @@ class Results:
         return self.folder / f"{_LOG_OF.get(self.network, self.network)}_training_log_{self.arch}.csv"
 
     @property
+    def labels(self) -> Path:
+        """The names of the classes, a line each."""
+        return self.folder / "model_output_labels.txt"
+
+    @property
     def events(self) -> Path:
         """The folder of TensorBoard's files."""
         return self.folder / "events"

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from xraycls.errors import UsageError, unknown
+from xraycls.training.keras_optimizers import KerasAdam, KerasSGD
 
 # One kernel for all parameters, on every device that torch has it for.
 _FUSED = ("adam", "adamw", "sgd")
@@ -22,6 +23,8 @@ OPTIMIZERS: dict[str, tuple[Callable[..., torch.optim.Optimizer], dict[str, Any]
     "rmsprop": (torch.optim.RMSprop, {"momentum": 0.9}),
     "adagrad": (torch.optim.Adagrad, {}),
     "adadelta": (torch.optim.Adadelta, {}),
+    "keras_sgd": (KerasSGD, {"momentum": 0.9}),
+    "keras_adam": (KerasAdam, {}),
 }
 
 

@@ -11,6 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from xraycls.errors import UsageError, unknown
+from xraycls.loaders.recipes.protocol import ViewRecipe
+from xraycls.loaders.recipes.yolo_v4 import YoloV4Recipe
+from xraycls.loaders.views import Canvas
 from xraycls.models.backbones import BodyOptions, build_backbone
 from xraycls.models.detection.base import Detector, DetectorConfig, Raw
 from xraycls.models.detection.suppression import detections_of
@@ -118,6 +121,10 @@ class YOLOv4Detector(Detector):
         """
         maps: tuple[Tensor, ...] = self.net(self.normalized(images))
         return maps
+
+    def evaluation_recipe(self) -> ViewRecipe:
+        """Returns how pictures are rendered for evaluation and inference: whole, in the middle of the input."""
+        return YoloV4Recipe(Canvas(self.config.height, self.config.width, None))
 
     def criterion(self, raw: Raw, objects: Objects, weights: Tensor) -> dict[str, Tensor]:
         """Returns the losses "boxes", "objects", "classes" and "background": sums divided by the number of pictures."""

@@ -35,7 +35,13 @@ class TaoNetwork:
         evaluation: what a spec says of evaluating a trained model, whatever else is in it: the validation data, how
             detections are judged, and which predicted boxes become detections.
         suppression: the last of these alone, from a spec that needs nothing else.
+        pretrained: the field of a spec that names a model to take weights from; "" where there is none.
+        pruned: the field that names a pruned model to retrain; "" where there is none.
+        initial_epoch: the epoch, counted from 1, that a spec goes on with; 1 begins.
+        differences: what is done otherwise than in TAO, in sentences that are told when a training begins.
         digits: of the average precisions that ``evaluate`` prints.
+        figures_first: whether training prints the figures of an epoch before the line on its model's file.
+        has_labels_file: whether training writes the names of the classes into ``model_output_labels.txt``.
     """
 
     name: str
@@ -49,7 +55,13 @@ class TaoNetwork:
     job: Callable[[Spec[Any], Mounts | None], DetectionJob] | None = None
     evaluation: Callable[[Spec[Any], Mounts | None], Judging] | None = None
     suppression: Callable[[Spec[Any]], Suppression] | None = None
+    pretrained: str = ""
+    pruned: str = ""
+    initial_epoch: Callable[[Spec[Any]], int] = lambda spec: 1
+    differences: tuple[str, ...] = ()
     digits: int = 3
+    figures_first: bool = False
+    has_labels_file: bool = False
 
     @property
     def is_trained(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from xraycls.loaders.recipes.yolo_v4 import YoloV4Recipe
@@ -14,7 +15,7 @@ from xraycls.tao.networks.base import TaoNetwork
 from xraycls.tao.networks.parts import MEANS, box_sources, evaluation_config, suppression_of
 from xraycls.tao.networks.yolo_v4_checks import check_evaluation, check_suppression, check_yolo_v4, modern
 from xraycls.tao.networks.yolo_v4_spec import LAYERS, YOLOv4Spec
-from xraycls.tao.spec import Spec
+from xraycls.tao.spec import Spec, value_at
 from xraycls.training.annealing import SoftStartAnnealing, SoftStartCosine
 
 if TYPE_CHECKING:
@@ -93,6 +94,20 @@ def yolo_v4_suppression(spec: Spec[YOLOv4Spec]) -> Suppression:
     return suppression_of(spec.config.nms_config)
 
 
+def _initial_epoch(spec: Spec[YOLOv4Spec]) -> int:
+    """The epoch after that of ``resume_model_path``, which TAO reads from the file's name."""
+    field = "training_config.resume_model_path"
+    if not (name := value_at(spec.config, field)):
+        return 1
+    if found := re.search(r"_epoch_(\d+)", name.rpartition("/")[2]):
+        return int(found[1]) + 1
+    raise spec.mistake(
+        field,
+        "has no epoch in its name",
+        "Name a file such as yolov4_resnet18_epoch_010.tlt, or use pretrain_model_path",
+    )
+
+
 def _detector(spec: Spec[YOLOv4Spec], classes: tuple[str, ...]) -> Detector:
     from xraycls.models.detection.yolo_v4 import YOLOv4Config
 
@@ -166,9 +181,9 @@ def _optimizer(given: OptimizerConfig) -> Optimizer:
             "eps": adam.epsilon,
             "amsgrad": adam.amsgrad,
         }
-        return Optimizer("adam", options=options)
+        return Optimizer("keras_adam", options=options)
     if (sgd := given.sgd) is not None:
-        return Optimizer("sgd", options={"momentum": sgd.momentum, "nesterov": sgd.nesterov and sgd.momentum > 0})
+        return Optimizer("keras_sgd", options={"momentum": sgd.momentum, "nesterov": sgd.nesterov})
     rms = given.rmsprop
     assert rms is not None  # the check has seen one of the three
     options = {"alpha": rms.rho, "momentum": rms.momentum, "eps": rms.epsilon, "centered": rms.centered}
@@ -204,5 +219,15 @@ YOLO_V4 = TaoNetwork(
     job=yolo_v4_job,
     evaluation=yolo_v4_evaluation,
     suppression=yolo_v4_suppression,
+    pretrained="training_config.pretrain_model_path",
+    pruned="training_config.pruned_model_path",
+    initial_epoch=_initial_epoch,
+    differences=(
+        "Pictures are letterboxed about the middle of the input in evaluation and inference alike; TAO's inference "
+        "puts them into its top left corner.",
+        "Of the colour augmentation only exposure counts: grey films have neither hue nor saturation.",
+    ),
     digits=5,
+    figures_first=True,
+    has_labels_file=True,
 )

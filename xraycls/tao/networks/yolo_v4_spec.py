@@ -122,7 +122,9 @@ class ClassWeightingConfig:
     """Weights of the classes in the loss."""
 
     class_weighting: Mapping[str, float] = define("by class in small letters; 1 where none is given")
-    enable_auto: bool = define("adjust them while training")
+    enable_auto: bool = define(
+        "adjust them while training", ignored("weights stay as class_weighting has them; no rule for it is published")
+    )
 
 
 @message

@@ -43,12 +43,27 @@ def truths_of(table: SampleTable, classes: Sequence[str], recipe: ViewRecipe) ->
     return truths
 
 
+def check_pictures(recipe: ViewRecipe, table: SampleTable) -> None:
+    """Raise DataError where there are fewer pictures to train on than one mosaic is made of."""
+    if len(table) < recipe.pictures:
+        raise DataError(
+            f"A mosaic is made of {recipe.pictures} pictures, and there are {len(table)} to train on",
+            table.root,
+            "Set mosaic_prob in the spec, or mosaic of the recipe, to 0, or give more pictures",
+        )
+
+
 def count_learnable(recipe: ViewRecipe, classes: Sequence[str], table: SampleTable) -> int:
     """Returns how many objects of training pictures remain on the network's input; a warning counts the others.
+
+    A warning also names the classes that no picture has an object of: they can't be learned.
 
     Raises:
         DataError: none remains.
     """
+    present = {box.label for sample in table for box in sample.boxes}
+    if present and (absent := [name for name in classes if name not in present]):
+        logger.warning("No training picture has an object of the class %s: it can't be learned.", ", ".join(absent))
     sizes = picture_sizes(table)
     readable = [sample for sample, size in zip(table, sizes, strict=True) if size.max() > _UNREADABLE]
     objects = ObjectTable(replace(table, samples=tuple(readable)), classes)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from xraycls.data.box_sources import read_validation
+from xraycls.data.files import atomic_write
 from xraycls.errors import UsageError
 from xraycls.inference.load import load_detector_model
 from xraycls.models.detection.base import DetectorConfig
@@ -27,6 +28,7 @@ from xraycls.training.reporter import Reporter, Silent
 from xraycls.training.run_folder import RunFolder
 from xraycls.workflows.detection.evaluate import Evaluation, check_classes, judge
 from xraycls.workflows.detection.resume import check_folder
+from xraycls.workflows.detection.start import check_start
 from xraycls.workflows.detection.train import DetectionTraining, Extras, run_job
 
 
@@ -83,10 +85,17 @@ def train_spec(
     main = current_world().is_main
     told = reporter or Silent()
     elsewhere = "choose another folder with -r"
+    if weights is None:
+        check_start(network, opened, job.weights, key)
+        initial_epoch = initial_epoch if resume or initial_epoch > 1 else network.initial_epoch(opened)
     check_folder(RunFolder(results), elsewhere, resume=resume or initial_epoch > 1)  # before its status is written to
     with reported(results if main else None, f"{network.title} training") as status:
         if main:
             _tell(opened, mapping_report(opened, mounts), told, status)
+            for line in network.differences:
+                told.message(line)
+            if network.has_labels_file:
+                _write_labels(folder.labels, job.detector.classes)
         if changed := _changed(epochs, batch_size, size):
             told.message(f"The command line overrides the spec: {changed}.")
         return run_job(
@@ -102,6 +111,7 @@ def train_spec(
                 ),
                 elsewhere=elsewhere,
                 initial_epoch=initial_epoch,
+                figures_first=network.figures_first,
             ),
             resume=resume,
             key=key,
@@ -196,6 +206,11 @@ def _tell(spec: Spec[Any], report: tuple[FieldReport, ...], reporter: Reporter, 
         reporter.message(line)
     others = {each.field: f"{each.outcome}: {each.note}" for each in report if each.outcome != "honoured"}
     status.write(headline(spec, report), figures={"categorical": others})
+
+
+def _write_labels(path: Path, classes: Sequence[str]) -> None:
+    with atomic_write(path) as temporary:
+        temporary.write_text("".join(f"{name}\n" for name in classes), encoding="utf-8")
 
 
 def _changed(epochs: int | None, batch_size: int | None, size: tuple[int, int] | None) -> str:

@@ -35,8 +35,8 @@ from xraycls.training.precision import choose_device, choose_precision
 from xraycls.training.reporter import Reporter, Silent
 from xraycls.training.run_folder import RunFolder, new_run
 from xraycls.training.tensorboard import TensorBoardReporter
-from xraycls.workflows.detection.checkpoints import Checkpoints
-from xraycls.workflows.detection.data import count_learnable
+from xraycls.workflows.detection.checkpoints import AfterEpoch, Checkpoints
+from xraycls.workflows.detection.data import check_pictures, count_learnable
 from xraycls.workflows.detection.evaluator import Evaluator
 from xraycls.workflows.detection.resume import check_folder, take_up
 from xraycls.workflows.resume import check_same_data, check_same_processes, tell_failures
@@ -70,6 +70,7 @@ class Extras:
         messages: ways out in errors of the loop.
         elsewhere: how to choose another folder, for errors.
         initial_epoch: above 1, the epoch that an earlier training goes on with.
+        figures_first: whether the figures of an epoch are told before its model's file.
     """
 
     model: Callable[[int], Path] | None = None
@@ -83,6 +84,7 @@ class Extras:
     )
     elsewhere: str = "choose another folder with output"
     initial_epoch: int = 1
+    figures_first: bool = False
 
 
 def train_detector(
@@ -177,6 +179,7 @@ def run_job(
     with joined(world, chosen):
         data = read_boxes(job.data)
         job = job.with_classes(data.classes)
+        check_pictures(job.recipe, data.training)
         objects = count_learnable(job.recipe, data.classes, data.training)
         told.message(
             f"{len(data.training):,} training and {len(data.validation):,} validation images, "
@@ -195,7 +198,7 @@ def run_job(
                 epoch = None if resume else extras.initial_epoch
                 told.message(take_up(training, run, key, epoch, given, extras.elsewhere))
             if started and extras.model and world.is_main and not training.step:
-                kept = Checkpoints(run.last, extras.model, job.checkpoint_every, told)
+                kept = Checkpoints(run.last, extras.model, job.checkpoint_every, told.message)
                 kept.repair(training.epoch, training.is_finished)
             if training.is_finished:
                 outcome = training.outcome()
@@ -339,8 +342,12 @@ def _fit(training: Training, job: DetectionJob, data: BoxTables, extras: Extras,
     """Train, in the process that writes."""
     remove_leftovers(training.run.path)
     wrapped = extras.reporters(reporter, data.classes if len(data.validation) else ())
+    tell = wrapped.message
+    if extras.figures_first:
+        wrapped = AfterEpoch(wrapped)
+        tell = wrapped.later
     if extras.model:
-        training.keep = Checkpoints(training.run.last, extras.model, job.checkpoint_every, wrapped)
+        training.keep = Checkpoints(training.run.last, extras.model, job.checkpoint_every, tell)
     training.reporter = wrapped
     with ExitStack() as stack:
         if job.tensorboard:
