@@ -56,19 +56,19 @@ class KerasSGD(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            moved = [parameter for parameter in group["params"] if parameter.grad is not None]
+            moved = tuple(parameter for parameter in group["params"] if parameter.grad is not None)
             if moved:
                 self._move(moved, group)
         return loss
 
-    def _move(self, parameters: list[nn.Parameter], group: dict[str, Any]) -> None:
+    def _move(self, parameters: tuple[nn.Parameter, ...], group: dict[str, Any]) -> None:
         for parameter in parameters:
             if "velocity" not in self.state[parameter]:
                 self.state[parameter]["velocity"] = torch.zeros_like(parameter)
-        gradients = [parameter.grad for parameter in parameters]
+        gradients = tuple(parameter.grad for parameter in parameters if parameter.grad is not None)
         if group["weight_decay"]:
             gradients = torch._foreach_add(gradients, parameters, alpha=group["weight_decay"])
-        velocities = [self.state[parameter]["velocity"] for parameter in parameters]
+        velocities = tuple(self.state[parameter]["velocity"] for parameter in parameters)
         torch._foreach_mul_(velocities, group["momentum"])
         torch._foreach_add_(velocities, gradients, alpha=-group["lr"])
         if group["nesterov"]:
@@ -112,4 +112,5 @@ class KerasAdam(torch.optim.Adam):
         for group in self.param_groups:
             group["steps"] += 1
             group["eps"] = group["keras_eps"] / (1.0 - group["betas"][1] ** group["steps"]) ** 0.5
-        return super().step(closure)
+        loss: float | None = super().step(closure)
+        return loss
