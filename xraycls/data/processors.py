@@ -1,8 +1,10 @@
 """The processors of this machine, and how pictures share them."""
 
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import cv2
 
@@ -21,3 +23,11 @@ def one_thread_a_picture() -> Iterator[None]:
         yield
     finally:
         cv2.setNumThreads(before)
+
+
+def available_memory() -> float:
+    """Bytes that programs may still take on this machine; infinite where it doesn't tell."""
+    facts = Path("/proc/meminfo")
+    lines = facts.read_text().splitlines() if facts.is_file() else []
+    available = next((line.split()[1] for line in lines if line.startswith("MemAvailable:")), None)
+    return math.inf if available is None else 1024 * int(available)

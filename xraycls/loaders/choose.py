@@ -13,6 +13,7 @@ import torch
 from xraycls.data.processors import available_processors
 from xraycls.data.table import SampleTable
 from xraycls.errors import MissingExtra, UsageError, unknown
+from xraycls.loaders.cache import PictureCache
 from xraycls.loaders.dali_graph import is_installed
 from xraycls.loaders.engine import Engine
 from xraycls.loaders.objects import ObjectTable
@@ -40,6 +41,7 @@ def build_loader(
     objects: ObjectTable | None = None,
     weights: npt.NDArray[np.float64] | None = None,
     strict: bool = False,
+    cache: PictureCache | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Engine:
     """Batches of a table's pictures for one process.
@@ -60,6 +62,7 @@ def build_loader(
         weights: float64 [n], how often each sample is drawn relative to the others; see
             :func:`~xraycls.loaders.sampler.weights_of_sources`.
         strict: stop at a picture that can't be read.
+        cache: of the table's decoded pictures, for an engine that decodes on the CPU; the resident one keeps its own.
         progress: told how many files were decoded, by an engine that decodes all of them at the start.
 
     Raises:
@@ -86,7 +89,10 @@ def build_loader(
     if chosen == "dali":
         from xraycls.loaders.dali_engine import DaliLoader
 
-        return DaliLoader(table, recipe, sampler, device=device, threads=threads, objects=objects, strict=strict)
+        kept = cache if device.type == "cpu" else None  # a GPU decodes files faster than a CPU hands over pictures
+        return DaliLoader(
+            table, recipe, sampler, device=device, threads=threads, objects=objects, strict=strict, cache=kept
+        )
     if chosen == "resident":
         from xraycls.loaders.resident_engine import ResidentLoader
 
@@ -96,7 +102,9 @@ def build_loader(
     from xraycls.loaders.torch_engine import TorchLoader
 
     pinned = device.type == "cuda"
-    return TorchLoader(table, recipe, sampler, threads=threads, pin_memory=pinned, objects=objects, strict=strict)
+    return TorchLoader(
+        table, recipe, sampler, threads=threads, pin_memory=pinned, objects=objects, strict=strict, cache=cache
+    )
 
 
 def choose_engine(name: str, table: SampleTable, device: torch.device, recipe: ViewRecipe | None = None) -> str:

@@ -14,6 +14,7 @@ import torch
 
 from xraycls.data.table import SampleTable
 from xraycls.errors import DataError
+from xraycls.loaders.cache import PictureCache
 from xraycls.loaders.dali_feed import Feed, black, feed_of, packed
 from xraycls.loaders.dali_graph import DaliGraph, GraphFailure, Pictures
 from xraycls.loaders.dali_pipeline import DaliPipeline, Fed
@@ -49,6 +50,7 @@ class DaliLoader(Engine):
             decoders know nothing but full size, takes a third to a half as long again.
         objects: what is to be found in the pictures.
         strict: raise DataError for a picture that can't be read.
+        cache: of decoded pictures.
 
     Raises:
         MissingExtra: DALI isn't installed.
@@ -67,10 +69,12 @@ class DaliLoader(Engine):
         reduced: bool | None = None,
         objects: ObjectTable | None = None,
         strict: bool = False,
+        cache: PictureCache | None = None,
     ) -> None:
         super().__init__(table, recipe, sampler, objects=objects, strict=strict)
         self.device = device
         self.threads = threads
+        self.cache = cache
         self.prefetch = prefetch
         self.reduced = device.type == "cpu" if reduced is None else reduced
         self._refused: set[int] = set()
@@ -116,7 +120,7 @@ class DaliLoader(Engine):
         return Fed([nothing] * count, np.empty((count, 256), np.uint8) if changes else None, set())
 
     def _fill(self, fed: Fed, plan: BatchPlan, rows: range) -> None:
-        for part, image, view in opened(self.table, plan, self.index_sampler, rows, self.objects):
+        for part, image, view in opened(self.table, plan, self.index_sampler, rows, self.objects, self.cache):
             sample = int(plan.pictures[part])
             try:
                 if isinstance(image, DataError):
@@ -137,7 +141,7 @@ class DaliLoader(Engine):
         """
         rows = range(len(plan.batch.indices))
         pictures, reasons = [], []
-        for part, image, view in opened(self.table, plan, self.index_sampler, rows, self.objects):
+        for part, image, view in opened(self.table, plan, self.index_sampler, rows, self.objects, self.cache):
             try:
                 pictures.append(self._alone(fed.feeds[part]))
             except GraphFailure as failure:

@@ -11,6 +11,7 @@ from xraycls.data.image import GreyImage, Image
 from xraycls.data.open import open_image
 from xraycls.data.table import SampleTable
 from xraycls.errors import DataError
+from xraycls.loaders.cache import PictureCache
 from xraycls.loaders.objects import ObjectTable
 from xraycls.loaders.plan import BatchPlan
 from xraycls.loaders.recipes.protocol import ViewRecipe
@@ -35,7 +36,12 @@ class PictureSet(Dataset[GreyImage]):
 
 
 def opened(
-    table: SampleTable, plan: BatchPlan, sampler: Sampler, rows: range, objects: ObjectTable | None = None
+    table: SampleTable,
+    plan: BatchPlan,
+    sampler: Sampler,
+    rows: range,
+    objects: ObjectTable | None = None,
+    cache: PictureCache | None = None,
 ) -> Iterator[tuple[int, Image | DataError, View]]:
     """The pictures of some consecutive rows of a batch with their views, or why one can't be opened.
 
@@ -47,11 +53,23 @@ def opened(
     images: list[Image | DataError] = []
     for sample in samples:
         try:
-            images.append(open_image(table[sample]))
+            images.append(cache.open(sample) if cache else open_image(table[sample]))
         except DataError as error:
             images.append(error)
     sizes = np.array([(1, 1) if isinstance(i, DataError) else (i.width, i.height) for i in images])
     boxes = [objects.boxes[sample] for sample in samples] if objects else ()
     views = plan.views(sampler.seed, rows, sizes, boxes, training=sampler.training)
     plan.note(parts, views)
+    if cache:
+        images = [_close_enough(cache, *each) for each in zip(samples, images, views, strict=True)]
     yield from zip(parts, images, views, strict=True)
+
+
+def _close_enough(cache: PictureCache, sample: int, image: Image | DataError, view: View) -> Image | DataError:
+    """A picture of the cache, or the file itself where the view needs more pixels."""
+    if isinstance(image, DataError) or cache.serves(image, view):
+        return image
+    try:
+        return open_image(cache.table[sample])
+    except DataError as error:
+        return error

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from xraycls.data.open import open_image
-from xraycls.data.processors import one_thread_a_picture
+from xraycls.data.processors import available_memory, one_thread_a_picture
 from xraycls.data.square import prepared_picture
 from xraycls.data.store import stored_sizes
 from xraycls.data.table import SampleTable
@@ -126,21 +124,13 @@ class ResidentLoader(Engine):
 
 def _check_memory(needed: int, count: int, device: torch.device) -> None:
     """Raise UsageError when so many bytes would crowd out the model."""
-    free = float(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else _available_memory()
+    free = float(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else available_memory()
     if needed > _MOST * free:
         raise UsageError(
             f"--loader resident would keep {count:,} pictures of {needed / 2**30:.1f} GiB on {device}, which has"
             f" {free / 2**30:.1f} GiB free",
             "Take --loader torch or --loader dali, or prepare the data at a smaller --size",
         )
-
-
-def _available_memory() -> float:
-    """Bytes that programs may still take on this machine; infinite where it doesn't tell."""
-    facts = Path("/proc/meminfo")
-    lines = facts.read_text().splitlines() if facts.is_file() else []
-    available = next((line.split()[1] for line in lines if line.startswith("MemAvailable:")), None)
-    return math.inf if available is None else 1024 * int(available)
 
 
 def fits(needed: int, device: torch.device) -> bool:

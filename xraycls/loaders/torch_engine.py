@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 from xraycls.data.image import GreyImage
 from xraycls.data.table import SampleTable
 from xraycls.errors import DataError
+from xraycls.loaders.cache import PictureCache
 from xraycls.loaders.engine import Drawn, Engine
 from xraycls.loaders.objects import ObjectTable
 from xraycls.loaders.pictures import PictureSet, opened
@@ -42,6 +43,7 @@ class TorchLoader(Engine, DataLoader[GreyImage]):  # type: ignore[misc]
         pin_memory: page-locked batches, for copies to a GPU that don't block.
         objects: what is to be found in the pictures.
         strict: raise DataError for a picture that can't be read.
+        cache: of decoded pictures.
     """
 
     def __init__(
@@ -55,9 +57,11 @@ class TorchLoader(Engine, DataLoader[GreyImage]):  # type: ignore[misc]
         pin_memory: bool = False,
         objects: ObjectTable | None = None,
         strict: bool = False,
+        cache: PictureCache | None = None,
     ) -> None:
         Engine.__init__(self, table, recipe, sampler, objects=objects, strict=strict)
         self.threads = threads
+        self.cache = cache
         self.prefetch = prefetch
         self.pinned = pin_memory
         DataLoader.__init__(self, PictureSet(table, recipe), batch_sampler=sampler)  # type: ignore[arg-type]
@@ -76,7 +80,7 @@ class TorchLoader(Engine, DataLoader[GreyImage]):  # type: ignore[misc]
     def _fill(self, pending: _Pending, plan: BatchPlan, rows: range) -> None:
         pictures = pending.images.numpy()[:, 0]
         targets: dict[int, list[Rectangle]] = {row: [] for row in rows}
-        for part, image, view in opened(self.table, plan, self.index_sampler, rows, self.objects):
+        for part, image, view in opened(self.table, plan, self.index_sampler, rows, self.objects, self.cache):
             row = int(plan.owners[part])
             try:
                 if isinstance(image, DataError):

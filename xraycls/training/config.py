@@ -104,6 +104,12 @@ class TrainConfig(BaseModel):
         "auto, torch, dali or resident; auto is resident for prepared data, else dali with a GPU, else torch.",
     )
     threads: int | None = _setting(MACHINE, None, "Decoding threads; all processors by default.", ge=0)
+    cache: str = _setting(
+        MACHINE,
+        "auto",
+        "Keep decoded pictures: auto (in memory while they fit, then 20GB on disk), off, a SIZE such as 50GB, or a DIR "
+        "that serves later runs, too.",
+    )
     balance: bool = _setting(DATA, False, "Draw every class equally often.")
     epochs: int = _setting(FIT, 30, "At most this many.", ge=1)
     batch_size: int = _setting(FIT, 32, "Images a process and batch.", ge=1)
@@ -183,6 +189,7 @@ RESUMABLE = frozenset(
         "min_delta",
         "loader",
         "threads",
+        "cache",
         "device",
         "save_minutes",
         "threshold",

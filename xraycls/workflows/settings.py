@@ -7,6 +7,7 @@ from pathlib import Path
 from xraycls.errors import unknown
 from xraycls.evaluation.metrics import metric
 from xraycls.evaluation.thresholds import parse_method
+from xraycls.loaders.cache import cache_settings
 from xraycls.loaders.choose import ENGINES
 from xraycls.loaders.recipes.classification import PRESETS
 from xraycls.models.zoo import find
@@ -31,6 +32,7 @@ def resolved(config: TrainConfig) -> TrainConfig:
     ):
         if name not in choices:
             raise unknown(kind, name, choices, flag)
+    cache_settings(config.cache)
     return config.updated(
         {
             "base_model": find(config.base_model).name,

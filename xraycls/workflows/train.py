@@ -21,6 +21,7 @@ from xraycls.data.table import SampleTable
 from xraycls.errors import UsageError
 from xraycls.evaluation.metrics import metric, scores
 from xraycls.evaluation.thresholds import choose_threshold
+from xraycls.loaders.cache import picture_caches
 from xraycls.loaders.choose import build_loader, choose_engine, notice
 from xraycls.loaders.recipes.classification import Recipe, find_recipe
 from xraycls.models.classifier import Classifier, build_classifier, narrow_like
@@ -227,8 +228,12 @@ def _training(
         not_finite="Lower --learning-rate, set --clip-norm 1, or use --precision fp32",
         stopped=f"All is saved; go on with --resume {run.path}",
     )
-    train_loader = loader(train_table, training=True, balance=config.balance)
-    val_loader = loader(table.split("val"), training=False)
+    val_table = table.split("val")
+    caches = picture_caches(config.cache, (train_table, val_table), recipe.canvas)
+    if caches[0] and (engine == "torch" or (engine == "dali" and place.device.type == "cpu")):
+        reporter.message("Decoded pictures are kept for later epochs; --cache off decodes every file again.")
+    train_loader = loader(train_table, training=True, balance=config.balance, cache=caches[0])
+    val_loader = loader(val_table, training=False, cache=caches[1])
     optimizer = build_optimizer(config.optimizer, classifier.parameters(), config.learning_rate, config.weight_decay)
     return Training(
         classifier,

@@ -1,0 +1,298 @@
+"""Decoded pictures, kept: a file that was decoded once is not decoded again.
+
+A picture is kept as grey uint8 at the working size of its recipe, in memory while it fits and in a folder on disk
+beyond. Every view that the working size serves is drawn from it, in the first epoch too, so what a run sees doesn't
+depend on what happens to be kept. Closer views come from the file.
+
+On disk each picture is a file of its own, named by a hash of where it comes from, its size and time there, and the
+working size: a source that changes leads to another name. Files appear whole, by renaming, and carry a checksum; so
+several processes and runs may share a folder, and a killed one leaves nothing that is taken for a picture.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import re
+import shutil
+import struct
+import threading
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from xraycls.data.cache import cache_folder
+from xraycls.data.image import GreyImage, Image
+from xraycls.data.open import open_image
+from xraycls.data.processors import available_memory
+from xraycls.data.table import SampleTable
+from xraycls.errors import UsageError
+from xraycls.loaders.render import ALIAS_FREE
+from xraycls.loaders.views import Canvas, View
+from xraycls.types import Sample
+
+logger = logging.getLogger(__name__)
+
+_DENSITY = 10 / 7  # pixels that are kept a pixel of the canvas: 320 for 224, as in prepared data
+_COARSEST = 0.6  # kept pixels an output pixel, below which a view is drawn from the file
+_MEMORY = 0.4  # of what programs may still take
+_DISK = 20 * 2**30  # bytes on disk by default
+_ROOM = 2**30  # bytes that always stay free there
+_DECODED = ("prepared", "medmnist")
+_VERSION = 1
+_LOCKS = 64
+_HEADER = struct.Struct("<4s5I")  # mark, width and height of the source, of the picture, and a checksum of its pixels
+_MARK = b"xrc1"
+_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+
+@dataclass(frozen=True, slots=True)
+class CacheSettings:
+    """Where decoded pictures are kept.
+
+    Attributes:
+        memory: most bytes in memory.
+        folder: on disk; None for memory alone.
+        size: most bytes on disk.
+        all_on_disk: whether pictures that fit in memory are written, too, for later runs.
+    """
+
+    memory: int
+    folder: Path | None
+    size: int = _DISK
+    all_on_disk: bool = False
+
+
+def cache_settings(value: str) -> CacheSettings | None:
+    """What ``--cache`` means.
+
+    Args:
+        value: "auto" keeps pictures in memory while they fit and in the user's cache beyond; "off" keeps none; a size
+            such as "50GB" is "auto" with that much disk; anything else is a folder, which later runs share.
+
+    Raises:
+        UsageError: a size of 0, or a folder that is a file.
+    """
+    if value == "off":
+        return None
+    memory = int(_MEMORY * available_memory() / int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
+    own = cache_folder() / "pictures"
+    if value == "auto":
+        return CacheSettings(memory, own)
+    if matched := re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?", value, re.IGNORECASE):
+        size = int(float(matched[1]) * _UNITS[matched[2].upper()])
+        if size == 0:
+            raise UsageError(f"--cache {value} leaves no room", "Write --cache off to keep no pictures")
+        return CacheSettings(memory, own, size)
+    folder = Path(value).expanduser()
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"--cache {value} is a file", "Name a folder, a size such as 50GB, auto or off")
+    return CacheSettings(memory, folder, all_on_disk=True)
+
+
+def picture_caches(value: str, tables: Sequence[SampleTable], canvas: Canvas) -> list[PictureCache | None]:
+    """A cache for each of the tables that a run goes through again and again; they share its memory by their lengths.
+
+    None for ``--cache off``, and for pictures that are decoded already: those of a prepared store or an archive.
+
+    Args:
+        value: of ``--cache``; see :func:`cache_settings`.
+        tables: of training and validation.
+        canvas: that their pictures are drawn on.
+
+    Raises:
+        UsageError: as :func:`cache_settings`.
+    """
+    settings = cache_settings(value)
+    total = max(sum(map(len, tables)), 1)
+    return [
+        None
+        if settings is None or table.source in _DECODED
+        else PictureCache(table, canvas, replace(settings, memory=settings.memory * len(table) // total))
+        for table in tables
+    ]
+
+
+class PictureCache:
+    """The decoded pictures of a table.
+
+    Args:
+        table: the samples.
+        canvas: that recipes draw them on.
+        settings: where they are kept.
+    """
+
+    def __init__(self, table: SampleTable, canvas: Canvas, settings: CacheSettings) -> None:
+        self.table = table
+        self.width, self.height = (round(side * _DENSITY) for side in (canvas.width, canvas.height))
+        self.settings = settings
+        self.disk = None if settings.folder is None else _Disk(settings.folder, settings.size)
+        self.decoded = 0
+        self._kept: dict[int, Image] = {}
+        self._bytes = 0
+        self._counting = threading.Lock()
+        self._opening = [threading.Lock() for _ in range(_LOCKS)]
+
+    def open(self, index: int) -> Image:
+        """A sample's picture at the working size; of its own size where that is smaller. Any thread may call it.
+
+        Raises:
+            DataError: the file can't be read.
+        """
+        if (kept := self._kept.get(index)) is not None:
+            return kept
+        with self._opening[index % _LOCKS]:  # a sample may be in a batch twice, to fill it up
+            return self._kept.get(index) or self._opened(index)
+
+    def _opened(self, index: int) -> Image:
+        """A picture that isn't in memory: from disk, or from its file."""
+        sample = self.table[index]
+        name = None if self.disk is None else _name(sample, self.width, self.height)
+        found = self.disk.read(name) if self.disk and name else None
+        image = found or self._working(sample)
+        self._keep(index, image, name if found is None else None)
+        return image
+
+    @staticmethod
+    def serves(image: Image, view: View) -> bool:
+        """Whether a picture of the cache holds enough pixels for a view."""
+        return image.grid == (1.0, 1.0) or view.on_grid(*image.grid).scale >= _COARSEST
+
+    def _working(self, sample: Sample) -> Image:
+        """A picture decoded from its file at the smallest scale that holds the working size, and brought down to it."""
+        image = open_image(sample)
+        size = min(image.width, self.width), min(image.height, self.height)
+        room = min(image.width / size[0], image.height / size[1])
+        pixels = image.decode(max((scale for scale in image.scales if scale <= room), default=1))
+        if pixels.shape != size[::-1]:
+            averaged = max(pixels.shape[1] / size[0], pixels.shape[0] / size[1]) > ALIAS_FREE
+            way = cv2.INTER_AREA if averaged else cv2.INTER_LINEAR
+            pixels = np.asarray(cv2.resize(pixels, size, interpolation=way), np.uint8)
+        with self._counting:
+            self.decoded += 1
+        return _image(image.width, image.height, pixels)
+
+    def _keep(self, index: int, image: Image, name: str | None) -> None:
+        pixels = image.decode(1)
+        with self._counting:
+            fits = self._bytes + pixels.nbytes <= self.settings.memory
+            if fits and index not in self._kept:
+                self._bytes += pixels.nbytes
+                self._kept[index] = image
+        if self.disk and name and (self.settings.all_on_disk or not fits):
+            self.disk.write(name, image, pixels)
+
+
+class _Disk:
+    """Pictures in a folder, the oldest of which go when it is full."""
+
+    def __init__(self, folder: Path, size: int) -> None:
+        self.folder = folder
+        self.size = size
+        self._taken: int | None = None  # bytes; counted before the first picture is written
+        self._began = 0.0  # time of the newest picture of earlier runs
+        self._is_full = False
+        self._writing = threading.Lock()
+
+    def read(self, name: str) -> Image | None:
+        """A kept picture; None where there is none, or a damaged one, which is removed."""
+        path = self._path(name)
+        try:
+            content = path.read_bytes()
+        except OSError:
+            return None
+        try:
+            mark, width, height, across, down, checksum = _HEADER.unpack_from(content)
+            pixels = np.frombuffer(content, np.uint8, offset=_HEADER.size)
+            if mark == _MARK and pixels.size == across * down and zlib.crc32(content[_HEADER.size :]) == checksum:
+                return _image(width, height, pixels.reshape(down, across))
+        except struct.error:
+            pass
+        logger.warning("%s is damaged and is made again.", path)
+        path.unlink(missing_ok=True)
+        return None
+
+    def write(self, name: str, image: Image, pixels: GreyImage) -> None:
+        """Keep a picture, if there is room; says once if there isn't."""
+        path, (down, across) = self._path(name), pixels.shape
+        content = pixels.tobytes()
+        header = _HEADER.pack(_MARK, image.width, image.height, across, down, zlib.crc32(content))
+        with self._writing:
+            if self._is_full:
+                return
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                if not path.exists() and self._has_room(len(header) + len(content)):
+                    _write(path, header + content)
+            except OSError as error:
+                self._stop(f"{self.folder} can't be written to ({error.strerror})")
+
+    def _has_room(self, needed: int) -> bool:
+        if self._taken is None:
+            stats = [stat for _, stat in self._files()]
+            self._taken = sum(stat.st_size for stat in stats)
+            self._began = max((stat.st_mtime for stat in stats), default=0.0)
+        self._taken += needed
+        if self._taken > self.size:
+            self._remove_oldest()
+        if self._taken > self.size:
+            self._stop(f"{self.folder} holds {self.size / 2**30:.1f} GiB, as many as --cache allows")
+        elif shutil.disk_usage(self.folder).free < needed + _ROOM:
+            self._stop(f"The disk of {self.folder} is almost full")
+        return not self._is_full
+
+    def _remove_oldest(self) -> None:
+        """Make a tenth of the room free, but keep what this run wrote."""
+        old = sorted((f for f in self._files() if f[1].st_mtime <= self._began), key=lambda f: f[1].st_mtime)
+        for path, stat in old:
+            if self._taken is None or self._taken <= 0.9 * self.size:
+                break
+            path.unlink(missing_ok=True)
+            self._taken -= stat.st_size
+
+    def _stop(self, why: str) -> None:
+        self._is_full = True
+        logger.warning("%s; further pictures are decoded in every epoch.", why)
+
+    def _files(self) -> list[tuple[Path, os.stat_result]]:
+        found = []
+        for path in self.folder.glob("??/*"):
+            try:
+                found.append((path, path.stat()))
+            except OSError:  # removed by another run
+                continue
+        return found
+
+    def _path(self, name: str) -> Path:
+        return self.folder / name[:2] / name[2:]
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all. Nothing is flushed to disk: a checksum tells what a power cut damaged."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _image(width: int, height: int, pixels: GreyImage) -> Image:
+    pixels.flags.writeable = False
+    down, across = pixels.shape
+    return Image(width, height, lambda _: pixels, (1,), (across / width, down / height))
+
+
+def _name(sample: Sample, width: int, height: int) -> str | None:
+    """What a sample's picture of a working size is called; None where its file isn't there."""
+    try:
+        stat = sample.path.stat()
+    except OSError:
+        return None
+    facts = (_VERSION, str(sample.path.absolute()), stat.st_size, stat.st_mtime_ns, sample.member, sample.row)
+    return hashlib.blake2b(repr((*facts, width, height)).encode(), digest_size=20).hexdigest()
