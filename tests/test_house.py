@@ -141,3 +141,14 @@ def test_everything_promised_at_the_top_is_there():
         assert getattr(xraycls, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'tran'"):
         _ = xraycls.tran
+
+
+def test_predicting_with_a_classifier_imports_no_detector():
+    """Torchvision's operators take longer to import than a classifier takes for a picture."""
+    code = (
+        "import sys\nimport xraycls.workflows.predict\n"
+        "heavy = {'torchvision', 'torch._dynamo', 'xraycls.models.detection.base'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -6,18 +6,20 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
 from xraycls.errors import RunError, XrayclsError
 from xraycls.inference.classification import TrainedModel
-from xraycls.inference.detection import TrainedDetector
 from xraycls.loaders.recipes.classification import find_recipe
 from xraycls.models.classifier import load_classifier
-from xraycls.models.detection.base import DetectorConfig, Suppression
-from xraycls.models.detection.files import find_model, load_detector
 from xraycls.models.zoo import find
 from xraycls.training.run_folder import RUNS, RunFolder, find_runs
+
+if TYPE_CHECKING:
+    from xraycls.inference.detection import TrainedDetector
+    from xraycls.models.detection.base import DetectorConfig, Suppression
 
 
 def load_detector_model(
@@ -41,6 +43,10 @@ def load_detector_model(
         RunError: there is no such file, or it is no detector.
         UsageError: the key is missing or wrong.
     """
+    # Detectors need torchvision's operators, whose import takes longer than a classifier's whole prediction.
+    from xraycls.inference.detection import TrainedDetector
+    from xraycls.models.detection.files import find_model, load_detector
+
     file = find_model(Path(path), key)
     detector, extra = load_detector(file, key=key, config=config)
     if suppression is not None:
