@@ -49,7 +49,7 @@ def test_files_for_programs_and_people(faulty, tmp_path):
 def test_the_page_shows_what_was_found(faulty, tmp_path):
     write_report(faulty, tmp_path / "report")
     text = (tmp_path / "report/audit.html").read_text(encoding="utf-8")
-    assert "Error: 1 file of 13 can&#x27;t be read" in text
+    assert "Error: 1 file of 13 can&#39;t be read" in text
     assert "<i>" not in text
     assert "<b>" not in text
     pictures = [Image.open(io.BytesIO(base64.b64decode(code))) for code in re.findall(r"jpeg;base64,([^\"]+)", text)]

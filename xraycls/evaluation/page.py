@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from html import escape
 from pathlib import Path
 from typing import Any
 
 from xraycls.evaluation.metrics import METRICS
 from xraycls.evaluation.report import Report
 from xraycls.evaluation.summary import class_table, format_threshold, format_value, summary_table
-from xraycls.page import facts, figure, page, table
+from xraycls.page import render
 
 CAPTIONS = {
     "roc": "ROC curve",
@@ -19,6 +18,8 @@ CAPTIONS = {
     "confusion": "Confusion matrix",
     "most_wrong": "The images predicted most wrongly",
 }
+
+_HEADLINE = ("auroc", "sensitivity", "specificity", "balanced_accuracy")
 
 
 def render_page(report: Report, pictures: Mapping[str, Path], metadata: Mapping[str, Any]) -> str:
@@ -32,24 +33,17 @@ def render_page(report: Report, pictures: Mapping[str, Path], metadata: Mapping[
     Returns:
         HTML; names of classes and files, and metadata, are escaped.
     """
-    parts = [
-        f'<p class="quiet">{escape(_images(report))}</p>',
-        f'<div class="headline">{_headline(report)}</div>',
-        "<h2>Figures</h2>",
-        table(summary_table(report)),
-        f'<p class="quiet">{escape(_about_intervals(report))}</p>',
-        f"<h2>Each class{_at(report.figures.threshold)}</h2>",
-        table(class_table(report, report.figures), "stacked"),
-    ]
-    if report.operating:
-        parts += [
-            f"<h2>Each class{_at(report.operating.threshold)}</h2>",
-            table(class_table(report, report.operating), "stacked"),
-        ]
-    parts += ["<h2>Pictures</h2>", '<div class="pictures">', *map(_picture, pictures, pictures.values()), "</div>"]
-    if metadata:
-        parts += ["<h2>About this run</h2>", facts(metadata)]
-    return page("Test report", parts)
+    figures = [report.figures, *([report.operating] if report.operating else [])]
+    return render(
+        "report.html",
+        images=_images(report),
+        headline=_headline(report),
+        summary=summary_table(report),
+        intervals=_about_intervals(report),
+        classes=[(_at(each.threshold), class_table(report, each)) for each in figures],
+        pictures=[(CAPTIONS[key], path.read_bytes()) for key, path in pictures.items()],
+        metadata=metadata,
+    )
 
 
 def _images(report: Report) -> str:
@@ -58,14 +52,12 @@ def _images(report: Report) -> str:
     return f"{report.n:,} images: {counted}{left_out}"
 
 
-def _headline(report: Report) -> str:
+def _headline(report: Report) -> list[tuple[str, str]]:
+    """Titles and values of the figures that a reader looks for first."""
     figures = report.operating or report.figures
-    blocks = []
-    for name in ("auroc", "sensitivity", "specificity", "balanced_accuracy"):
-        metric = METRICS[name]
-        where = _at(figures.threshold) if metric.at_threshold else ""
-        blocks.append(f"<div><b>{format_value(figures.overall[name].value)}</b>{metric.title}{where}</div>")
-    return "".join(blocks)
+    named = [(METRICS[name], figures.overall[name]) for name in _HEADLINE]
+    where = _at(figures.threshold)
+    return [(m.title + where * m.at_threshold, format_value(figure.value)) for m, figure in named]
 
 
 def _at(threshold: float | None) -> str:
@@ -76,7 +68,3 @@ def _about_intervals(report: Report) -> str:
     of = "images" if report.groups is None else f"{report.groups:,} groups of images, such as patients"
     positive = f" The positive class is {report.positive_class}." if report.positive_class else ""
     return f"In brackets: 95 % bootstrap intervals, {report.resamples:,} resamples of {of}.{positive}"
-
-
-def _picture(key: str, path: Path) -> str:
-    return figure(path.read_bytes(), CAPTIONS[key])

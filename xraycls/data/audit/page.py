@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from html import escape
-
 import cv2
 import numpy as np
 
@@ -13,7 +10,7 @@ from xraycls.data.open import open_image
 from xraycls.data.sheet import Tile, contact_sheet
 from xraycls.data.table import SampleTable
 from xraycls.errors import DataError
-from xraycls.page import figure, page, table
+from xraycls.page import render
 
 _SIDE = 250  # of a picture on a sheet, pixels
 _COLUMNS = 4
@@ -24,51 +21,52 @@ _QUALITY = 88  # of the JPEG
 def audit_page(audit: Audit) -> str:
     """A page that needs nothing else; pictures are inside."""
     data = audit.table
-    what = "headers only" if audit.quick else "every picture decoded"
-    parts = [f'<p class="quiet">{escape(str(data.root))} · {len(data):,} pictures · {what}</p>', _counts(data)]
-    if not audit.findings:
-        parts.append("<h2>Nothing found</h2>")
-    for finding in audit.findings:
-        parts += [
-            f"<h2>{escape(finding.severity.capitalize())}: {escape(finding.title)}</h2>",
-            f"<p>{escape(finding.advice)}</p>",
-            *_sheets(data, finding),
-        ]
-    return page(f"Audit of {data.root.name or data.root}", parts)
+    return render(
+        "audit.html",
+        name=data.root.name or data.root,
+        root=data.root,
+        pictures=f"{len(data):,}",
+        depth="headers only" if audit.quick else "every picture decoded",
+        counts=_counts(data),
+        findings=[(finding, *_sheets(data, finding)) for finding in audit.findings],
+    )
 
 
-def _counts(data: SampleTable) -> str:
+def _counts(data: SampleTable) -> list[list[str]]:
     rows = [["split", *data.classes]]
     rows += [[split, *(f"{n:,}" for n in data.split(split).counts().values())] for split in data.splits]
     rows += [] if data.splits else [["all", *(f"{n:,}" for n in data.counts().values())]]
-    return table(rows)
+    return rows
 
 
-def _sheets(data: SampleTable, finding: Finding) -> Iterator[str]:
-    """The pictures of a finding: single ones on a sheet, copies side by side, of large groups a row each."""
+def _sheets(data: SampleTable, finding: Finding) -> tuple[list[tuple[str, bytes]], int]:
+    """The pictures of a finding: single ones on a sheet, copies side by side, of large groups a row each.
+
+    Returns:
+        A note, "" for none, and a JPEG of every sheet; and how many groups are not shown.
+    """
     groups = [group for group in finding.groups if group.samples]
-    single = [group for group in groups if len(group.samples) == 1]
-    few = [group for group in groups if 1 < len(group.samples) <= _COLUMNS]
-    many = [group for group in groups if len(group.samples) > _COLUMNS]
+    single = [group for group in groups if len(group.samples) == 1][:_SINGLE]
+    few = [group for group in groups if 1 < len(group.samples) <= _COLUMNS][:_FEW]
+    many = [group for group in groups if len(group.samples) > _COLUMNS][:_MANY]
+    sheets = []
     if single:
-        yield _sheet([_tile(data, group.samples[0], group.note) for group in single[:_SINGLE]], _COLUMNS, finding.title)
+        sheets.append(("", _sheet([_tile(data, group.samples[0], group.note) for group in single], _COLUMNS)))
     for size in range(2, _COLUMNS + 1):
-        alike = [group for group in few[:_FEW] if len(group.samples) == size]
-        if alike:
-            tiles = [_tile(data, row, group.note) for group in alike for row in group.samples]
-            yield _sheet(tiles, size, finding.title)
-    for group in many[:_MANY]:
+        tiles = [_tile(data, row, g.note) for g in few if len(g.samples) == size for row in g.samples]
+        if tiles:
+            sheets.append(("", _sheet(tiles, size)))
+    for group in many:
         spread = [group.samples[at] for at in np.linspace(0, len(group.samples) - 1, _COLUMNS).astype(int)]
-        yield f"<p>{escape(group.note)}</p>" + _sheet([_tile(data, row) for row in spread], _COLUMNS, finding.title)
-    rest = len(groups) - len(single[:_SINGLE]) - len(few[:_FEW]) - len(many[:_MANY])
-    if rest:
-        yield f'<p class="quiet">{rest:,} more in findings.csv</p>'
+        sheets.append((group.note, _sheet([_tile(data, row) for row in spread], _COLUMNS)))
+    return sheets, len(groups) - len(single) - len(few) - len(many)
 
 
-def _sheet(tiles: list[Tile], columns: int, title: str) -> str:
+def _sheet(tiles: list[Tile], columns: int) -> bytes:
+    """A JPEG of some pictures."""
     sheet = contact_sheet(tiles, columns=columns, side=_SIDE)
     _, encoded = cv2.imencode(".jpg", sheet[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
-    return figure(encoded.tobytes(), title, "jpeg")
+    return encoded.tobytes()
 
 
 def _tile(data: SampleTable, row: int, note: str = "") -> Tile:
