@@ -2,7 +2,8 @@
 
 A plate and its four corners are what the YOLOv4 spec of this example was made for. Each film is a phantom of
 ``xraycls``; one to three bright plates lie on it, turned a little, with a rivet of its own kind at every corner.
-``python draw.py FOLDER --films 300`` writes ``FOLDER/{train,valid}/{images,labels}`` and ``data.yaml``.
+``python draw.py FOLDER --films 300`` writes ``FOLDER/{train,valid}/{images,labels}`` with ``classes.txt``, and
+``data.yaml``.
 """
 
 from __future__ import annotations
@@ -117,6 +118,7 @@ def main() -> None:
     for part in ("train", "valid"):
         for kind in ("images", "labels"):
             (given.folder / part / kind).mkdir(parents=True, exist_ok=True)
+        (given.folder / part / "classes.txt").write_text("".join(f"{name}\n" for name in NAMES))
     names = "".join(f"  {number}: '{name}'\n" for number, name in enumerate(NAMES))
     (given.folder / "data.yaml").write_text(f"path: .\ntrain: train/images\nval: valid/images\nnames:\n{names}")
     valid = round(given.valid * given.films)
