@@ -64,6 +64,11 @@ xraycls yolo_v4 inference -e "$work/retrain.txt" -m "$model" -i "$work/dataset/t
 	-l "$work/pseudo/labels" --min-score "$sure" "$mount"
 
 step "A short training on these labels"
+# Inference writes the names of the classes; the spec maps the numbers of the Darknet labels, which go back in.
+for labels in "$work"/pseudo/labels/*.txt; do
+	sed -e 's/^top_left /0 /' -e 's/^top_right /1 /' -e 's/^bottom_right /2 /' -e 's/^bottom_left /3 /' "$labels" >"$work/line"
+	mv "$work/line" "$labels"
+done
 # The spec stays as it is: a mount puts these labels in the place of the drawn ones.
 xraycls yolo_v4 train -e "$work/retrain.txt" -m "$model" -r "$work/taught" "$mount" \
 	--mount "/yolov4/dataset/train/labels=$work/pseudo/labels" --epochs "$pseudo" --size "$size"
