@@ -1,18 +1,23 @@
 """A spec of Faster R-CNN in any dialect as a job."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.tao.test_tao_networks import TLT2_FASTER_RCNN
 from tests.tao.test_tao_rules import FASTER_RCNN
-from xraycls.errors import SpecError
+from xraycls.data.box_sources import BoxSource, read_boxes
+from xraycls.errors import DataError, SpecError, UsageError
 from xraycls.models.detection.base import Suppression
 from xraycls.models.detection.faster_rcnn_loss import FasterRCNNLoss
 from xraycls.models.detection.proposals import ProposalSettings
+from xraycls.tao.networks.faster_rcnn import FASTER_RCNN as FASTER_RCNN_NETWORK
 from xraycls.tao.networks.faster_rcnn import faster_rcnn_job, iou_thresholds
 from xraycls.tao.networks.faster_rcnn_spec import FasterRCNNSpec
 from xraycls.tao.programs import open_spec
+from xraycls.tao.report import mapping_report
 from xraycls.training.annealing import ExponentialSteps, SoftStartSteps
 from xraycls.training.detection import Regularizer
 from xraycls.training.job import DetectionJob, EvaluationConfig
@@ -155,6 +160,54 @@ def test_an_input_of_no_fixed_size_is_refused(job_of):
             ("size_height_width { height: 384 width: 1248 }", "size_min { min: 600 }"),
             ("output_image_width: 1248 output_image_height: 384 ", ""),
         )
+
+
+def test_a_picture_with_too_many_objects_is_named(job_of, tmp_path):
+    images, labels = tmp_path / "images", tmp_path / "labels"
+    for folder in (images, labels):
+        folder.mkdir()
+    Image.new("L", (64, 64)).save(images / "film.png")
+    (labels / "film.txt").write_text("car 0 0 0 8 8 30 30 0 0 0 0 0 0 0\n" * 3)
+    data = job_of(FASTER_RCNN, ("max_objects_num_per_image: 100", "max_objects_num_per_image: 2")).data
+    data = replace(data, training=(BoxSource(labels=labels, images=images),))
+    with pytest.raises(DataError, match=r"film.* has 3 objects, and at most 2 are allowed. Raise max_objects_num"):
+        read_boxes(data)
+    assert len(read_boxes(replace(data, most_objects=3)).training) == 1
+
+
+def test_files_have_the_names_of_tao(job_of, tmp_path):
+    def files(folder, *changes):
+        job_of(FASTER_RCNN, *changes)
+        return FASTER_RCNN_NETWORK.results(open_spec(tmp_path / "spec.txt", FasterRCNNSpec), None, folder)
+
+    assert files(Path("/r")).weights(12, ".tlt") == Path("/r/frcnn_resnet_18.epoch_12.tlt")
+    named = ("num_epochs: 12", "num_epochs: 12 output_model: '/out/frcnn_kitti.tlt'")
+    assert files(None, named).weights(12, ".tlt") == Path("/out/frcnn_kitti.epoch12.tlt")
+    assert files(None, named).folder == Path("/out/frcnn_kitti")
+    assert files(Path("/r"), named).weights(12, ".tlt") == Path("/r/frcnn_kitti.epoch12.tlt")
+    assert files(None, named).log is None
+    with pytest.raises(UsageError, match="Give a folder with -r, or output_model in the spec"):
+        files(None)
+
+
+def test_the_model_to_go_on_from_tells_its_epoch(job_of, tmp_path):
+    def resumed(name):
+        job_of(FASTER_RCNN, ("num_epochs: 12", f"num_epochs: 12 resume_from_model: '{name}'"))
+        return FASTER_RCNN_NETWORK.initial_epoch(open_spec(tmp_path / "spec.txt", FasterRCNNSpec))
+
+    assert resumed("/r/frcnn_resnet_18.epoch_3.hdf5") == 4
+    assert resumed("/r/frcnn_kitti.epoch12.tlt") == 13
+    assert resumed("") == 1
+    with pytest.raises(SpecError, match=r"spec.txt, line \d+: .*resume_from_model doesn't tell the epoch"):
+        resumed("/r/frcnn.hdf5")
+
+
+def test_the_older_name_of_a_backbone_is_said_to_be_approximated(tmp_path, job_of):
+    old = ("resnet:18", "vgg16"), ("freeze_blocks: 0", "freeze_blocks: 1")
+    assert job_of(FASTER_RCNN, *old).detector.backbone == "vgg16"
+    spec = open_spec(tmp_path / "spec.txt", FasterRCNNSpec)
+    told = [each for each in mapping_report(spec) if each.line is None]
+    assert [(each.field, each.outcome) for each in told] == [("model_config.arch", "approximated")]
 
 
 def test_collected_specs_become_jobs(shared):

@@ -248,6 +248,9 @@ FASTER_RCNN_WRONG = [
      "is 1; it must be 3"),
     ("'png'", "'tif'", "dataset_config.image_extension", "is 'tif'; it must be one of jpg, jpeg, png"),
     ("key: 'car'", "key: 'background'", "dataset_config.target_class_mapping", "has a class background"),
+    ("roi_mini_batch: 256", "roi_mini_batch: 256 rfcn_mode: true", "model_config.rfcn_mode", "asks for an R-FCN"),
+    ("scale: 64 ", "scale: 512 scale: 400 ", "model_config.anchor_box_config.scale",
+     "leaves no anchor within a picture of 1248 × 384 pixels, so there is nothing to learn"),
     ('tfrecords_path: "/data/train."', "", "dataset_config.data_sources[0].tfrecords_path", "is missing"),
 ]  # fmt: skip
 WRONG = [("yolo_v4", YOLO_V4, *each) for each in YOLO_V4_WRONG]

@@ -21,7 +21,7 @@ KeyOption = Annotated[
     str | None,
     typer.Option("--key", "-k", "--enc-key", help="Saved models are encrypted with it; $NAME takes a variable's."),
 ]
-ModelOption = Annotated[str, typer.Option("--model", "-m", "--model-path", help="A saved model.")]
+OptionalModelOption = Annotated[str | None, typer.Option("--model", "-m", "--model-path", help="A saved model.")]
 MountOption = Annotated[
     list[str] | None,
     typer.Option(metavar="CONTAINER=FOLDER", help="Where a folder of TAO's container lies.", rich_help_panel=EXTRA),

@@ -14,17 +14,23 @@ _AP = "val_AP_"
 
 
 class TaoPrinter(PassOn):
-    """Passes everything on to another reporter, but prints messages, and average precisions where there are any."""
+    """Passes everything on to another reporter, but prints messages, and average precisions where there are any.
 
-    def __init__(self, listener: Reporter) -> None:
+    Args:
+        listener: the reporter to pass on to.
+        blocks: whether average precisions are printed as SSD and YOLO do; else they come as messages.
+    """
+
+    def __init__(self, listener: Reporter, *, blocks: bool = True) -> None:
         super().__init__(listener)
+        self._blocks = blocks
         # A progress bar would catch what goes to a file and print it on standard error.
         self._out = None if sys.stdout.isatty() else sys.stdout
 
     def epoch(self, row: Mapping[str, float], improved: bool) -> None:
         """Pass it on, and print what validation gave."""
         super().epoch(row, improved)
-        if not math.isnan(row.get("val_mAP", math.nan)):
+        if self._blocks and not math.isnan(row.get("val_mAP", math.nan)):
             areas = {name.removeprefix(_AP): value for name, value in row.items() if name.startswith(_AP)}
             print(CALCULATING, file=self._out)
             print(

@@ -72,6 +72,7 @@ class BoxData:
         validation_fold: the fold of the training records that is for validation; None for none.
         image_extension: of images that records name, without a dot; "" where they have it.
         seed: of the draw of the validation split.
+        most_objects: that a training picture may have, 1 or more; one with more is refused. None for any number.
         learn_difficult: whether objects that are marked difficult are learned; validation knows them in any case.
     """
 
@@ -83,6 +84,7 @@ class BoxData:
     validation_fold: int | None = None
     image_extension: str = ""
     seed: int = 0
+    most_objects: int | None = None
     learn_difficult: bool = True
 
 
@@ -139,6 +141,13 @@ def read_boxes(data: BoxData) -> BoxTables:
             f"{', '.join(classes) or '(none)'}{given}",
             read.table.root,
             "The keys of target_class_mapping must be the labels in small letters" if data.mapping else None,
+        )
+    most = max(read.training, key=lambda sample: len(sample.boxes))
+    if data.most_objects is not None and len(most.boxes) > data.most_objects:
+        raise DataError(
+            f"{most.name} has {len(most.boxes)} objects, and at most {data.most_objects} are allowed",
+            most.path,
+            "Raise max_objects_num_per_image in the spec",
         )
     if not len(read.validation):
         logger.warning("There are no validation images, so there will be no average precision.")

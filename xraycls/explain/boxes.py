@@ -28,13 +28,14 @@ _LETTERS, _LINES = 48, 400  # how much smaller than a picture's longer side lett
 _SMALLEST_LETTERS, _THINNEST = 11, 2  # pixels
 
 
-def annotated(picture: Pixels, boxes: Sequence[Box], ids: Sequence[int]) -> Pixels:
+def annotated(picture: Pixels, boxes: Sequence[Box], ids: Sequence[int], *, captions: bool = True) -> Pixels:
     """A picture with a frame and a caption such as ``opacity: 0.87`` for every box.
 
     Args:
         picture: uint8 [H, W].
         boxes: with scores, in pixels of the picture; what lies outside isn't drawn. The first are drawn over others.
         ids: of each box's class, which choose among TAO's five colours.
+        captions: whether there are any; frames alone without.
 
     Returns:
         uint8 [H, W, 3] RGB, of the same size.
@@ -47,7 +48,7 @@ def annotated(picture: Pixels, boxes: Sequence[Box], ids: Sequence[int]) -> Pixe
     marks = [(box, *_COLOURS[number % len(_COLOURS)]) for box, number in zip(boxes, ids, strict=True)][::-1]
     for box, colour, _ in marks:
         draw.rectangle(_frame(box, width, height, line), outline=colour, width=line)
-    for box, colour, ink in marks:  # after all frames, so that none crosses a caption
+    for box, colour, ink in marks if captions else ():  # after all frames, so that none crosses a caption
         _caption(draw, box, _frame(box, width, height, line), letters, colour, ink)
     return np.asarray(canvas)
 

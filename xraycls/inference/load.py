@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -20,6 +20,7 @@ from xraycls.training.run_folder import RUNS, RunFolder, find_runs
 if TYPE_CHECKING:
     from xraycls.inference.detection import TrainedDetector
     from xraycls.models.detection.base import DetectorConfig, Suppression
+    from xraycls.models.detection.proposals import ProposalSettings
 
 
 def load_detector_model(
@@ -29,6 +30,7 @@ def load_detector_model(
     key: str = "",
     suppression: Suppression | None = None,
     config: Callable[[], DetectorConfig] | None = None,
+    proposals: ProposalSettings | None = None,
 ) -> TrainedDetector:
     """Returns a trained detector.
 
@@ -38,6 +40,7 @@ def load_detector_model(
         key: that it was saved with.
         suppression: which predicted boxes become detections, instead of what it was trained with.
         config: gives what a Keras file of TAO doesn't say; None refuses such files.
+        proposals: of a detector in two stages, likewise.
 
     Raises:
         RunError: there is no such file, or it is no detector.
@@ -49,8 +52,12 @@ def load_detector_model(
 
     file = find_model(Path(path), key)
     detector, extra = load_detector(file, key=key, config=config)
+    changed: Any = detector.config
     if suppression is not None:
-        detector.config = replace(detector.config, suppression=suppression)
+        changed = replace(changed, suppression=suppression)
+    if proposals is not None and hasattr(changed, "proposals"):
+        changed = replace(changed, proposals=proposals)
+    detector.config = changed
     detector.to(torch.device(device)).eval()
     return TrainedDetector(detector, detector.evaluation_recipe(), file, precision=extra.get("precision"))
 

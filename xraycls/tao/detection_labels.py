@@ -10,7 +10,9 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float32]
 
 
-def detection_labels(boxes: Floats, names: Sequence[str], scores: Floats) -> str:
+def detection_labels(
+    boxes: Floats, names: Sequence[str], scores: Floats, decimals: tuple[int, int] | None = None
+) -> str:
     """The text of a label file; empty when nothing was found.
 
     Numbers are the shortest decimals that read back as the same float32, and boxes are not clipped, both as TAO's SSD
@@ -20,9 +22,11 @@ def detection_labels(boxes: Floats, names: Sequence[str], scores: Floats) -> str
         boxes: float32 [n, 4], left, top, right and bottom in pixels of the picture.
         names: n, the class of each.
         scores: float32 [n], 0–1.
+        decimals: of corners and of scores, as TAO's Faster R-CNN has 2 and 7; None for the shortest.
     """
     lines = []
     for box, name, score in zip(boxes.astype(np.float32), names, scores.astype(np.float32), strict=True):
-        corners = " ".join(map(str, box))
-        lines.append(f"{'_'.join(name.split())} 0 0 0 {corners} 0 0 0 0 0 0 0 {score!s}\n")
+        corners = " ".join(f"{corner:.{decimals[0]}f}" if decimals else str(corner) for corner in box)
+        shown = f"{score:.{decimals[1]}f}" if decimals else str(score)
+        lines.append(f"{'_'.join(name.split())} 0 0 0 {corners} 0 0 0 0 0 0 0 {shown}\n")
     return "".join(lines)

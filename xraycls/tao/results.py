@@ -11,6 +11,7 @@ from pathlib import Path
 
 from xraycls.data.rows import write_rows
 from xraycls.errors import XrayclsError
+from xraycls.evaluation.detection.printed import mean_line, strict_table
 from xraycls.tao.status import StatusLog
 from xraycls.training.reporter import PassOn, Reporter
 
@@ -45,8 +46,8 @@ class Results:
         return self.folder / "weights" / f"{network}_{self.arch}_epoch_{epoch:03d}{suffix}"
 
     @property
-    def log(self) -> Path:
-        """The table with a row an epoch."""
+    def log(self) -> Path | None:
+        """The table with a row an epoch; None where TAO writes none."""
         return self.folder / f"{_LOG_OF.get(self.network, self.network)}_training_log_{self.arch}.csv"
 
     @property
@@ -58,6 +59,26 @@ class Results:
     def events(self) -> Path:
         """The folder of TensorBoard's files."""
         return self.folder / "events"
+
+
+@dataclass(frozen=True, slots=True)
+class NamedResults(Results):
+    """Where TAO's Faster R-CNN puts its results: weights under a name of its own, and no table.
+
+    Attributes:
+        stem: of weights, to which the epoch and a suffix are added, such as ``out/frcnn_resnet_18.epoch_``.
+    """
+
+    stem: Path
+
+    def weights(self, epoch: int, suffix: str) -> Path:
+        """The model after an epoch, counted from 1."""
+        return self.stem.with_name(f"{self.stem.name}{epoch}{suffix}")
+
+    @property
+    def log(self) -> Path | None:
+        """None: there is no table."""
+        return None
 
 
 class TaoReporter(PassOn):
@@ -113,7 +134,36 @@ class TaoReporter(PassOn):
         self.status.write("Training loop in progress", figures=told | ({"kpi": kpi} if kpi else {}))
 
     def _write(self) -> None:
-        write_rows(self.results.log, ["epoch", *self._columns], self._rows)
+        if self.results.log:
+            write_rows(self.results.log, ["epoch", *self._columns], self._rows)
+
+
+class StrictReporter(PassOn):
+    """Passes everything on, and tells the figures of a validation as TAO's Faster R-CNN prints them.
+
+    Args:
+        listener: the reporter to pass on to, which is told the block as a message.
+        classes: names of the objects; empty without validation.
+        ious: thresholds of the evaluation; the figures of a class are those of the first.
+    """
+
+    def __init__(self, listener: Reporter, classes: Sequence[str], ious: Sequence[float]) -> None:
+        super().__init__(listener)
+        self.classes = classes
+        self.ious = ious
+
+    def epoch(self, row: Mapping[str, float], improved: bool) -> None:
+        """Pass the epoch's figures on, and tell those of its validation."""
+        super().epoch(row, improved)
+        if math.isnan(row.get("val_mAP", math.nan)):
+            return
+        self.message(f"Doing validation at epoch {int(row['epoch'])}(1-based index)...")
+        names = [name for name in sorted(self.classes) if not math.isnan(row[f"val_precision_{name}"])]
+        figures = {name: [row[f"val_{kind}_{name}"] for kind in ("AP", "precision", "recall")] for name in names}
+        mean = sum(ap for ap, *_ in figures.values()) / len(figures) if figures else math.nan
+        self.message(strict_table(figures, mean, self.ious[0]))
+        if len(self.ious) > 1:
+            self.message(mean_line(row["val_mAP"], self.ious[0], self.ious[-1]))
 
 
 @contextmanager

@@ -48,6 +48,7 @@ class EvaluationConfig:
         batch_size: pictures at a time, 1 or more.
         mode: average precision at eleven recalls ("sample"), or the whole area under the curve ("integrate").
         iou: what a detection must overlap an object by, 0–1.
+        ious: several in turn, of which ``iou`` is the first and whose mean the mAP is; empty for ``iou`` alone.
         rule: whose matching decides what a hit is: that of TAO's SSD and YOLO, or PASCAL VOC's strict one, which
             TAO's Faster R-CNN follows.
         curves: whether the precision–recall curve is drawn.
@@ -56,6 +57,7 @@ class EvaluationConfig:
     batch_size: int = 8
     mode: Literal["sample", "integrate"] = "sample"
     iou: float = 0.5
+    ious: tuple[float, ...] = ()
     rule: Literal["tao", "voc"] = "tao"
     curves: bool = False
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import typer
@@ -44,7 +44,7 @@ def _group(network: TaoNetwork) -> typer.Typer:
     app = typer.Typer(help=what, no_args_is_help=True)
     for name in _OF_TAO:
         if name in network.verbs:
-            app.command(name, cls=TaoCommand)(VERBS[name])
+            app.command(name, cls=_with_optional(network.optional.get(name, ())))(VERBS[name])
         else:
             app.command(name, cls=TaoCommand, hidden=True, context_settings=_ANYTHING)(_absent(network, name))
     app.command("spec-check", cls=AbbreviatedCommand)(spec_check.spec_check(network.name))
@@ -52,6 +52,18 @@ def _group(network: TaoNetwork) -> typer.Typer:
     app.command("dataset_convert", cls=TaoCommand, hidden=True)(dataset_convert)
     app.command("dataset-convert", cls=TaoCommand, hidden=True)(dataset_convert)
     return app
+
+
+def _with_optional(names: Sequence[str]) -> type[TaoCommand]:
+    """Returns a kind of command that may lack some parameters, which a network's specs can name."""
+
+    class Command(TaoCommand):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            for parameter in self.params:
+                parameter.required = parameter.required and parameter.name not in names
+
+    return Command if names else TaoCommand
 
 
 def _absent(network: TaoNetwork, verb: str) -> Callable[..., None]:

@@ -8,7 +8,7 @@ import typer
 
 from xraycls.cli.options import DeviceOption, LoaderOption, PrecisionOption, ThreadsOption
 from xraycls.cli.tao_command import key_of, say_ignored
-from xraycls.cli.tao_options import KeyOption, ModelOption, MountOption, SpecOption
+from xraycls.cli.tao_options import KeyOption, MountOption, OptionalModelOption, SpecOption
 
 if TYPE_CHECKING:
     from xraycls.evaluation.detection.table import DetectionReport
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def evaluate(
     context: typer.Context,
     spec: SpecOption,
-    model: ModelOption,
+    model: OptionalModelOption,
     key: KeyOption = None,
     results_dir: Annotated[
         str | None, typer.Option("--results-dir", "-r", help="Folder for all files; that of the model by default.")
@@ -34,7 +34,7 @@ def evaluate(
     threads: ThreadsOption = None,
 ) -> None:
     """Average precision of a model on the validation images of a spec, as TAO prints it, and other figures."""
-    from xraycls.evaluation.detection.printed import CALCULATING, average_precision_block
+    from xraycls.evaluation.detection.printed import CALCULATING, average_precision_block, strict_block
     from xraycls.progress import counting
     from xraycls.tao.mounts import read_mounts
     from xraycls.tao.networks import network_of
@@ -46,7 +46,7 @@ def evaluate(
     with counting("producing predictions") as progress:
         done = evaluate_spec(
             network,
-            mounts.path(model),
+            None if model is None else mounts.path(model),
             mounts.path(spec),
             key=key_of(key, mounts.variables),
             results=None if results_dir is None else mounts.path(results_dir),
@@ -58,8 +58,11 @@ def evaluate(
             threads=threads,
             progress=progress,
         )
-    print(CALCULATING)
-    print(average_precision_block(done.average, network.digits))
+    if network.is_strict:
+        print(strict_block(done.strict, done.proposal_recall))
+    else:
+        print(CALCULATING)
+        print(average_precision_block(done.average, network.digits))
     _print_figures(done.report)
     print(f"Wrote {', '.join(map(str, done.files))}.")
 

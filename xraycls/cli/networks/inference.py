@@ -9,14 +9,15 @@ import typer
 
 from xraycls.cli.options import DeviceOption, LoaderOption, PrecisionOption, ThreadsOption
 from xraycls.cli.tao_command import key_of, say_ignored
-from xraycls.cli.tao_options import KeyOption, ModelOption, MountOption
+from xraycls.cli.tao_options import KeyOption, MountOption, OptionalModelOption
+from xraycls.errors import UsageError
 
 
 def inference(
     context: typer.Context,
-    model: ModelOption,
+    model: OptionalModelOption,
     images: Annotated[
-        str, typer.Option("--image-dir", "-i", "--in-image-path", help="A picture or a folder of them, also DICOM.")
+        str | None, typer.Option("--image-dir", "-i", "--in-image-path", help="A picture or a folder, also DICOM.")
     ],
     spec: Annotated[
         str | None,
@@ -29,8 +30,9 @@ def inference(
     ] = None,
     key: KeyOption = None,
     threshold: Annotated[
-        float, typer.Option("--threshold", "-t", "--draw-conf-thres", "--min-score", help="What an object must score.")
-    ] = 0.3,
+        float | None,
+        typer.Option("--threshold", "-t", "--draw-conf-thres", "--min-score", help="What an object must score: 0.3."),
+    ] = None,
     results_dir: Annotated[
         str | None, typer.Option("--results-dir", "-r", help="Folder for images_annotated, labels and status.json.")
     ] = None,
@@ -40,7 +42,7 @@ def inference(
     labels: Annotated[
         str | None, typer.Option("--out-label-path", "-l", help="Folder for KITTI labels, as in TLT.")
     ] = None,
-    batch_size: Annotated[int, typer.Option("--batch-size", "-b", min=1, help="Images at a time.")] = 8,
+    batch_size: Annotated[int | None, typer.Option("--batch-size", "-b", min=1, help="Images at a time: 8.")] = None,
     mount: MountOption = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
@@ -50,25 +52,34 @@ def inference(
     """Find objects in pictures: a KITTI label file and an annotated copy of each."""
     from xraycls.progress import counting
     from xraycls.tao.mounts import read_mounts
-    from xraycls.workflows.detection.inference import infer
+    from xraycls.tao.networks import network_of
+    from xraycls.workflows.detection.inference import infer, plan_of
 
     say_ignored(context, "gpus", "use_amp")
     mounts = read_mounts(mount or ())
+    network = network_of((context.parent and context.parent.info_name) or "ssd")
 
     def path(text: str | None) -> Path | None:
         return None if text is None else mounts.path(text)
 
+    plan, spec_key = plan_of(network, path(spec), mounts)
+    detector, pictures = path(model) or plan.model, path(images) or plan.images
+    if detector is None or pictures is None:
+        what = "-m, the model" if detector is None else "-i, the images"
+        raise UsageError(f"Nothing names {what}", "Give it, or a spec that does with -e")
     with counting("finding objects") as progress:
         done = infer(
-            mounts.path(model),
-            mounts.path(images),
+            detector,
+            pictures,
             path(results_dir),
-            annotated=path(annotated),
-            labels=path(labels),
+            annotated=path(annotated) or plan.annotated,
+            labels=path(labels) or plan.labels,
             spec=path(spec),
-            threshold=threshold,
-            key=key_of(key, mounts.variables),
-            batch_size=batch_size,
+            threshold=plan.threshold if threshold is None else threshold,
+            captions=plan.captions,
+            key=key_of(key, mounts.variables) or spec_key,
+            batch_size=batch_size or plan.batch_size,
+            title=network.title,
             device=device,
             precision=precision,
             loader=loader,

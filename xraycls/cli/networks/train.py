@@ -18,7 +18,8 @@ def train(
     context: typer.Context,
     spec: SpecOption,
     results_dir: Annotated[
-        str, typer.Option("--results-dir", "-r", help="Folder for weights, the training's table and status.json.")
+        str | None,
+        typer.Option("--results-dir", "-r", help="Folder for weights, the training's table and status.json."),
     ],
     key: KeyOption = None,
     model: Annotated[
@@ -71,11 +72,13 @@ def train(
     from xraycls.workflows.detection.spec import train_spec
 
     mounts = read_mounts(mount or ())
+    program = (context.parent and context.parent.info_name) or "ssd"
+    network = network_of(program)
     with TrainingProgress() as reporter:
         done = train_spec(
-            network_of((context.parent and context.parent.info_name) or "ssd"),
+            network,
             mounts.path(spec),
-            mounts.path(results_dir),
+            None if results_dir is None else mounts.path(results_dir),
             key=key_of(key, mounts.variables),
             weights=None if model is None else mounts.path(model),
             initial_epoch=initial_epoch,
@@ -88,13 +91,12 @@ def train(
             precision=_halved(precision, device) if launcher.use_amp else precision,
             loader=loader,
             threads=threads,
-            reporter=TaoPrinter(reporter),
+            reporter=TaoPrinter(reporter, blocks=not network.is_strict),
         )
     if os.environ.get("RANK", "0") == "0":
         early = ", since it no longer improves" if done.outcome.stopped_early else ""
         print(f"Finished {done.outcome.rows[-1]['epoch']:.0f} epochs{early}. Results: {done.run.path}")
-        network = (context.parent and context.parent.info_name) or "ssd"
-        command = ["xraycls", network, "evaluate", "-e", spec, "-m", str(done.model)]
+        command = ["xraycls", program, "evaluate", "-e", spec, "-m", str(done.model)]
         command += [word for each in mount or () for word in ("--mount", each)]
         print(f"Next: {shlex.join(command)}{' -k KEY' * bool(key)}")
 

@@ -37,17 +37,37 @@ def strict_block(found: Sequence[StrictAveragePrecision], proposal_recall: Mappi
         found: one a threshold.
         proposal_recall: class name → share of its boxes that a proposal overlaps by 0.5, 0–1; a column more.
     """
-    columns = (*_COLUMNS, "RPN_recall") if proposal_recall else _COLUMNS
-    lines = []
+    recalls = proposal_recall or {}
+    tables = []
     for one in found:
-        lines += [_DOUBLE, "".join(f"{column:<20}" for column in columns), _SINGLE]
-        for name, each in one.per_class.items():
-            figures = [each.ap, each.precision, each.recall]
-            if proposal_recall and name in proposal_recall:
-                figures.append(proposal_recall[name])
-            lines += [f"{name:<20}" + "".join(f"{figure:<20.4f}" for figure in figures), _SINGLE]
-        lines.append(f"mAP@{one.iou_threshold:.10g} = {one.mean:<20.4f}")
+        rows = {
+            name: (each.ap, each.precision, each.recall, *([recalls[name]] if name in recalls else []))
+            for name, each in one.per_class.items()
+        }
+        tables.append(strict_table(rows, one.mean, one.iou_threshold))
     if len(found) > 1:
         mean = sum(one.mean for one in found) / len(found)
-        lines.append(f"mAP@[{found[0].iou_threshold:.10g}:{found[-1].iou_threshold:.10g}] = {mean:<20.4f}")
-    return "\n".join(lines)
+        tables.append(mean_line(mean, found[0].iou_threshold, found[-1].iou_threshold))
+    return "\n".join(tables)
+
+
+def strict_table(rows: Mapping[str, Sequence[float]], mean: float, iou: float) -> str:
+    """The figures of Faster R-CNN at one threshold, without a last line break.
+
+    Args:
+        rows: class name → AP, precision, recall and, where it is known, the recall of the proposals.
+        mean: of the average precisions.
+        iou: the threshold.
+    """
+    columns = (
+        (*_COLUMNS, "RPN_recall") if any(len(figures) > len(_COLUMNS) - 1 for figures in rows.values()) else _COLUMNS
+    )
+    lines = [_DOUBLE, "".join(f"{column:<20}" for column in columns), _SINGLE]
+    for name, figures in rows.items():
+        lines += [f"{name:<20}" + "".join(f"{figure:<20.4f}" for figure in figures), _SINGLE]
+    return "\n".join([*lines, f"mAP@{iou:.10g} = {mean:<20.4f}"])
+
+
+def mean_line(mean: float, first: float, last: float) -> str:
+    """The mean of Faster R-CNN over a range of thresholds, by the first and the last of them."""
+    return f"mAP@[{first:.10g}:{last:.10g}] = {mean:<20.4f}"

@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from xraycls.data.plain import from_plain, to_plain
@@ -161,6 +163,14 @@ class Detector(nn.Module, ABC):
         Args:
             raw: what :meth:`forward` gave.
         """
+
+    def regions(self, raw: Raw) -> list[NDArray[np.float32]] | None:
+        """Returns the boxes [n, 4] that a first stage proposes in each picture; None of a detector in one stage.
+
+        Args:
+            raw: what :meth:`forward` gave.
+        """
+        return None
 
     def evaluation_recipe(self) -> ViewRecipe:
         """Returns how pictures are rendered for evaluation and inference: by default squeezed onto the input."""

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -32,6 +34,7 @@ from xraycls.models.detection.proposals import (
     decode_rois,
     propose,
 )
+from xraycls.models.detection.ssd import set_momentum
 from xraycls.models.detection.suppression import detections_of
 from xraycls.types import Detections, Objects
 
@@ -237,6 +240,14 @@ class FasterRCNN(Detector):
         probabilities = logits.float().softmax(dim=-1)[..., :-1]
         real = (rois.abs().sum(dim=-1) > 0)[..., None]
         return detections_of(probabilities.masked_fill(~real, -1.0), boxes, self.config.suppression)
+
+    def regions(self, raw: Raw) -> list[NDArray[np.float32]]:
+        """Returns the proposals of each picture, without those that fill up."""
+        return [rois[rois.abs().sum(dim=-1) > 0].float().cpu().numpy() for rois in raw[0]]
+
+    def prepare(self, steps_per_epoch: int, batch_size: int) -> None:
+        """Let running statistics follow a short training."""
+        set_momentum(self.net, steps_per_epoch)
 
     def draws(self, *shape: int) -> Tensor:
         """Returns the random numbers by which a loss samples, float32 in [0, 1): in evaluation always the same ones."""

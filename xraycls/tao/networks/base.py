@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 from xraycls.tao.mounts import Mounts
 from xraycls.tao.spec import Spec
@@ -12,9 +13,34 @@ from xraycls.tao.spec import Spec
 if TYPE_CHECKING:
     from xraycls.data.box_sources import BoxData
     from xraycls.models.detection.base import Suppression
+    from xraycls.models.detection.proposals import ProposalSettings
+    from xraycls.tao.results import Results
     from xraycls.training.job import DetectionJob, EvaluationConfig
 
     Judging = tuple[BoxData, EvaluationConfig, Suppression]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InferencePlan:
+    """What a spec says of inference, for which other networks have flags of the command line.
+
+    Attributes:
+        model: that predicts; None where the spec names none, as in the next three.
+        images: a picture or a folder of them.
+        annotated: folder of the annotated pictures.
+        labels: folder of the label files.
+        threshold: what an object must score, 0–1 exclusive.
+        batch_size: pictures at a time.
+        captions: whether class and score stand at the boxes of annotated pictures.
+    """
+
+    model: Path | None = None
+    images: Path | None = None
+    annotated: Path | None = None
+    labels: Path | None = None
+    threshold: float = 0.3
+    batch_size: int = 8
+    captions: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +65,13 @@ class TaoNetwork:
         pruned: the field that names a pruned model to retrain; "" where there is none.
         initial_epoch: the epoch, counted from 1, that a spec goes on with; 1 begins.
         differences: what is done otherwise than in TAO, in sentences that are told when a training begins.
+        proposals: of a network in two stages, how many regions the first one proposes in either task.
+        optional: parameters of the command line that may be left out since specs can say as much, by verb.
+        results: where a training's files go, from the folder of ``-r``; None for the layout of SSD and YOLO.
+        judged: the model that a spec says to evaluate.
+        inference: what a spec says of inference.
+        is_strict: whether its programs print PASCAL VOC's strict figures, those of TAO's Faster R-CNN.
+        decimals: of corners and scores in label files; None for the shortest decimals.
         digits: of the average precisions that ``evaluate`` prints.
         figures_first: whether training prints the figures of an epoch before the line on its model's file.
         has_labels_file: whether training writes the names of the classes into ``model_output_labels.txt``.
@@ -59,6 +92,13 @@ class TaoNetwork:
     pruned: str = ""
     initial_epoch: Callable[[Spec[Any]], int] = lambda spec: 1
     differences: tuple[str, ...] = ()
+    proposals: Callable[[Spec[Any], Literal["evaluation", "inference"]], ProposalSettings] | None = None
+    optional: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    results: Callable[[Spec[Any], Mounts | None, Path | None], Results] | None = None
+    judged: Callable[[Spec[Any], Mounts | None], Path | None] | None = None
+    inference: Callable[[Spec[Any], Mounts | None], InferencePlan] | None = None
+    is_strict: bool = False
+    decimals: tuple[int, int] | None = None
     digits: int = 3
     figures_first: bool = False
     has_labels_file: bool = False

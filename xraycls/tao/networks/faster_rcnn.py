@@ -6,8 +6,6 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from xraycls.data.box_sources import BoxData, BoxSource
-from xraycls.errors import UsageError
 from xraycls.loaders.recipes.tlt2 import TLT2Recipe
 from xraycls.loaders.views import Canvas
 from xraycls.tao.checks import lower_case_mapping
@@ -15,11 +13,20 @@ from xraycls.tao.detectnet import ColorAugmentation, SpatialAugmentation
 from xraycls.tao.mounts import Mounts
 from xraycls.tao.networks.base import TaoNetwork
 from xraycls.tao.networks.faster_rcnn_checks import check_evaluation, check_faster_rcnn, check_inference, modern
+from xraycls.tao.networks.faster_rcnn_files import (
+    backbone_of,
+    faster_rcnn_inference,
+    faster_rcnn_initial_epoch,
+    faster_rcnn_judged,
+    faster_rcnn_results,
+    path_in,
+)
 from xraycls.tao.networks.faster_rcnn_spec import FasterRCNNSpec, LRConfig, OptimizerConfig, Prediction
-from xraycls.tao.spec import Spec, value_at
+from xraycls.tao.spec import Spec
 from xraycls.training.annealing import ExponentialSteps, SoftStartSteps
 
 if TYPE_CHECKING:
+    from xraycls.data.box_sources import BoxData, BoxSource
     from xraycls.models.detection.base import Suppression
     from xraycls.models.detection.faster_rcnn import FasterRCNNConfig
     from xraycls.models.detection.proposals import ProposalSettings
@@ -86,10 +93,10 @@ def faster_rcnn_suppression(spec: Spec[FasterRCNNSpec]) -> Suppression:
     return predicting(spec.config.inference_config)[1]
 
 
-def backbone_of(arch: str) -> str:
-    """Returns our name of a spec's ``arch``: ``resnet:18`` is "resnet18", ``efficientnet:b0`` "efficientnet_b0"."""
-    family, _, variant = arch.partition(":")
-    return f"{family}_{variant}" if family == "efficientnet" else f"{family}{variant}"
+def faster_rcnn_proposals(spec: Spec[FasterRCNNSpec], task: Literal["evaluation", "inference"]) -> ProposalSettings:
+    """Returns how many regions the first stage proposes in a task."""
+    config = modern(spec).config
+    return predicting(config.evaluation_config if task == "evaluation" else config.inference_config)[0]
 
 
 def predicting(prediction: Prediction) -> tuple[ProposalSettings, Suppression]:
@@ -114,9 +121,14 @@ def iou_thresholds(spec: FasterRCNNSpec) -> tuple[float, ...]:
     evaluation = spec.evaluation_config
     steps = evaluation.gt_matching_iou_threshold_range
     if steps is None:
-        return (evaluation.gt_matching_iou_threshold or 0.5,)
-    count = math.ceil((steps.end - steps.start) / steps.step)
-    return tuple(steps.start + number * steps.step for number in range(count))
+        return (_shortest(evaluation.gt_matching_iou_threshold or 0.5),)
+    start, end, step = (_shortest(each) for each in (steps.start, steps.end, steps.step))
+    return tuple(start + number * step for number in range(math.ceil((end - start) / step)))
+
+
+def _shortest(value: float) -> float:
+    """The number that was written, of which a spec's fields hold the nearest float32."""
+    return float(f"{value:.7g}")
 
 
 def _detector(spec: Spec[FasterRCNNSpec], classes: tuple[str, ...]) -> FasterRCNNConfig:
@@ -180,13 +192,16 @@ def _size(spec: Spec[FasterRCNNSpec]) -> tuple[int, int]:
     height, width = first.output_image_height, first.output_image_width
     if fixed := size.size_height_width:
         height, width = fixed.height or height, fixed.width or width
-    if not height or not width:
+    if size.size_min or not height or not width:
         field = f"{_IMAGE}.size_min" if size.size_min else f"{_IMAGE}.size_height_width"
-        raise spec.mistake(field, "leaves the size of the input open", "Give size_height_width { height: width: }")
+        hint = "Give size_height_width { height: 512 width: 512 }"
+        raise spec.mistake(field, "leaves the size of the input open, and here it is fixed", hint)
     return height, width
 
 
 def _data(spec: Spec[FasterRCNNSpec], mounts: Mounts) -> BoxData:
+    from xraycls.data.box_sources import BoxData
+
     dataset = spec.config.dataset_config
     mapping = lower_case_mapping(spec, "dataset_config.target_class_mapping")
     names = [f"dataset_config.data_sources[{number}]" for number in range(len(dataset.data_sources))]
@@ -197,28 +212,23 @@ def _data(spec: Spec[FasterRCNNSpec], mounts: Mounts) -> BoxData:
         classes=tuple(sorted(set(mapping.values()))),
         mapping=mapping,
         validation_fold=dataset.validation_fold,
+        most_objects=spec.config.model_config.input_image_config.max_objects_num_per_image or None,
         image_extension=dataset.image_extension.removeprefix("."),
     )
 
 
 def _source(spec: Spec[FasterRCNNSpec], field: str, mounts: Mounts) -> BoxSource:
-    records, images = (_path(spec, f"{field}.{part}", mounts) for part in ("tfrecords_path", "image_directory_path"))
+    from xraycls.data.box_sources import BoxSource
+
+    records, images = (path_in(spec, f"{field}.{part}", mounts) for part in ("tfrecords_path", "image_directory_path"))
     return BoxSource(records=records, images=images)
 
 
-def _path(spec: Spec[FasterRCNNSpec], field: str, mounts: Mounts) -> Path | None:
-    if not (text := value_at(spec.config, field)):
-        return None
-    try:
-        return mounts.path(text)
-    except UsageError as error:
-        raise spec.mistake(field, f"leads nowhere: {error.message}", error.hint) from error
-
-
 def _weights(spec: Spec[FasterRCNNSpec], mounts: Mounts) -> Path | None:
-    """What training starts from: a pruned model goes before pretrained weights, as in TAO."""
-    pruned = _path(spec, "training_config.retrain_pruned_model", mounts)
-    return pruned or _path(spec, "training_config.pretrained_weights", mounts)
+    """What training starts from: a model to go on from, else a pruned one, else pretrained weights, as in TAO."""
+    fields = ("resume_from_model", "retrain_pruned_model", "pretrained_weights")
+    paths = (path_in(spec, f"training_config.{field}", mounts) for field in fields)
+    return next((path for path in paths if path), None)
 
 
 def _recipe(config: FasterRCNNSpec, canvas: Canvas) -> TLT2Recipe:
@@ -285,11 +295,12 @@ def _loop(config: FasterRCNNSpec) -> LoopConfig:
 def _evaluation(config: FasterRCNNSpec) -> EvaluationConfig:
     from xraycls.training.job import EvaluationConfig
 
-    evaluation = config.evaluation_config
+    evaluation, ious = config.evaluation_config, iou_thresholds(config)
     return EvaluationConfig(
         batch_size=evaluation.batch_size or 1,
         mode="sample" if evaluation.use_voc07_11point_metric else "integrate",
-        iou=iou_thresholds(config)[0],
+        iou=ious[0],
+        ious=ious if len(ious) > 1 else (),
         rule="voc",
         curves=evaluation.visualize_pr_curve,
     )
@@ -315,4 +326,12 @@ FASTER_RCNN = TaoNetwork(
     job=faster_rcnn_job,
     evaluation=faster_rcnn_evaluation,
     suppression=faster_rcnn_suppression,
+    proposals=faster_rcnn_proposals,
+    optional={"train": ("results_dir",), "evaluate": ("model",), "inference": ("model", "images")},
+    results=faster_rcnn_results,
+    initial_epoch=faster_rcnn_initial_epoch,
+    judged=faster_rcnn_judged,
+    inference=faster_rcnn_inference,
+    is_strict=True,
+    decimals=(2, 7),
 )

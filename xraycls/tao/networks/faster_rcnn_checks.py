@@ -34,10 +34,12 @@ _BLOCKS = {
     "mobilenet_v2": range(14),
     "darknet": range(6),
 }
+_STRIDE = 16  # pixels between two anchors
 _EXTENSIONS = ("jpg", "jpeg", "png")
 _IMAGE = "model_config.input_image_config"
 _RANGE = "evaluation_config.gt_matching_iou_threshold_range"
 _REGULARIZERS: dict[str, Literal["NO_REG", "L1", "L2"]] = {"": "NO_REG", "none": "NO_REG", "l1": "L1", "l2": "L2"}
+_FORMER = {"vgg16": "vgg:16", "resnet101": "resnet:101"}  # TAO has other networks of these names
 _LOWEST_SCORE = 1e-4  # of evaluation in every sample of TLT 2, whose inference has no field for it
 _RENAMED = tuple(
     sorted(
@@ -87,10 +89,32 @@ def _check_model(spec: Spec[FasterRCNNSpec]) -> None:
     for channel in channels:
         if not 0 < image.image_channel_mean[channel] < 255:
             raise spec.mistake(field, f"of {channel} must lie between 0 and 255")
+    if model.rfcn_mode:
+        raise spec.mistake("model_config.rfcn_mode", "asks for an R-FCN, which can't be built here", "Leave it out")
+    _check_anchors(spec)
     blocks = next((blocks for name, blocks in _BLOCKS.items() if model.arch.startswith(name)), None)
     if blocks is not None and not set(model.freeze_blocks) <= set(blocks):
         message = f"of {model.arch} must be {blocks[0]} to {blocks[-1]}"
         raise spec.mistake("model_config.freeze_blocks", message)
+
+
+def _check_anchors(spec: Spec[FasterRCNNSpec]) -> None:
+    """Refuse anchors that all reach beyond the picture, where none counts and so nothing can be learnt."""
+    size, anchors = spec.config.model_config.input_image_config.size_height_width, spec.config.model_config
+    if size is None or not size.height or not size.width:
+        return
+    for scale in anchors.anchor_box_config.scale:
+        for ratio in anchors.anchor_box_config.ratio:
+            if _fits(scale * ratio**0.5, size.width) and _fits(scale / ratio**0.5, size.height):
+                return
+    message = f"leaves no anchor within a picture of {size.width} × {size.height} pixels, so there is nothing to learn"
+    raise spec.mistake("model_config.anchor_box_config.scale", message, "Give sides well below those of the picture")
+
+
+def _fits(side: float, length: int) -> bool:
+    """Whether one of the anchors of a side lies between the first and the last pixel."""
+    centres = (_STRIDE * (cell + 0.5) for cell in range(-(-length // _STRIDE)))
+    return any(centre - side / 2 >= 0 and centre + side / 2 <= length - 1 for centre in centres)
 
 
 def _check_training(spec: Spec[FasterRCNNSpec]) -> None:
@@ -160,8 +184,8 @@ def modern(spec: Spec[FasterRCNNSpec]) -> Spec[FasterRCNNSpec]:
     """
     config, training = spec.config, spec.config.training_config
     if spec.dialect != "TLT 2":
-        return spec
-    return replace(
+        return _spelt(spec)
+    spec = replace(
         spec,
         config=replace(
             config,
@@ -175,6 +199,15 @@ def modern(spec: Spec[FasterRCNNSpec]) -> Spec[FasterRCNNSpec]:
         ),
         renamed=_RENAMED,
     )
+    return _spelt(spec)
+
+
+def _spelt(spec: Spec[FasterRCNNSpec]) -> Spec[FasterRCNNSpec]:
+    """The spec with today's name of a backbone that once was another network of TAO's."""
+    arch = spec.config.model_config.arch
+    if arch not in _FORMER:
+        return spec
+    return spec.assuming("model_config.arch", _FORMER[arch], f"{arch} is built as {_FORMER[arch]}")
 
 
 def _model(network: NetworkConfig) -> ModelConfig:

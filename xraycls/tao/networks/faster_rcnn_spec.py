@@ -7,7 +7,7 @@ from typing import Literal
 
 from xraycls.tao.common import EarlyStopping, RegularizerConfig, VisualizerConfig
 from xraycls.tao.detectnet import AugmentationConfig, DatasetConfig
-from xraycls.tao.fields import DIALECTS, FIRST, LATER, approximated, define, ignored, message
+from xraycls.tao.fields import DIALECTS, FIRST, LATER, Support, approximated, define, ignored, message
 from xraycls.tao.limits import above, all_above, at_least, between, one_of, up_to, within, zero_or_at_least
 
 BACKBONES = (
@@ -42,7 +42,9 @@ class InputImageConfig:
     """The network's input."""
 
     image_type: Literal["RGB", "GRAY_SCALE"] = define("three channels or one")
-    size_min: SizeMin | None = define("an input of no fixed size", oneof="image_size_config")
+    size_min: SizeMin | None = define(
+        "an input of no fixed size", Support("not yet", "refused in training"), oneof="image_size_config"
+    )
     size_height_width: SizeHeightWidth | None = define(
         "an input of a fixed size, each side 160 pixels or more", oneof="image_size_config"
     )
@@ -54,7 +56,7 @@ class InputImageConfig:
     image_channel_mean: Mapping[str, float] = define("what is subtracted, by channel: r, g and b, or l")
     image_scaling_factor: float = define("what the rest is divided by", above(0))
     max_objects_num_per_image: int = define(
-        "that a training image may have", at_least(1), ignored("an image may have any number of objects")
+        "that a training image may have; one with more ends the training, as in TAO", at_least(1)
     )
 
 
@@ -96,7 +98,7 @@ class Network:
     rpn_cls_activation_type: str = define('"sigmoid"', ignored("it is a sigmoid, as TAO allows no other"))
     freeze_blocks: tuple[float, ...] = define("of the backbone, not trained")
     roi_pooling_config: RoiPoolingConfig = define("of proposals")
-    rfcn_mode: bool = define("not used", ignored("TAO doesn't read it"))
+    rfcn_mode: bool = define("pooling by position", Support("not yet", "true is refused"))
     tf_proposal_layer: bool = define("not used", ignored("TAO doesn't read it"))
     all_projections: bool = define("of a resnet: a convolution in every shortcut")
     use_pooling: bool = define("of a resnet or vgg: pool, where it would stride")

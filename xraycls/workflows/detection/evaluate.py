@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
 
 from xraycls.data.box_sources import BoxTables, read_judged, read_validation
 from xraycls.data.files import atomic_write
 from xraycls.errors import DataError, UsageError, XrayclsError
-from xraycls.evaluation.detection.average_precision import AveragePrecision
+from xraycls.evaluation.detection.average_precision import AveragePrecision, StrictAveragePrecision
 from xraycls.evaluation.detection.plots import write_pictures
 from xraycls.evaluation.detection.table import DetectionReport
 from xraycls.inference.detection import TrainedDetector
 from xraycls.inference.load import load_detector_model
 from xraycls.inference.predictor import Predictor
-from xraycls.models.detection.base import Suppression
+from xraycls.loaders.recipes.protocol import ViewRecipe
+from xraycls.models.detection.base import Raw, Suppression
 from xraycls.training.job import DetectionJob, EvaluationConfig
 from xraycls.training.precision import Precision, choose_device, choose_precision
 from xraycls.training.run_folder import RunFolder
+from xraycls.types import Batch, Detections
 from xraycls.workflows.detection.evaluator import Evaluator
 
 
@@ -30,6 +36,8 @@ class Evaluation:
 
     Attributes:
         average: average precision by the rule and in the mode of the settings.
+        strict: PASCAL VOC's strict figures, one an overlap, where that is the rule; else empty.
+        proposal_recall: share of each class's objects that proposals overlap by half; empty of a detector in one stage.
         report: all figures, with intervals.
         files: what was written.
         precision: number format that the network computed in.
@@ -39,6 +47,29 @@ class Evaluation:
     report: DetectionReport
     files: tuple[Path, ...]
     precision: Precision
+    strict: tuple[StrictAveragePrecision, ...] = ()
+    proposal_recall: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _WithRegions:
+    """A detector whose output of a picture are its detections and, of two stages, the proposals of the first."""
+
+    model: TrainedDetector
+    classes: tuple[str, ...]
+    recipe: ViewRecipe
+    engine: str | None
+    device: torch.device
+
+    def launch(self, images: torch.Tensor) -> Raw:
+        return self.model.launch(images)
+
+    def outputs(
+        self, raw: Raw, batch: Batch, names: Sequence[str]
+    ) -> list[tuple[Detections, NDArray[np.float32] | None]]:
+        found = self.model.outputs(raw, batch, names)
+        regions = self.model.detector.regions(raw)
+        return [(each, regions[row] if regions else None) for row, each in enumerate(found)]
 
 
 def evaluate_detector(
@@ -140,23 +171,34 @@ def judge(
     table, config = tables.validation, trained.detector.config
     number = _precision(precision, trained)
     predictor = Predictor(
-        model=replace(trained, pixels="input"),
+        model=_WithRegions(
+            replace(trained, pixels="input"), trained.classes, trained.recipe, trained.engine, trained.device
+        ),
         batch_size=settings.batch_size,
         precision=number,
         loader=loader,
         threads=threads,
     )
-    detections = {}
+    detections, regions = dict[int, Detections](), dict[int, NDArray[np.float32]]()
     for result in predictor.over(table):
         if result.output is not None:
-            detections[result.index] = result.output
+            detections[result.index], proposed = result.output
+            if proposed is not None:
+                regions[result.index] = proposed
         progress(result.index + 1, len(table))
     if not detections:
         raise DataError(f"None of the {len(table)} validation images could be read", table.root)
     evaluator = Evaluator.of(table, tables.classes, trained.recipe, settings, config.suppression.confidence)
     report = evaluator.report(detections)
     files = _written(report, folder, curves=settings.curves)
-    return Evaluation(evaluator.average(detections), report, files, number)
+    return Evaluation(
+        evaluator.average(detections),
+        report,
+        files,
+        number,
+        evaluator.strict(detections) if settings.rule == "voc" else (),
+        evaluator.proposal_recall(regions) if regions else {},
+    )
 
 
 def check_classes(trained: TrainedDetector, classes: tuple[str, ...]) -> None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from xraycls.data.table import SampleTable
 from xraycls.evaluation.detection.average_precision import (
     AveragePrecision,
+    StrictAveragePrecision,
     average_precision,
     strict_average_precision,
 )
 from xraycls.evaluation.detection.cases import ImageBoxes, rounded
+from xraycls.evaluation.detection.proposal_recall import proposal_recall
 from xraycls.evaluation.detection.table import DetectionReport, detection_report
 from xraycls.loaders.recipes.protocol import ViewRecipe
 from xraycls.loaders.views import Canvas
@@ -58,19 +62,10 @@ class Evaluator:
 
     def average(self, detections: Mapping[int, Detections]) -> AveragePrecision:
         """Returns average precision by the rule of the settings; a class that doesn't occur has 0."""
-        truths, found = self._cases(detections)
         settings = self.settings
         if settings.rule == "voc":
-            (strict,) = strict_average_precision(
-                truths,
-                found,
-                self.classes,
-                mode=settings.mode,
-                iou_thresholds=(settings.iou,),
-                confidence_threshold=self.confidence,
-            )
-            per_class = {name: strict.per_class[name].ap if name in strict.per_class else 0.0 for name in self.classes}
-            return AveragePrecision(per_class, strict.mean)
+            return self._averaged(self.strict(detections))
+        truths, found = self._cases(detections)
         return average_precision(
             truths,
             found,
@@ -82,8 +77,39 @@ class Evaluator:
 
     def figures(self, detections: Mapping[int, Detections]) -> dict[str, float]:
         """Returns the figures of a validation during training: mAP, and AP of each class."""
-        average = self.average(detections)
-        return {"mAP": average.mean, **{f"AP_{name}": value for name, value in average.per_class.items()}}
+        strict = self.strict(detections) if self.settings.rule == "voc" else ()
+        average = self._averaged(strict) if strict else self.average(detections)
+        figures = {"mAP": average.mean, **{f"AP_{name}": value for name, value in average.per_class.items()}}
+        for name in self.classes if strict else ():
+            each = strict[0].per_class.get(name)
+            figures[f"precision_{name}"] = each.precision if each else math.nan
+            figures[f"recall_{name}"] = each.recall if each else math.nan
+        return figures
+
+    def strict(self, detections: Mapping[int, Detections]) -> tuple[StrictAveragePrecision, ...]:
+        """Returns PASCAL VOC's strict figures, one an overlap of the settings."""
+        truths, found = self._cases(detections)
+        return tuple(
+            strict_average_precision(
+                truths,
+                found,
+                self.classes,
+                mode=self.settings.mode,
+                iou_thresholds=self.settings.ious or (self.settings.iou,),
+                confidence_threshold=self.confidence,
+            )
+        )
+
+    def proposal_recall(self, proposals: Mapping[int, npt.ArrayLike]) -> dict[str, float]:
+        """Returns the share of each class's objects that a first stage's proposals [n, 4] overlap by half."""
+        rows = sorted(proposals)
+        return proposal_recall([self.truths[row] for row in rows], [proposals[row] for row in rows], self.classes)
+
+    def _averaged(self, strict: Sequence[StrictAveragePrecision]) -> AveragePrecision:
+        """Average precision of classes at the first overlap, and the mean over all overlaps."""
+        first = strict[0].per_class
+        per_class = {name: first[name].ap if name in first else 0.0 for name in self.classes}
+        return AveragePrecision(per_class, float(np.mean([each.mean for each in strict])))
 
     def report(self, detections: Mapping[int, Detections]) -> DetectionReport:
         """Returns all figures of the field, with intervals over patients where they are known."""

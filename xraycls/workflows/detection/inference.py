@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,9 +19,11 @@ from xraycls.errors import DataError, UsageError
 from xraycls.explain.boxes import annotated as drawn
 from xraycls.inference.load import load_detector_model
 from xraycls.inference.predictor import Predictor, Result, overlapped
-from xraycls.models.detection.base import Detector, Suppression
+from xraycls.models.detection.base import DetectorConfig
 from xraycls.tao.detection_labels import detection_labels
+from xraycls.tao.mounts import Mounts
 from xraycls.tao.networks import network_of
+from xraycls.tao.networks.base import InferencePlan, TaoNetwork
 from xraycls.tao.programs import open_spec
 from xraycls.tao.results import reported
 from xraycls.training.precision import choose_device
@@ -60,6 +63,7 @@ def infer(
     labels: Path | None = None,
     spec: Path | None = None,
     threshold: float = 0.3,
+    captions: bool = True,
     key: str = "",
     batch_size: int = 8,
     device: str = "auto",
@@ -82,8 +86,9 @@ def infer(
         results: gets the folders ``images_annotated`` and ``labels``, and a ``status.json``.
         annotated: folder of the annotated pictures, instead of that in the results; DICOM becomes PNG.
         labels: folder of the label files, instead of that in the results.
-        spec: whose ``nms_config`` counts instead of that of the training.
+        spec: whose suppression (and proposals) count instead of those of the training.
         threshold: what an object must score, 0–1 exclusive.
+        captions: whether class and score stand at the boxes of annotated pictures.
         key: that the model was saved with.
         batch_size: pictures at a time.
         device: as in training.
@@ -110,10 +115,11 @@ def infer(
         described = partial(config_of_spec, spec) if spec else None
         trained = load_detector_model(model, choose_device(device), key=key, config=described)
         if spec:
-            trained.detector.config = replace(trained.detector.config, suppression=_suppression(spec, trained.detector))
+            trained.detector.config = _configured(spec, trained.detector.config)
         places = result_places(images, annotated)
         predictor = Predictor(model=trained, batch_size=batch_size, precision=precision, loader=loader, threads=threads)
-        write = _Writer(trained.classes, threshold, annotated, labels)
+        decimals = network_of(trained.detector.config.network).decimals
+        write = _Writer(trained.classes, threshold, annotated, labels, captions, decimals)
         pairs = zip(places, predictor([place.sample for place in places]), strict=True)
         objects, failures = 0, dict[str, str]()
         written = overlapped(pairs, write, threads=max(threads or available_processors(), 1))
@@ -127,11 +133,29 @@ def infer(
     return Inference(len(places) - len(failures), objects, failures, folders)
 
 
-def _suppression(spec: Path, detector: Detector) -> Suppression:
-    network = network_of(detector.config.network)
+def plan_of(network: TaoNetwork, spec: Path | None, mounts: Mounts) -> tuple[InferencePlan, str]:
+    """Returns what a spec says of inference, and the key of its models; what it leaves open where there is none.
+
+    Raises:
+        SpecError: the spec has a mistake.
+    """
+    if spec is None or network.inference is None:
+        return InferencePlan(), ""
+    opened = open_spec(spec, network.spec)
+    return network.inference(opened, mounts), opened.config.enc_key
+
+
+def _configured(spec: Path, config: Any) -> DetectorConfig:
+    """The configuration of a detector with what a spec says of predictions."""
+    network = network_of(config.network)
     if network.suppression is None:
         raise UsageError(f"Specs of {network.title} aren't read for this yet", "Leave out the spec")
-    return network.suppression(open_spec(spec, network.spec))
+    opened = open_spec(spec, network.spec)
+    changes: dict[str, Any] = {"suppression": network.suppression(opened)}
+    if network.proposals:
+        changes["proposals"] = network.proposals(opened, "inference")
+    configured: DetectorConfig = replace(config, **changes)
+    return configured
 
 
 def _check_folders(images: Path, annotated: Path | None, labels: Path | None) -> None:
@@ -150,6 +174,8 @@ class _Writer:
     threshold: float
     annotated: Path | None
     labels: Path | None
+    captions: bool
+    decimals: tuple[int, int] | None
 
     def __call__(self, work: tuple[ResultPlace, Result[Detections]]) -> int | str:
         """Returns the number of objects, or why the picture could not be read."""
@@ -164,7 +190,8 @@ class _Writer:
             logger.warning("%s; it is left out.", error.message)
             return error.message
         if self.labels:
-            text = detection_labels(found.boxes, [self.classes[label] for label in found.labels], found.scores)
+            names = [self.classes[label] for label in found.labels]
+            text = detection_labels(found.boxes, names, found.scores, self.decimals)
             with atomic_write(self.labels / place.label) as temporary:
                 temporary.write_text(text, encoding="utf-8", newline="\n")
         return len(found)
@@ -176,5 +203,6 @@ class _Writer:
         height, width = pixels.shape
         own = found.mapped(np.array([[width / image.width, 0.0, 0.0], [0.0, height / image.height, 0.0]]))
         # TAO's SSD counts the background as well, so its first class has the second colour.
-        picture = drawn(pixels, own.to_boxes(self.classes), [label + 1 for label in found.labels.tolist()])
+        ids = [label + 1 for label in found.labels.tolist()]
+        picture = drawn(pixels, own.to_boxes(self.classes), ids, captions=self.captions)
         write_picture(picture, folder / place.picture)

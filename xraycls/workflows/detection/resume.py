@@ -65,7 +65,7 @@ def take_up(training: Training, run: RunFolder, key: str, epoch: int | None, mod
             )
         _load(training, state, run.path)
     elif epoch and model:
-        beside = RunFolder(model.parent.parent)
+        beside = _run_beside(model)
         state = _read(beside.state, key, elsewhere) if beside.state.is_file() else {"epoch": -1}
         if state["epoch"] != epoch - 1:
             training.epoch = epoch - 1
@@ -81,6 +81,12 @@ def take_up(training: Training, run: RunFolder, key: str, epoch: int | None, mod
         return f"The training in {run.path} has finished all of its {training.epoch} epochs."
     within = f", batch {training.step + 1}" if training.step else ""
     return f"Going on with epoch {training.epoch + 1} of {epochs}{within}."
+
+
+def _run_beside(model: Path) -> RunFolder:
+    """The run that a model is of: that of the folder above its own, of its own, or of one with its name."""
+    folders = (model.parent.parent, model.parent, model.parent / model.name.partition(".epoch")[0])
+    return next((run for run in map(RunFolder, folders) if run.state.is_file()), RunFolder(folders[0]))
 
 
 def _read(path: Path, key: str, elsewhere: str) -> dict[str, Any]:

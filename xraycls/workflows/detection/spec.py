@@ -18,10 +18,11 @@ from xraycls.tao.mounts import Mounts
 from xraycls.tao.networks.base import TaoNetwork
 from xraycls.tao.programs import network_of_spec, open_spec
 from xraycls.tao.report import FieldReport, exceptions, headline, mapping_report
-from xraycls.tao.results import Results, TaoReporter, reported
+from xraycls.tao.results import Results, StrictReporter, TaoReporter, reported
 from xraycls.tao.spec import Spec
 from xraycls.tao.status import StatusLog
 from xraycls.training.distributed import current_world
+from xraycls.training.job import DetectionJob
 from xraycls.training.loop import Messages
 from xraycls.training.precision import choose_device
 from xraycls.training.reporter import Reporter, Silent
@@ -35,7 +36,7 @@ from xraycls.workflows.detection.train import DetectionTraining, Extras, run_job
 def train_spec(
     network: TaoNetwork,
     spec: Path,
-    results: Path,
+    results: Path | None = None,
     *,
     key: str = "",
     weights: Path | None = None,
@@ -56,8 +57,8 @@ def train_spec(
     Args:
         network: one of :data:`xraycls.tao.networks.NETWORKS`.
         spec: a spec of it in any dialect.
-        results: the results folder.
-        key: encrypts the weights; "" for none.
+        results: the results folder; None where the spec says it.
+        key: encrypts the weights; "" for the one of the spec, or none.
         weights: what to start from: a detector, pruned or not, or a classifier's weights for the backbone; None for
             what the spec says.
         initial_epoch: above 1, the training in ``results`` or else that of ``weights`` goes on with this epoch.
@@ -81,7 +82,9 @@ def train_spec(
         raise UsageError(f"{network.title} can't be trained here yet", "Check its specs with spec-check")
     job = network.job(opened, mounts).with_training(epochs, batch_size)
     job = replace(job.resized(*size) if size else job, weights=weights or job.weights)
-    folder = Results(results, job.detector.network, job.detector.backbone)
+    folder = _results(network, opened, mounts, results, job)
+    results = folder.folder
+    key = key or key_of_spec(opened)
     main = current_world().is_main
     told = reporter or Silent()
     elsewhere = "choose another folder with -r"
@@ -103,7 +106,7 @@ def train_spec(
             RunFolder(results),
             Extras(
                 model=partial(folder.weights, suffix=model_suffix(key)),
-                reporters=partial(_tao_reporter, folder, status, job.loop.epochs),
+                reporters=partial(_tao_reporter, folder, status, job, network.is_strict),
                 events=folder.events,
                 messages=Messages(
                     not_finite="Lower the learning rate in the spec, or use --precision fp32",
@@ -125,7 +128,7 @@ def train_spec(
 
 def evaluate_spec(
     network: TaoNetwork,
-    model: Path,
+    model: Path | None,
     spec: Path,
     *,
     key: str = "",
@@ -142,10 +145,11 @@ def evaluate_spec(
 
     Args:
         network: one of :data:`xraycls.tao.networks.NETWORKS`.
-        model: the detector's file, as :func:`xraycls.models.detection.files.find_model` takes it.
+        model: the detector's file, as :func:`xraycls.models.detection.files.find_model` takes it; None for the one
+            that the spec names.
         spec: its validation data, ``eval_config`` and ``nms_config`` count; the network and its input are the model's
             own, and what is for training need not be right or there.
-        key: of an encrypted model.
+        key: of an encrypted model; "" for the one of the spec.
         results: folder for ``status.json``, ``evaluation.json`` and the curves; None for that of the model.
         batch_size: instead of the spec's.
         mounts: where folders of TAO's container lie here.
@@ -158,13 +162,26 @@ def evaluate_spec(
     Raises:
         XrayclsError: one sentence for whatever the user can mend.
     """
+    if model is None or not key:
+        opened = open_spec(spec, network.spec)
+        key = key or key_of_spec(opened)
+        model = model or (network.judged(opened, mounts) if network.judged else None)
+    if model is None:
+        raise UsageError("Nothing says which model to evaluate", "Name it: -m MODEL")
     folder = results or find_model(model, key).parent
     with reported(folder, f"{network.title} evaluation") as status:
         if network.evaluation is None:
             raise UsageError(f"{network.title} can't be evaluated by a spec here yet")
-        data, settings, suppression = network.evaluation(open_spec(spec, network.spec), mounts)
-        described = partial(config_of_spec, spec, network, mounts)
-        trained = load_detector_model(model, choose_device(device), key=key, suppression=suppression, config=described)
+        opened = open_spec(spec, network.spec)
+        data, settings, suppression = network.evaluation(opened, mounts)
+        trained = load_detector_model(
+            model,
+            choose_device(device),
+            key=key,
+            suppression=suppression,
+            proposals=network.proposals(opened, "evaluation") if network.proposals else None,
+            config=partial(config_of_spec, spec, network, mounts),
+        )
         check_classes(trained, data.classes)  # before their pictures are looked for
         done = judge(
             trained,
@@ -200,6 +217,21 @@ def config_of_spec(spec: Path, network: TaoNetwork | None = None, mounts: Mounts
     return job.with_classes(job.data.classes).detector
 
 
+def key_of_spec(spec: Spec[Any]) -> str:
+    """Returns the key that a spec names for its models (``enc_key``); "" for none."""
+    return str(getattr(spec.config, "enc_key", ""))
+
+
+def _results(
+    network: TaoNetwork, spec: Spec[Any], mounts: Mounts | None, folder: Path | None, job: DetectionJob
+) -> Results:
+    if network.results:
+        return network.results(spec, mounts, folder)
+    if folder is None:
+        raise UsageError("Nothing says where the results go", "Give a folder with -r")
+    return Results(folder, job.detector.network, job.detector.backbone)
+
+
 def _tell(spec: Spec[Any], report: tuple[FieldReport, ...], reporter: Reporter, status: StatusLog) -> None:
     """What becomes of the fields of the spec, in short."""
     for line in (headline(spec, report), *(f"  {line}" for line in exceptions(report))):
@@ -223,6 +255,7 @@ def _changed(epochs: int | None, batch_size: int | None, size: tuple[int, int] |
 
 
 def _tao_reporter(
-    folder: Results, status: StatusLog, epochs: int, listener: Reporter, classes: Sequence[str]
+    folder: Results, status: StatusLog, job: DetectionJob, strict: bool, listener: Reporter, classes: Sequence[str]
 ) -> Reporter:
-    return TaoReporter(folder, status, epochs, classes, listener)
+    reporter: Reporter = TaoReporter(folder, status, job.loop.epochs, classes, listener)
+    return StrictReporter(reporter, classes, job.evaluation.ious or (job.evaluation.iou,)) if strict else reporter
