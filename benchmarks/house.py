@@ -75,22 +75,25 @@ def circles(edges: dict[str, set[str]]) -> list[set[str]]:
     return found
 
 
+def fragments(modules: dict[str, Path]) -> dict[str, str]:
+    """Files under ``FRAGMENT`` lines that one sibling alone imports, and that sibling."""
+    importers: dict[str, set[str]] = defaultdict(set)
+    for name, path in modules.items():
+        for target in imported(path, modules) - {name}:
+            importers[target].add(name)
+    alone = {name: next(iter(users)) for name, users in importers.items() if len(users) == 1}
+    return {
+        name: user
+        for name, user in sorted(alone.items())
+        if name.rpartition(".")[0] == user.rpartition(".")[0] and len(modules[name].read_text().splitlines()) < FRAGMENT
+    }
+
+
 def figures(checkout: Path) -> dict[str, float]:
     """What :func:`main` prints."""
     modules = modules_of(checkout / "xraycls")
     lengths = {name: len(path.read_text().splitlines()) for name, path in modules.items()}
     edges = {name: imported(path, modules) - {name} for name, path in modules.items()}
-    importers: dict[str, set[str]] = defaultdict(set)
-    for name, targets in edges.items():
-        for target in targets:
-            importers[target].add(name)
-    fragments = [
-        name
-        for name, length in lengths.items()
-        if length < FRAGMENT
-        and len(importers[name]) == 1
-        and next(iter(importers[name])).rpartition(".")[0] == name.rpartition(".")[0]
-    ]
     tests = [len(path.read_text().splitlines()) for path in (checkout / "tests").rglob("*.py")]
     files = [length for name, length in lengths.items() if modules[name].name != "__init__.py"]
     return {
@@ -98,7 +101,7 @@ def figures(checkout: Path) -> dict[str, float]:
         "files of the package": len(files),
         "median lines a file": median(files),
         "longest file": max(files),
-        "files under 100 lines that one sibling alone imports": len(fragments),
+        "files under 100 lines that one sibling alone imports": len(fragments(modules)),
         "circles of imports, in functions too": len(circles(edges)),
         "lines of tests": sum(tests),
         "files of tests": len(tests),
@@ -110,7 +113,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("checkout", type=Path, nargs="*", default=[Path()])
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--fragments", action="store_true", help="list the files that one sibling alone imports")
     arguments = parser.parse_args()
+    if arguments.fragments:
+        for checkout in arguments.checkout:
+            print(
+                *(f"{name}  <-  {user}" for name, user in fragments(modules_of(checkout / "xraycls")).items()), sep="\n"
+            )
+        return
     columns = [figures(checkout) for checkout in arguments.checkout]
     if arguments.json:
         print(json.dumps(columns, indent=2))

@@ -20,10 +20,8 @@ from xraycls.loaders.recipes.classification import find_recipe
 from xraycls.loaders.resident_engine import ResidentLoader
 from xraycls.models.classifier import build_classifier, save_classifier
 from xraycls.workflows import parity as workflow
-from xraycls.workflows.parity import parity
-from xraycls.workflows.parity_model import logits_of, random_classifier
-from xraycls.workflows.parity_picture import save_worst
-from xraycls.workflows.parity_report import Drawn, compare
+from xraycls.workflows.parity import logits_of, parity, random_classifier
+from xraycls.workflows.parity_report import Drawn, compare, save_worst
 
 CPU_ENGINES = (["dali on cpu"] if is_installed() else []) + ["resident on cpu"]
 FAST = {"device": "cpu", "threads": 1}

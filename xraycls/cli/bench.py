@@ -48,7 +48,7 @@ def parity(
     """Compare the pictures of every engine with those of torch; the exit code is 1 where a bar is passed."""
     from xraycls.progress import counting
     from xraycls.workflows.parity import parity as compare_engines
-    from xraycls.workflows.parity_picture import save_worst
+    from xraycls.workflows.parity_report import save_worst
 
     with counting("drawing") as progress:
         result = compare_engines(

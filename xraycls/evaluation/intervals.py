@@ -74,9 +74,9 @@ def draw_counts(members: IntArray, resamples: int, rng: np.random.Generator) -> 
 
 def group_indices(groups: Sequence[Hashable | None]) -> IntArray:
     """Groups as int64 [n], 0 to G - 1 in order of appearance; each None is a group of its own."""
-    seen: dict[Hashable, int] = {}
+    numbers: dict[Hashable, int] = {}
     keys = (("", i) if group is None else group for i, group in enumerate(groups))
-    return np.array([seen.setdefault(key, len(seen)) for key in keys], dtype=np.int64)
+    return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)
 
 
 def percentile_interval(values: FloatArray, confidence: float = CONFIDENCE) -> tuple[float, float]:

@@ -67,8 +67,8 @@ def most_wrong_plot(
             (f"true {_short(classes[prediction.label])}", 8.0, style.INK),
             (_short(PurePath(prediction.name).name, 34), 5.5, style.GREY),
         )
-        for place, (text, size, colour) in enumerate(captions):
-            below = {"xytext": (0, -3 - 11 * place), "textcoords": "offset points", "va": "top"}
+        for line, (text, size, colour) in enumerate(captions):
+            below = {"xytext": (0, -3 - 11 * line), "textcoords": "offset points", "va": "top"}
             axes.annotate(text, (0, 0), xycoords="axes fraction", size=size, color=colour, **below)
     return figure
 

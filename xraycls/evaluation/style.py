@@ -65,7 +65,7 @@ def unit_square(axes: Axes) -> None:
     axes.set(xlim=(-0.012, 1.012), ylim=(-0.012, 1.012), aspect="equal")
 
 
-def legend(axes: Axes, place: Literal["lower left", "lower right", "upper left"]) -> None:
+def legend(axes: Axes, location: Literal["lower left", "lower right", "upper left"]) -> None:
     """The legend of the labelled lines, if any: within the axes, or below them when there are many."""
     handles, labels = axes.get_legend_handles_labels()
     look = {"framealpha": 0.85, "edgecolor": "none", "fontsize": 9.5, "labelcolor": INK, "handlelength": 1.6}
@@ -74,7 +74,7 @@ def legend(axes: Axes, place: Literal["lower left", "lower right", "upper left"]
         assert figure is not None
         figure.legend(handles, labels, loc="outside lower left", ncols=2, **{**look, "fontsize": 8})
     elif labels:
-        axes.legend(handles, labels, loc=place, **look)
+        axes.legend(handles, labels, loc=location, **look)
 
 
 def note(axes: Axes, text: str) -> None:

@@ -72,8 +72,8 @@ def on_canvas(boxes: Floats, matrices: Floats) -> Floats:
         matrices: [n, 2, 3], of the view of each.
     """
     corners = boxes[:, [[0, 1], [2, 1], [2, 3], [0, 3]]] - matrices[:, None, :, 2]
-    seen = np.linalg.solve(matrices[:, None, :, :2], corners[..., None])[..., 0] if len(boxes) else corners
-    return np.concatenate([seen.min(axis=1), seen.max(axis=1)], axis=1)
+    moved = np.linalg.solve(matrices[:, None, :, :2], corners[..., None])[..., 0] if len(boxes) else corners
+    return np.concatenate([moved.min(axis=1), moved.max(axis=1)], axis=1)
 
 
 def on_source(boxes: Floats, matrices: Floats) -> Floats:

@@ -98,12 +98,12 @@ class ResidentLoader(Engine):
         count, side = len(self.table), self._side()
         _check_memory(count * side**2, count, device)
         pictures = torch.zeros((count, side, side), dtype=torch.uint8)
-        place, sizes = pictures.numpy(), np.full((count, 2), float(side))
+        array, sizes = pictures.numpy(), np.full((count, 2), float(side))
 
         def decode(index: int) -> None:
             try:
                 image = open_image(self.table[index])
-                place[index] = prepared_picture(image, side)
+                array[index] = prepared_picture(image, side)
                 sizes[index] = image.width, image.height
             except DataError as error:
                 self._fail(index, error)

@@ -9,8 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from xraycls.data.arrange.plan import Placed, plan
-from xraycls.data.arrange.rejected import REJECTED_SHEET, write_rejected
-from xraycls.data.arrange.write import Progress, write_pictures
+from xraycls.data.arrange.write import REJECTED_SHEET, Progress, write_pictures, write_rejected
 from xraycls.data.facts import picture_facts
 from xraycls.data.files import atomic_write, remove_leftovers
 from xraycls.data.folder import image_files

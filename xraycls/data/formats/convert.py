@@ -14,9 +14,9 @@ from typing import Any
 from xraycls.data.csv import read_csv
 from xraycls.data.formats import FORMATS
 from xraycls.data.formats.format import CLASSES, Format, first_few
+from xraycls.data.formats.location import Location, plan_locations, put
 from xraycls.data.formats.mapping import MAPPING, with_mapping
 from xraycls.data.formats.pictures import names_below_root
-from xraycls.data.formats.place import Place, plan_places, put
 from xraycls.data.formats.table import COLUMNS, write_table_csv
 from xraycls.data.formats.whole import complete_or_not, require_ours
 from xraycls.data.options import AS_IT_IS, ReadOptions
@@ -133,16 +133,16 @@ def convert(
         table = table.with_samples(replace(sample, split=sample.split or "train") for sample in table)
     description: dict[str, Any] = {"xraycls": __version__}
     with complete_or_not(target, description) as folder:
-        placed, places = table, list[Place]()
+        placed, locations = table, list[Location]()
         if pictures == "none":
             _require_names(table, into)
         else:
-            places = plan_places(table, into)
-            placed, damaged = _put_all(table, places, folder / into.pictures, pictures == "link", progress)
+            locations = plan_locations(table, into)
+            placed, damaged = _put_all(table, locations, folder / into.pictures, pictures == "link", progress)
             left_out |= damaged
         write(placed, folder)
         write_table_csv(placed, folder / MAPPING)
-        converted = _described(placed, target, into, left_out, places)
+        converted = _described(placed, target, into, left_out, locations)
         description |= asdict(converted)
     return converted
 
@@ -232,24 +232,24 @@ def _require_names(table: SampleTable, into: Format) -> None:
 
 
 def _put_all(
-    table: SampleTable, places: list[Place], folder: Path, link: bool, progress: Progress | None
+    table: SampleTable, locations: list[Location], folder: Path, link: bool, progress: Progress | None
 ) -> tuple[SampleTable, dict[str, str]]:
     """The table with its pictures below ``folder``, and why some aren't there."""
     samples, left_out = [], {}
     pool = ThreadPoolExecutor(max(available_processors(), _WAITING))
     try:
         with one_thread_a_picture():
-            for done, (place, found) in enumerate(
-                zip(places, pool.map(partial(_put, folder, link), places), strict=True), 1
+            for done, (location, found) in enumerate(
+                zip(locations, pool.map(partial(_put, folder, link), locations), strict=True), 1
             ):
-                name = table.name_of(place.sample)
+                name = table.name_of(location.sample)
                 if isinstance(found, DataError):
-                    left_out[name] = found.message.removeprefix(f"{place.sample.path} ")
+                    left_out[name] = found.message.removeprefix(f"{location.sample.path} ")
                 else:
                     known = tuple(pair for pair in found.attributes if pair[0] != _ORIGIN)
                     samples.append(replace(found, attributes=(*known, (_ORIGIN, name))))
                 if progress:
-                    progress(done, len(places))
+                    progress(done, len(locations))
     finally:
         pool.shutdown(cancel_futures=True)  # after Ctrl-C, nobody waits for the rest
     if not samples:
@@ -258,15 +258,15 @@ def _put_all(
     return replace(table, samples=tuple(samples), root=folder), left_out
 
 
-def _put(folder: Path, link: bool, place: Place) -> Sample | DataError:
+def _put(folder: Path, link: bool, location: Location) -> Sample | DataError:
     try:
-        return put(place, folder, link=link)
+        return put(location, folder, link=link)
     except DataError as error:
         return error
 
 
 def _described(
-    table: SampleTable, target: Path, into: Format, left_out: dict[str, str], places: Sequence[Place] = ()
+    table: SampleTable, target: Path, into: Format, left_out: dict[str, str], locations: Sequence[Location] = ()
 ) -> Converted:
     if left_out:
         message = "%d pictures could not be read and are left out: %s"
@@ -279,7 +279,7 @@ def _described(
         splits={split: len(table.split(split)) for split in table.splits},
         boxes=dict(sorted(Counter(box.label for sample in table for box in sample.boxes).items())),
         negatives=sum(not sample.boxes for sample in table),
-        decoded=sum(place.as_png for place in places),
-        renamed=sum(place.is_renamed for place in places),
+        decoded=sum(location.as_png for location in locations),
+        renamed=sum(location.is_renamed for location in locations),
         left_out=left_out,
     )

@@ -50,8 +50,8 @@ def _false_before_hits(ranking: Ranking) -> Any:
     hits, false = np.flatnonzero(ranking.hits), np.flatnonzero(~ranking.hits)
     row = np.searchsorted(hits, false)
     counted = row < len(hits)
-    places = row[counted], ranking.images[false[counted]]
-    return csr_array((np.ones(len(places[0])), places), shape=(len(hits), len(ranking.positives)))
+    cells = row[counted], ranking.images[false[counted]]
+    return csr_array((np.ones(len(cells[0])), cells), shape=(len(hits), len(ranking.positives)))
 
 
 def envelope(precision: FloatArray) -> FloatArray:

@@ -18,7 +18,7 @@ Overlap = Callable[[FloatArray, FloatArray], FloatArray]
 class Pairs:
     """Detections and ground truth of the same image and class that overlap, sorted by who may choose first.
 
-    By rank of the detection, then by falling overlap, then by place in the ground truth.
+    By rank of the detection, then by falling overlap, then by order in the ground truth.
 
     Attributes:
         detection: int64 [p], index of the detection, which is its rank.

@@ -90,11 +90,11 @@ class Recipe(SinglePicture):
         sizes = np.asarray(sizes, np.float64).reshape(-1, 2)
         count = len(sizes)
         drawn = generator(seed, epoch, first, _DRAWS).random((count, _DRAWS))
-        flips, turn, place, greys = drawn[:, :2], drawn[:, 2], drawn[:, 3:5], 2.0 * drawn[:, 5:8] - 1.0
+        flips, turn, position, greys = drawn[:, :2], drawn[:, 2], drawn[:, 3:5], 2.0 * drawn[:, 5:8] - 1.0
         crops = self._crop_sizes(drawn[:, 8:].reshape(count, 2, _CROP_ATTEMPTS), sizes)
         linear = np.zeros((count, 2, 2))
         linear[:, (0, 1), (0, 1)] = crops / self.size
-        corner = place * (sizes - crops)
+        corner = position * (sizes - crops)
         angle = np.radians(self.rotation * (2.0 * turn - 1.0))
         c, s = np.cos(angle), np.sin(angle)
         rotation = np.stack([c, -s, s, c], axis=1).reshape(count, 2, 2)

@@ -79,12 +79,12 @@ class SSDRecipe(SinglePicture):
         low, high = self.zoom_out
         ratio = np.where(expands, low + (high - low) * drawn[:, 1], 1.0)
         canvases = sizes * ratio[:, None]
-        place = drawn[:, 2:4] * (canvases - sizes)  # of the picture on the expanded one
-        corners, crops = place.copy(), canvases.copy()
+        offset = drawn[:, 2:4] * (canvases - sizes)  # of the picture on the expanded one
+        corners, crops = offset.copy(), canvases.copy()
         for row, own in enumerate(boxes or [np.zeros((0, 4))] * len(sizes)):
-            shares = (own + np.tile(place[row], 2)) / np.tile(canvases[row], 2)
+            shares = (own + np.tile(offset[row], 2)) / np.tile(canvases[row], 2)
             crop = self._crop(drawn[row, 4], drawn[row, 8:].reshape(4, _TRIES), shares)
-            corners[row], crops[row] = crop[:2] * canvases[row] - place[row], (crop[2:] - crop[:2]) * canvases[row]
+            corners[row], crops[row] = crop[:2] * canvases[row] - offset[row], (crop[2:] - crop[:2]) * canvases[row]
         brightness = 1.0 + self.brightness / 256.0 * (2.0 * drawn[:, 5] - 1.0)
         contrast = 1.0 + self.contrast * (2.0 * drawn[:, 6] - 1.0)
         # First the factor of brightness, then contrast about the middle grey, as one line.

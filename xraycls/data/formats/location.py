@@ -23,7 +23,7 @@ _EVERY_READER_KNOWS = (".jpg", ".jpeg", ".png", ".bmp")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Location:
     """A picture and where it goes.
 
     Attributes:
@@ -39,15 +39,15 @@ class Place:
     is_renamed: bool
 
 
-def plan_places(table: SampleTable, into: Format) -> list[Place]:
-    """A place for every picture, no two of which differ in the suffix or in upper and lower case alone.
+def plan_locations(table: SampleTable, into: Format) -> list[Location]:
+    """A location for every picture, no two of which differ in the suffix or in upper and lower case alone.
 
     As 8-bit PNG go DICOM files and PNGs of 16 bits, unless readers of ``into`` expect the former, rows of archives and
     of prepared data, pictures that EXIF turns, as not every reader of boxes heeds it, and files that not every reader
     opens.
     """
     last_number: dict[str, int] = {}  # of each name without its suffix
-    places = []
+    locations = []
     for sample in table:
         is_dicom = sample.member is None and _is_dicom(sample.path)
         as_png = not into.dicom if is_dicom else _needs_decoding(sample, into)
@@ -58,8 +58,8 @@ def plan_places(table: SampleTable, into: Format) -> list[Place]:
             number += 1
         last_number[_key(wanted)] = number
         last_number.setdefault(_key(name), 1)
-        places.append(Place(sample, name.with_name(name.name + suffix), as_png, is_renamed=number > 1))
-    return places
+        locations.append(Location(sample, name.with_name(name.name + suffix), as_png, is_renamed=number > 1))
+    return locations
 
 
 def _key(name: PurePosixPath) -> str:
@@ -92,11 +92,11 @@ def _name(table: SampleTable, sample: Sample, into: Format) -> PurePosixPath:
     return PurePosixPath(*split, *(above if into.folders == "kept" else []), stem)
 
 
-def put(place: Place, folder: Path, *, link: bool = False) -> Sample:
-    """Write a picture to its place below ``folder`` and give its sample there.
+def put(location: Location, folder: Path, *, link: bool = False) -> Sample:
+    """Write a picture to its location below ``folder`` and give its sample there.
 
     Args:
-        place: of the picture.
+        location: of the picture.
         folder: of all pictures.
         link: give the file a second name instead of copying it, where the disk can.
 
@@ -104,22 +104,22 @@ def put(place: Place, folder: Path, *, link: bool = False) -> Sample:
         DataError: the picture can't be read.
         XrayclsError: it can't be written.
     """
-    target = folder / place.name
-    sample = replace(place.sample, path=target, member=None, row=None)
-    if place.as_png:
-        image = open_image(place.sample)
+    target = folder / location.name
+    sample = replace(location.sample, path=target, member=None, row=None)
+    if location.as_png:
+        image = open_image(location.sample)
         pixels = image.pixels()
         _write_png(pixels, target)
         # A prepared picture is smaller than its source, of which the boxes speak.
         across, down = pixels.shape[1] / image.width, pixels.shape[0] / image.height
         boxes = tuple(_scaled(box, across, down) for box in sample.boxes)
-        return replace(sample, boxes=boxes, attributes=_with_header(place.sample))
-    size_of(place.sample)
+        return replace(sample, boxes=boxes, attributes=_with_header(location.sample))
+    size_of(location.sample)
     if link:
-        share_file(place.sample.path, target)
+        share_file(location.sample.path, target)
     else:
         with atomic_write(target) as temporary:
-            shutil.copyfile(place.sample.path, temporary)
+            shutil.copyfile(location.sample.path, temporary)
     return sample
 
 
