@@ -257,3 +257,4 @@ def test_every_verb_of_an_added_network_works(done):
     assert (root / "again" / "evaluation.json").is_file()
     status = (root / "run" / "status.json").read_text()
     assert "Cells training finished successfully." in status
+    assert "Cells pruning finished successfully." in (root / "status.json").read_text()

@@ -46,6 +46,7 @@ def prune(
 ) -> None:
     """Remove the filters of a trained model that matter least; then train it again with train -m."""
     from xraycls.tao.mounts import read_mounts
+    from xraycls.tao.networks import network_of
     from xraycls.workflows.detection.prune import prune_detector
 
     say_ignored(context, "spec", "gpus", "gpu_index", "use_amp")
@@ -61,6 +62,7 @@ def prune(
         min_filters=min_filters,
         excluded=excluded or (),
         results=None if results_dir is None else mounts.path(results_dir),
+        title=network_of((context.parent and context.parent.info_name) or "ssd").title,
     )
     if verbose:
         for layer in report.layers:
