@@ -1,5 +1,7 @@
 """Pictures with boxes: every engine shows the same picture, and the boxes lie where the objects are."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -105,9 +107,46 @@ def test_crops_keep_what_they_promise():
     own = np.array([[30.0, 40.0, 70.0, 90.0]])
     views = SSD.training_views(0, 0, 0, [(100.0, 120.0)] * 300, [own] * 300)
     seen = on_canvas(np.repeat(own, 300, axis=0), views.matrices)
-    _, kept = SSD.clip(seen, True)
+    _, kept = SSD.clip(seen, True, views.cropped)
     assert kept.all()
     assert views.scales.min() < 0.5 < 1.2 < views.scales.max()  # both closer and farther than the whole picture
+
+
+@pytest.mark.parametrize(
+    ("box", "size", "expected"),
+    [
+        ((11, 12, 51, 60), (31, 77), (23, 10, 63, 50)),
+        ((90, 90, 120, 120), (96, 96), (60, 60, 63, 63)),
+        ((-10, -10, 5, 5), (96, 96), (0, 0, 3, 3)),
+    ],
+)
+def test_an_object_across_the_edge_is_cut_where_the_whole_picture_is_seen(box, size, expected):
+    """The figures follow from upstream's rule by hand: pixels of 64 x 64, rounded, then cut; no centre is in sight."""
+    recipe = SSDRecipe(Canvas(64, 64), rounded=True)
+    views = recipe.evaluation_views([size])
+    seen = on_canvas(np.array([box], np.float64), views.matrices)
+    for training in (True, False):
+        cut, kept = recipe.clip(seen, training, views.cropped)
+        assert (cut[0].tolist(), kept.tolist()) == (list(expected), [True])
+
+
+def test_a_random_crop_keeps_objects_by_their_centres():
+    recipe = SSDRecipe(Canvas(64, 64))
+    boxes = np.array([[-10.0, 8.0, 6.0, 20.0], [-6.0, 8.0, 10.0, 20.0], [-10.0, 8.0, 6.0, 20.0]])
+    assert recipe.clip(boxes, True, np.array([True, True, False]))[1].tolist() == [False, True, True]
+
+
+def test_which_views_are_random_crops():
+    """One draw in seven means the whole picture, expanded or not, as does a crop that isn't found."""
+    own = np.array([[30.0, 40.0, 70.0, 90.0]])
+    views = replace(SSD, flip=0.0).training_views(0, 0, 0, [(100.0, 120.0)] * 300, [own] * 300)
+    low = views.matrices[:, :, 2]
+    high = low + views.matrices[:, :, :2] @ np.array([SSD.canvas.width, SSD.canvas.height])
+    holds_all = ((low <= 1e-9) & (high >= np.array([100.0, 120.0]) - 1e-9)).all(axis=1)
+    assert holds_all[~views.cropped].all()
+    assert (~views.cropped).mean() > 1 / 7
+    assert views.cropped.sum() > 50
+    assert not holds_all[views.cropped].all()
 
 
 @given(seed=st.integers(0, 2**32), first=st.integers(0, 10_000), epoch=st.integers(0, 500))

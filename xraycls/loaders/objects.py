@@ -55,7 +55,7 @@ class ObjectTable:
         if not plan.is_whole:
             targets = plan.targets[part]
             boxes = np.clip(boxes, np.tile(targets[:, :2], 2), np.tile(targets[:, 2:], 2))
-        boxes, kept = plan.recipe.clip(boxes, training)
+        boxes, kept = plan.recipe.clip(boxes, training, plan.cropped[part])
         return Objects(
             boxes=torch.from_numpy(boxes[kept].astype(np.float32)),
             labels=torch.from_numpy(_joined([self.labels[s] for s in samples]).astype(np.int64)[kept]),

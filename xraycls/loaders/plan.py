@@ -31,6 +31,7 @@ class BatchPlan:
         starts: int64 [B + 1], where the pictures of each row of the batch begin: its own one comes first.
         matrices: float64 [p, 2, 3], as :attr:`xraycls.loaders.views.View.matrix`; filled in by :meth:`note`.
         targets: int64 [p, 4], left, top, right and bottom of what each picture fills of the canvas; filled in likewise.
+        cropped: bool [p], whether each is seen through a random crop; filled in likewise.
     """
 
     batch: IndexBatch
@@ -41,6 +42,7 @@ class BatchPlan:
     starts: Indices
     matrices: Floats
     targets: Indices
+    cropped: npt.NDArray[np.bool_]
 
     @classmethod
     def of(cls, batch: IndexBatch, recipe: ViewRecipe, epoch: int, sources: Indices) -> BatchPlan:
@@ -57,7 +59,8 @@ class BatchPlan:
         count, rows = int(starts[-1]), np.arange(len(sources))
         owners = np.repeat(rows, np.diff(starts))
         targets = np.tile(np.array(whole(recipe.canvas), np.int64), (count, 1))
-        return cls(batch, recipe, epoch, sources[used], owners, starts, np.zeros((count, 2, 3)), targets)
+        cropped = np.zeros(count, np.bool_)
+        return cls(batch, recipe, epoch, sources[used], owners, starts, np.zeros((count, 2, 3)), targets, cropped)
 
     @property
     def canvas(self) -> Canvas:
@@ -79,6 +82,8 @@ class BatchPlan:
         self.matrices[at] = views.matrices
         if views.targets is not None:
             self.targets[at] = views.targets
+        if views.cropped is not None:
+            self.cropped[at] = views.cropped
 
     def views(self, seed: int, rows: range, sizes: npt.ArrayLike, boxes: Sequence[Floats], *, training: bool) -> Views:
         """The views of the pictures of consecutive rows of the batch.

@@ -102,6 +102,7 @@ class Views:
         contrast: float64 [n].
         gamma: float64 [n].
         targets: int64 [n, 4], :attr:`View.target` of each; None where each fills its canvas.
+        cropped: bool [n], whether each shows a crop that was drawn at random; None where none does.
     """
 
     matrices: Floats
@@ -109,6 +110,7 @@ class Views:
     contrast: Floats
     gamma: Floats
     targets: npt.NDArray[np.int64] | None = None
+    cropped: npt.NDArray[np.bool_] | None = None
 
     @property
     def scales(self) -> Floats:

@@ -24,6 +24,7 @@ from xraycls.loaders.recipes.geometry import has_area
 from xraycls.loaders.views import Canvas, Floats, Views
 
 Indices = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
 
 
 class ViewRecipe(Protocol):
@@ -83,8 +84,14 @@ class ViewRecipe(Protocol):
                 each sample is one picture.
         """
 
-    def clip(self, boxes: Floats, training: bool) -> tuple[Floats, npt.NDArray[np.bool_]]:
-        """Boxes [n, 4] of the canvas as a view shows them, cut to it, and which of them remain, bool [n]."""
+    def clip(self, boxes: Floats, training: bool, cropped: Flags | None = None) -> tuple[Floats, Flags]:
+        """Boxes of the canvas as views show them, cut to it, and which of them remain, bool [n].
+
+        Args:
+            boxes: [n, 4], pixels of the canvas.
+            training: whether the views are those of training.
+            cropped: bool [n], whether the view of each box is a random crop; None where none is.
+        """
 
 
 class _HasCanvas(Protocol):
@@ -115,12 +122,13 @@ class SinglePicture:
         """Each sample's own picture, int64 [n, 1]."""
         return own[:, None]
 
-    def clip(self: _HasCanvas, boxes: Floats, training: bool) -> tuple[Floats, npt.NDArray[np.bool_]]:
+    def clip(self: _HasCanvas, boxes: Floats, training: bool, cropped: Flags | None = None) -> tuple[Floats, Flags]:
         """Boxes cut to the canvas, and which of them have an area left.
 
         Args:
             boxes: [n, 4], pixels of the canvas.
-            training: whether the view is one of training.
+            training: whether the views are those of training; the rule is the same.
+            cropped: not looked at.
         """
         cut = np.clip(boxes, 0, np.tile([self.canvas.width, self.canvas.height], 2))
         return cut, has_area(cut)

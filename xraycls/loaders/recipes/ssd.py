@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from xraycls.loaders.random import generator
 from xraycls.loaders.recipes.geometry import has_area, region_views
-from xraycls.loaders.recipes.protocol import Indices, SinglePicture
+from xraycls.loaders.recipes.protocol import Flags, Indices, SinglePicture
 from xraycls.loaders.views import Canvas, Floats, Views
 
 _THRESHOLDS = (None, 0.0, 0.1, 0.3, 0.5, 0.7, 0.9)  # IoU that a crop must have with the boxes; None: the whole picture
@@ -80,23 +80,31 @@ class SSDRecipe(SinglePicture):
         ratio = np.where(expands, low + (high - low) * drawn[:, 1], 1.0)
         canvases = sizes * ratio[:, None]
         offset = drawn[:, 2:4] * (canvases - sizes)  # of the picture on the expanded one
-        corners, crops = offset.copy(), canvases.copy()
+        corners, crops, cropped = -offset, canvases.copy(), np.zeros(len(sizes), np.bool_)
         for row, own in enumerate(boxes or [np.zeros((0, 4))] * len(sizes)):
             shares = (own + np.tile(offset[row], 2)) / np.tile(canvases[row], 2)
             crop = self._crop(drawn[row, 4], drawn[row, 8:].reshape(4, _TRIES), shares)
-            corners[row], crops[row] = crop[:2] * canvases[row] - offset[row], (crop[2:] - crop[:2]) * canvases[row]
+            if crop is not None:
+                corners[row], crops[row] = crop[:2] * canvases[row] - offset[row], (crop[2:] - crop[:2]) * canvases[row]
+                cropped[row] = True
         brightness = 1.0 + self.brightness / 256.0 * (2.0 * drawn[:, 5] - 1.0)
         contrast = 1.0 + self.contrast * (2.0 * drawn[:, 6] - 1.0)
         # First the factor of brightness, then contrast about the middle grey, as one line.
         factor = brightness * contrast
-        return region_views(corners, crops, self.canvas, drawn[:, 7] < self.flip, 0.5 * (factor - contrast), factor)
+        flipped = drawn[:, 7] < self.flip
+        views = region_views(corners, crops, self.canvas, flipped, 0.5 * (factor - contrast), factor)
+        return replace(views, cropped=cropped)
 
-    def clip(self, boxes: Floats, training: bool) -> tuple[Floats, npt.NDArray[np.bool_]]:
-        """Boxes cut to the canvas, and which of them count: in training those whose centre is in sight.
+    def clip(self, boxes: Floats, training: bool, cropped: Flags | None = None) -> tuple[Floats, Flags]:
+        """Boxes cut to the canvas, and which of them count: of a random crop those whose centre it holds.
+
+        A box that reaches beyond the edge of its whole picture is cut and kept, as upstream does, wherever its centre
+        lies.
 
         Args:
             boxes: [n, 4], pixels of the canvas.
-            training: whether the view is one of training.
+            training: whether the views are those of training; the rule is the same.
+            cropped: bool [n], whether the view of each box is a random crop; None where none is.
         """
         centres = (boxes[:, :2] + boxes[:, 2:]) / 2
         limits = np.array([self.canvas.width, self.canvas.height], np.float64)
@@ -106,14 +114,13 @@ class SSDRecipe(SinglePicture):
             if self.rounded
             else np.clip(boxes, 0, np.tile(limits, 2))
         )
-        return cut, has_area(cut) & (inside | (not training))
+        return cut, has_area(cut) & (True if cropped is None else inside | ~cropped)
 
-    def _crop(self, option: float, tries: Floats, boxes: Floats) -> Floats:
-        """Left, top, right and bottom of a crop, shares of the picture: the first of the tries that fits."""
-        whole = np.array([0.0, 0.0, 1.0, 1.0])
+    def _crop(self, option: float, tries: Floats, boxes: Floats) -> Floats | None:
+        """Left, top, right and bottom of a crop, shares of the picture: the first of the tries that fits, if any."""
         threshold = _THRESHOLDS[int(option * len(_THRESHOLDS))]
         if threshold is None:
-            return whole
+            return None
         low, high = self.crop_scale
         size = (low + (high - low) * tries[:2]).T
         corner = tries[2:].T * (1.0 - size)
@@ -125,7 +132,7 @@ class SSDRecipe(SinglePicture):
             centres = (boxes[:, :2] + boxes[:, 2:]) / 2
             held = (centres >= crops[:, None, :2]) & (centres < crops[:, None, 2:])
             fits &= np.any(np.all(held, axis=2), axis=1)
-        return np.asarray(crops[fits.argmax()]) if fits.any() else whole
+        return np.asarray(crops[fits.argmax()]) if fits.any() else None
 
 
 def _iou(crops: Floats, boxes: Floats) -> Floats:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from xraycls.loaders.random import generator
 from xraycls.loaders.recipes.geometry import has_area, region_views, upside_down
-from xraycls.loaders.recipes.protocol import Indices, SinglePicture
+from xraycls.loaders.recipes.protocol import Flags, Indices, SinglePicture
 from xraycls.loaders.views import Canvas, Floats, Views
 
 _DRAWS = 8  # numbers a view: whole blocks of Philox
@@ -78,12 +78,13 @@ class TLT2Recipe(SinglePicture):
         )
         return upside_down(views, self.canvas, drawn[:, 1] < self.vertical_flip)
 
-    def clip(self, boxes: Floats, training: bool) -> tuple[Floats, npt.NDArray[np.bool_]]:
+    def clip(self, boxes: Floats, training: bool, cropped: Flags | None = None) -> tuple[Floats, Flags]:
         """Boxes cut to the canvas, and which of them count: those that are large enough.
 
         Args:
             boxes: [n, 4], pixels of the canvas.
-            training: whether the view is one of training; only then does the least size matter.
+            training: whether the views are those of training; only then does the least size matter.
+            cropped: not looked at.
         """
         cut = np.clip(boxes, 0, np.tile([self.canvas.width, self.canvas.height], 2))
         large = (cut[:, 2:] - cut[:, :2] >= self.smallest).all(axis=1)

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xraycls.loaders.random import batch_generator, generator
-from xraycls.loaders.recipes.protocol import Indices
+from xraycls.loaders.recipes.protocol import Flags, Indices
 from xraycls.loaders.views import Canvas, Floats, Rectangle, Views
 
 MULTIPLE = 32  # pixels; the coarsest stride of the network
@@ -145,12 +145,13 @@ class YoloV4Recipe:
         flipped = own[:, 2:4] < (self.horizontal_flip, self.vertical_flip)
         return _views(np.array(regions).reshape(-1, 4), cells, targets, sizes, flipped, factors)
 
-    def clip(self, boxes: Floats, training: bool) -> tuple[Floats, npt.NDArray[np.bool_]]:
+    def clip(self, boxes: Floats, training: bool, cropped: Flags | None = None) -> tuple[Floats, Flags]:
         """Boxes cut to the canvas, and which remain: those wider and higher than a thousandth of it.
 
         Args:
             boxes: [n, 4], pixels of the canvas.
-            training: whether the view is one of training; the rule is the same.
+            training: whether the views are those of training; the rule is the same.
+            cropped: not looked at.
         """
         limits = np.array([self.canvas.width, self.canvas.height])
         cut = np.clip(boxes, 0, np.tile(limits, 2))
