@@ -23,6 +23,7 @@ if rank == "1" or sys.argv[1] == "both":
 @pytest.fixture
 def program(tmp_path, monkeypatch):
     (tmp_path / "xraycls").mkdir()
+    (tmp_path / "xraycls/__init__.py").write_text("")  # without it, a package on PYTHONPATH comes first
     (tmp_path / "xraycls/__main__.py").write_text(PROGRAM)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
