@@ -1,6 +1,7 @@
 """A detector trained from YAML and from Python: the same as from a spec, in a run folder of its own."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,21 @@ def test_a_run_does_not_go_on_with_other_data(done, films):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
+        ({"batch_size": 2}, "batch_size is 2, and the training in .* began with 4. Give the settings of .*config.yaml"),
+        ({"rate": {**RATE, "highest": 0.1}}, "rate.highest is 0.1, and the training in .* began with 0.001"),
+        ({"detector": {**DETECTOR, "backbone": "resnet18"}}, "detector.backbone is resnet18, and the training in"),
+        ({"recipe": {"flip": 0.0}}, "recipe.flip is 0.0, and the training in .* began with 0.5"),
+    ],
+)
+def test_a_run_does_not_go_on_with_other_settings(done, films, changes, sentence):
+    settings = {"data": str(films), "output": done.run.path, "resume": True, "device": "cpu"}
+    with pytest.raises(UsageError, match=sentence):
+        xraycls.train_detector(**{**SETTINGS, **settings, **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
         ({"detector": {**DETECTOR, "network": "sdd"}}, "Unknown detector 'sdd'.* Did you mean ssd"),
         ({"detector": {**DETECTOR, "widht": 3}}, "detector.widht: there is no such field"),
         ({"loop": {"epochs": "many"}}, "loop.epochs: should be a valid integer"),
@@ -127,3 +143,13 @@ def test_a_schedule_of_classifiers_drives_a_detector():
 def test_the_mark_is_the_first_line(done):
     assert done.run.config.read_text().startswith("kind: detector\n")
     assert RunFolder(done.run.path).is_of_detector()
+
+
+def test_the_documented_job_has_every_field_at_its_default():
+    page = (Path(__file__).parents[2] / "docs/detection.md").read_text()
+    (text,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    documented = yaml.safe_load(text)
+    detector = {name: documented["detector"][name] for name in ("network", "backbone", "height", "width")}
+    default = DetectionJob.parse({"detector": detector, "data": "films"})
+    assert documented == default.described()
+    assert DetectionJob.parse(documented) == default

@@ -11,7 +11,20 @@ import typer
 from rich.console import Console
 from rich.logging import RichHandler
 
-from xraycls.cli import bench, cam, convert_weights, data, dataset_convert, doctor, models, predict, prune, test, train
+from xraycls.cli import (
+    bench,
+    cam,
+    convert_weights,
+    data,
+    dataset_convert,
+    detector,
+    doctor,
+    models,
+    predict,
+    prune,
+    test,
+    train,
+)
 from xraycls.cli.abbreviations import AbbreviatedCommand, normalised
 from xraycls.cli.invocation import Invocation, tell_error
 from xraycls.cli.networks import add_networks
@@ -30,6 +43,7 @@ app.command("test", rich_help_panel="Classifiers")(test.test)
 app.command("predict", rich_help_panel="Classifiers")(predict.predict)
 app.command("cam", rich_help_panel="Classifiers")(cam.cam)
 app.command("prune", cls=AbbreviatedCommand, rich_help_panel="Classifiers")(prune.prune)
+app.add_typer(detector.app, name="detector", rich_help_panel="Detectors")
 app.command("models", rich_help_panel="Information")(models.models)
 app.command("doctor", rich_help_panel="Information")(doctor.doctor)
 app.add_typer(bench.app, name="bench", rich_help_panel="Information")

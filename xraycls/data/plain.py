@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from xraycls.errors import UsageError
+
 Value = TypeVar("Value")
 
 
@@ -39,6 +41,36 @@ def from_plain(kind: type[Value], values: Any) -> Value:
     if lost := _lost(values, TypeAdapter(kind).dump_python(made, mode="json")):
         raise ValueError(f"{lost}: there is no such field")
     return made
+
+
+def with_fields(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns nested values with other fields, which are named by their path.
+
+    Args:
+        values: mappings within mappings.
+        changes: values by path, such as ``"loop.epochs"``; mappings that a path needs and that are lacking are added.
+
+    Raises:
+        UsageError: a path leads into a value that has no fields.
+
+    Example:
+        >>> from xraycls.data.plain import with_fields
+        >>> with_fields({"loop": {"epochs": 80, "seed": 1}}, {"loop.epochs": 3, "rate.kind": "schedule"})
+        {'loop': {'epochs': 3, 'seed': 1}, 'rate': {'kind': 'schedule'}}
+    """
+    changed = dict(values)
+    for path, value in changes.items():
+        name, _, rest = path.partition(".")
+        if not rest:
+            changed[name] = value
+            continue
+        inner = changed.get(name)
+        if not isinstance(inner, Mapping | None):
+            raise UsageError(
+                f"{name} is {inner!r}, so {path} can't be set", f"Write its fields out in place of {inner!r}"
+            )
+        changed[name] = with_fields(inner or {}, {rest: value})
+    return changed
 
 
 def _lost(given: Any, kept: Any) -> str:

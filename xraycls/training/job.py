@@ -11,7 +11,7 @@ import yaml
 
 from xraycls.data.box_sources import BoxData
 from xraycls.data.files import atomic_write
-from xraycls.data.plain import from_plain, to_plain
+from xraycls.data.plain import from_plain, to_plain, with_fields
 from xraycls.errors import UsageError, unknown
 from xraycls.loaders.recipes.protocol import ViewRecipe
 from xraycls.loaders.recipes.ssd import SSDRecipe
@@ -146,8 +146,22 @@ class DetectionJob:
             value = getattr(self, name)
             key = next(key for key, kind in table.items() if isinstance(value, kind))
             described[name] = {"kind": key, **to_plain(value)}
+        # What follows from other settings isn't said twice, so that these can be changed alone.
+        if self.recipe.canvas == _canvas(self.detector):
+            del described["recipe"]["canvas"]
+        if isinstance(self.rate, Schedule) and self.rate.epochs == self.loop.epochs:
+            del described["rate"]["epochs"]
         described["weights"] = None if self.weights is None else str(self.weights)
         return described
+
+    def below(self, folder: Path) -> DetectionJob:
+        """Returns the same job with relative paths starting from a folder."""
+        data = replace(
+            self.data,
+            training=tuple(each.below(folder) for each in self.data.training),
+            validation=tuple(each.below(folder) for each in self.data.validation),
+        )
+        return replace(self, data=data, weights=self.weights and folder / self.weights)
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], origin: str = "the job") -> DetectionJob:
@@ -177,7 +191,7 @@ class DetectionJob:
             True
         """
         if lacking := [name for name in ("detector", "data") if name not in values]:
-            raise UsageError(f"{origin} lacks {lacking[0]}", "A job needs at least detector and data")
+            raise UsageError(f"{lacking[0]} is missing in {origin}", "A job needs at least detector and data")
         for name in values:
             if name not in _PARSERS:
                 raise unknown("setting", name, _PARSERS, origin)
@@ -194,8 +208,13 @@ class DetectionJob:
         return cls(**made)
 
     @classmethod
-    def read(cls, path: Path) -> DetectionJob:
+    def read(cls, path: Path, changes: Mapping[str, Any] | None = None) -> DetectionJob:
         """Returns the job of a YAML file; relative paths in it start from its folder.
+
+        Args:
+            path: of the file.
+            changes: settings that take the place of those of the file, as :func:`~xraycls.data.plain.with_field` takes
+                them: ``{"loop.epochs": 3}``.
 
         Raises:
             UsageError: no such file, not YAML, or not a job.
@@ -208,20 +227,8 @@ class DetectionJob:
             raise UsageError(f"{path} is not a YAML file: {str(error).splitlines()[0]}") from error
         if not isinstance(values, dict):
             raise UsageError(f"{path} holds no settings", "The config.yaml of a detector's run is a good start")
-        job = cls.parse({name: value for name, value in values.items() if name != DETECTOR_MARK[0]}, str(path))
-        return job.below(path.parent)
-
-    def below(self, folder: Path) -> DetectionJob:
-        """Returns the same job with relative paths starting from a folder."""
-        return replace(
-            self,
-            data=replace(
-                self.data,
-                training=tuple(each.below(folder) for each in self.data.training),
-                validation=tuple(each.below(folder) for each in self.data.validation),
-            ),
-            weights=self.weights and folder / self.weights,
-        )
+        values = {name: value for name, value in values.items() if name != DETECTOR_MARK[0]}
+        return cls.parse(with_fields(values, changes or {}), str(path)).below(path.parent)
 
     def write(self, path: Path) -> None:
         """Write the job as YAML, atomically, with absolute paths; its first line is the mark of detectors."""
@@ -253,9 +260,12 @@ def _data(values: Any, made: Mapping[str, Any]) -> BoxData:
 def _recipe(values: Any, made: Mapping[str, Any]) -> Any:
     if not isinstance(values, str | Mapping):
         return values
-    detector = made["detector"]
-    canvas = Canvas(detector.height, detector.width, round(sum(detector.mean) / len(detector.mean)))
-    return _named(RECIPES, values, "ssd", {"": {"canvas": to_plain(canvas)}})
+    return _named(RECIPES, values, "ssd", {"": {"canvas": to_plain(_canvas(made["detector"]))}})
+
+
+def _canvas(detector: DetectorConfig) -> Canvas:
+    """The canvas of a recipe that names none: of the size of the input, filled with its mean."""
+    return Canvas(detector.height, detector.width, round(sum(detector.mean) / len(detector.mean)))
 
 
 def _rate(values: Any, made: Mapping[str, Any]) -> Any:

@@ -63,11 +63,12 @@ def evaluate(
     else:
         print(CALCULATING)
         print(average_precision_block(done.average, network.digits))
-    _print_figures(done.report)
+    print_figures(done.report)
     print(f"Wrote {', '.join(map(str, done.files))}.")
 
 
-def _print_figures(report: DetectionReport) -> None:
+def print_figures(report: DetectionReport) -> None:
+    """Print all figures of a report with their intervals as a table."""
     from rich.console import Console
     from rich.table import Table
 

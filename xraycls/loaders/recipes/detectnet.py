@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from xraycls.loaders.random import generator
 from xraycls.loaders.recipes.geometry import has_area
-from xraycls.loaders.recipes.protocol import Indices, SinglePicture
+from xraycls.loaders.recipes.protocol import Flags, Indices, SinglePicture
 from xraycls.loaders.views import Canvas, Floats, Rectangle, Views
 
 _DRAWS = 12  # numbers a view: whole blocks of Philox
@@ -111,12 +111,13 @@ class DetectNetRecipe(SinglePicture):
         brightness = (1.0 - factor) * (self.contrast_center - 0.5) + self.color_shift * _truncated_normal(drawn[:, 10])
         return Views(matrices[:, :2], brightness, factor, np.ones(len(sizes)))
 
-    def clip(self, boxes: Floats, training: bool) -> tuple[Floats, npt.NDArray[np.bool_]]:
+    def clip(self, boxes: Floats, training: bool, cropped: Flags | None = None) -> tuple[Floats, Flags]:
         """Boxes rounded to whole pixels and cut to the canvas's last ones, and which of them count.
 
         Args:
             boxes: [n, 4], pixels of the canvas.
-            training: whether the view is one of training; only then does the least size matter.
+            training: whether the views are those of training; only then does the least size matter.
+            cropped: not looked at.
         """
         limits = np.array([self.canvas.width - 1, self.canvas.height - 1], np.float64)
         large = (boxes[:, 2:] - boxes[:, :2] >= self.smallest).all(axis=1)

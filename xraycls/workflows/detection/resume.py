@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,24 @@ import torch
 from xraycls.errors import RunError, UsageError
 from xraycls.models.encryption import WrongKey, decrypt, is_encrypted
 from xraycls.training.checkpoint import load_state
+from xraycls.training.job import DetectionJob
 from xraycls.training.loop import Training
 from xraycls.training.run_folder import RunFolder
+
+_RESUMABLE = (
+    "data.",
+    "weights",
+    "tensorboard",
+    "checkpoint_every",
+    "evaluation.batch_size",
+    "evaluation.curves",
+    "loop.epochs",
+    "loop.patience",
+    "loop.min_delta",
+    "loop.save_minutes",
+    "rate.epochs",
+)
+"""Beginnings of the settings that may differ when a training goes on."""
 
 
 def check_folder(run: RunFolder, elsewhere: str, *, resume: bool) -> None:
@@ -30,6 +47,39 @@ def check_folder(run: RunFolder, elsewhere: str, *, resume: bool) -> None:
         raise UsageError(f"{run.path} holds a run of xraycls train", elsewhere.capitalize())
     if not resume and (run.state.is_file() or any((run.path / "weights").glob("*_epoch_*"))):
         raise UsageError(f"{run.path} already holds a training", f"Go on with it with --continue, or {elsewhere}")
+
+
+def check_same_job(run: RunFolder, job: DetectionJob, elsewhere: str) -> None:
+    """Keep a training from going on with other settings than it began with.
+
+    Only such may differ that don't change what is already trained: how long it goes on, when it stops, what it writes
+    and where its data lie. That the data themselves are the same is checked apart.
+
+    Args:
+        run: its folder; a training of an earlier version, which has written no settings there, isn't checked.
+        job: with the classes of its data.
+        elsewhere: how to choose another folder.
+
+    Raises:
+        UsageError: a setting differs.
+    """
+    if not run.config.is_file():
+        return
+    before, after = (_fields(each.described()) for each in (DetectionJob.read(run.config), job))
+    for name in (*before, *(name for name in after if name not in before)):
+        if before.get(name) != after.get(name) and not name.startswith(_RESUMABLE):
+            raise UsageError(
+                f"{name} is {after.get(name)}, and the training in {run.path} began with {before.get(name)}",
+                f"Give the settings of {run.config}, or {elsewhere}",
+            )
+
+
+def _fields(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """The values of nested mappings by their path."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        found |= _fields(value, f"{above}{name}.") if isinstance(value, Mapping) else {above + name: value}
+    return found
 
 
 def take_up(training: Training, run: RunFolder, key: str, epoch: int | None, model: Path | None, elsewhere: str) -> str:

@@ -38,7 +38,7 @@ from xraycls.training.tensorboard import TensorBoardReporter
 from xraycls.workflows.detection.checkpoints import AfterEpoch, Checkpoints
 from xraycls.workflows.detection.data import check_pictures, count_learnable
 from xraycls.workflows.detection.evaluator import Evaluator
-from xraycls.workflows.detection.resume import check_folder, take_up
+from xraycls.workflows.detection.resume import check_folder, check_same_job, take_up
 from xraycls.workflows.resume import check_same_data, check_same_processes, tell_failures
 
 
@@ -189,6 +189,8 @@ def run_job(
         if started:
             check_same_data(run, data.table, boxes=True, hint="")
             check_same_processes(run, world.size)
+            if resume:  # TAO's --initial-epoch may go on with another spec
+                check_same_job(run, job, extras.elsewhere)
         given = find_model(job.weights, key) if job.weights else None
         last = run.last if started and run.last.is_file() else None
         detector = _start(job, last or given, key, Silent() if started else told)
