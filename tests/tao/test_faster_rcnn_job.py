@@ -134,6 +134,12 @@ def test_pictures_change_only_where_augmentation_is_enabled(job_of):
     assert (still.horizontal_flip, still.vertical_flip, still.zoom, still.changes_greys) == (0, 0, (1, 1), False)
     moved = job_of(text, ("num_epochs: 12", "num_epochs: 12 enable_augmentation: true")).recipe
     assert (moved.horizontal_flip, moved.vertical_flip, moved.zoom) == (0.5, 0, (0.5, 2))
+    turned = job_of(
+        text,
+        ("num_epochs: 12", "num_epochs: 12 enable_augmentation: true"),
+        ("zoom_max: 2", "zoom_max: 2 rotate_rad_max: 0.5"),
+    ).recipe
+    assert (turned.rotation, turned.rotation_probability) == (0.5, 1.0)
 
 
 def test_a_range_of_overlaps(job_of, tmp_path):

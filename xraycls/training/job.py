@@ -13,6 +13,7 @@ from xraycls.data.box_sources import BoxData
 from xraycls.data.files import atomic_write
 from xraycls.data.plain import from_plain, to_plain, with_fields
 from xraycls.errors import UsageError, unknown
+from xraycls.loaders.recipes.detectnet import DetectNetRecipe
 from xraycls.loaders.recipes.protocol import ViewRecipe
 from xraycls.loaders.recipes.ssd import SSDRecipe
 from xraycls.loaders.recipes.tlt2 import TLT2Recipe
@@ -27,7 +28,12 @@ from xraycls.training.optimizers import OptimizerConfig
 from xraycls.training.run_folder import DETECTOR_MARK
 from xraycls.training.schedules import LearningRate, Schedule
 
-RECIPES: dict[str, type[Any]] = {"ssd": SSDRecipe, "tlt2": TLT2Recipe, "yolo_v4": YoloV4Recipe}
+RECIPES: dict[str, type[Any]] = {
+    "ssd": SSDRecipe,
+    "tlt2": TLT2Recipe,
+    "yolo_v4": YoloV4Recipe,
+    "detectnet": DetectNetRecipe,
+}
 """Augmentation of detectors by name."""
 
 RATES: dict[str, type[Any]] = {

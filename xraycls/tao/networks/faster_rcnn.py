@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from xraycls.loaders.recipes.tlt2 import TLT2Recipe
+from xraycls.loaders.recipes.detectnet import DetectNetRecipe
 from xraycls.loaders.views import Canvas
 from xraycls.tao.checks import lower_case_mapping
 from xraycls.tao.detectnet import ColorAugmentation, SpatialAugmentation
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from xraycls.training.job import DetectionJob, EvaluationConfig
     from xraycls.training.optimizers import OptimizerConfig as Optimizer
 
+_ROTATION = "augmentation_config.spatial_augmentation.rotate_probability"
 _IMAGE = "model_config.input_image_config"
 _KERAS_EPSILON = 1e-7  # of its optimisers
 
@@ -58,7 +59,7 @@ def faster_rcnn_job(spec: Spec[FasterRCNNSpec], mounts: Mounts | None = None) ->
     return DetectionJob(
         detector=detector,
         data=data,
-        recipe=_recipe(spec.config, Canvas(detector.height, detector.width, 0)),
+        recipe=_recipe(spec, Canvas(detector.height, detector.width, 0)),
         optimizer=_optimizer(training.optimizer),
         rate=_rate(training.learning_rate, training.optimizer),
         loop=_loop(spec.config),
@@ -231,20 +232,23 @@ def _weights(spec: Spec[FasterRCNNSpec], mounts: Mounts) -> Path | None:
     return next((path for path in paths if path), None)
 
 
-def _recipe(config: FasterRCNNSpec, canvas: Canvas) -> TLT2Recipe:
-    """The augmentation of DetectNet's message; a spec's zoom above 1 makes the picture smaller, a recipe's larger."""
-    augmentation, training = config.augmentation_config, config.training_config
+def _recipe(spec: Spec[FasterRCNNSpec], canvas: Canvas) -> DetectNetRecipe:
+    """The augmentation of DetectNet's messages; every picture is squeezed onto the canvas whole, in evaluation too."""
+    augmentation = spec.config.augmentation_config
     first = augmentation.preprocessing
     smallest = (first.min_bbox_width, first.min_bbox_height)
-    if not training.enable_augmentation:
-        return TLT2Recipe(canvas, horizontal_flip=0.0, smallest=smallest)
+    if not spec.config.training_config.enable_augmentation:
+        return DetectNetRecipe(canvas, horizontal_flip=0.0, smallest=smallest)
     spatial = augmentation.spatial_augmentation or SpatialAugmentation()
     color = augmentation.color_augmentation or ColorAugmentation()
-    return TLT2Recipe(
+    always = spatial.rotate_probability == 0 and spec.line(_ROTATION) is None  # older specs have no such field
+    return DetectNetRecipe(
         canvas,
         horizontal_flip=spatial.hflip_probability,
-        zoom=(1 / (spatial.zoom_max or 1.0), 1 / (spatial.zoom_min or 1.0)),
-        shift=(spatial.translate_max_x, spatial.translate_max_y),
+        rotation=spatial.rotate_rad_max,
+        rotation_probability=1.0 if always else spatial.rotate_probability,
+        zoom=(spatial.zoom_min or 1.0, spatial.zoom_max or 1.0),
+        shift=(int(spatial.translate_max_x), int(spatial.translate_max_y)),
         contrast=color.contrast_scale_max,
         contrast_center=color.contrast_center,
         color_shift=color.color_shift_stddev,

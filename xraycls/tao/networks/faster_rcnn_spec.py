@@ -7,9 +7,15 @@ from typing import Literal
 
 from xraycls.tao.common import EarlyStopping, RegularizerConfig, VisualizerConfig
 from xraycls.tao.detectnet import AugmentationConfig, DatasetConfig
-from xraycls.tao.fields import DIALECTS, FIRST, LATER, Support, approximated, define, ignored, message
+from xraycls.tao.fields import DIALECTS, FIRST, HONOURED, LATER, Support, approximated, but, define, ignored, message
 from xraycls.tao.limits import above, all_above, at_least, between, one_of, up_to, within, zero_or_at_least
 
+_FIXED = ignored("the input has a fixed size")
+_IMAGES = {
+    **{f"preprocessing.output_image_{name}": but(_FIXED) for name in ("min", "max")},
+    **{f"spatial_augmentation.{name}": but(HONOURED) for name in ("rotate_rad_max", "rotate_probability")},
+    **{f"spatial_augmentation.{name}": but(HONOURED) for name in ("zoom_min", "zoom_max")},
+}
 BACKBONES = (
     *(f"resnet:{layers}" for layers in (10, 18, 34, 50, 101)),
     *("resnet101", "vgg16", "vgg:16", "vgg:19", "googlenet", "mobilenet_v1", "mobilenet_v2"),
@@ -81,7 +87,7 @@ class Activation:
     """Of an efficientnet: "relu" or "swish"."""
 
     activation_type: str = define("its name")
-    activation_parameters: Mapping[str, float] = define("its numbers")
+    activation_parameters: Mapping[str, float] = define("its numbers", ignored("relu and swish have none"))
 
 
 @message
@@ -303,7 +309,7 @@ class TrainingConfig:
     visualizer: VisualizerConfig | None = define("what TensorBoard shows", dialects=LATER)
     kitti_data_config: DatasetConfig | None = define("the data", dialects=FIRST, now="dataset_config")
     data_augmentation: AugmentationConfig | None = define(
-        "how images are changed", dialects=FIRST, now="augmentation_config"
+        "how images are changed", dialects=FIRST, now="augmentation_config", within=_IMAGES
     )
     reg_config: RegConfig | None = define("penalty on the kernels", dialects=FIRST, now="training_config.regularizer")
     lr_scheduler: LRConfig | None = define("the schedule", dialects=FIRST, now="training_config.learning_rate")
@@ -321,7 +327,9 @@ class FasterRCNNSpec:
     verbose: bool = define("tell more", ignored("choose with --quiet and --debug"))
     enc_key: str = define("of encrypted models")
     dataset_config: DatasetConfig = define("what to train on and what to validate with", required=True, dialects=LATER)
-    augmentation_config: AugmentationConfig = define("how images are changed", required=True, dialects=LATER)
+    augmentation_config: AugmentationConfig = define(
+        "how images are changed", required=True, dialects=LATER, within=_IMAGES
+    )
     model_config: ModelConfig = define("the network", required=True, dialects=LATER)
     network_config: NetworkConfig | None = define("the network in TLT 2", dialects=FIRST, now="model_config")
     training_config: TrainingConfig = define(
