@@ -12,6 +12,7 @@ from xraycls.tao.limits import above, all_above, at_least, between, one_of, up_t
 
 _FIXED = ignored("the input has a fixed size")
 _IMAGES = {
+    "spatial_augmentation.vflip_probability": but(ignored("as in TAO, which reads it and never flips so")),
     **{f"preprocessing.output_image_{name}": but(_FIXED) for name in ("min", "max")},
     **{f"spatial_augmentation.{name}": but(HONOURED) for name in ("rotate_rad_max", "rotate_probability")},
     **{f"spatial_augmentation.{name}": but(HONOURED) for name in ("zoom_min", "zoom_max")},
