@@ -1,5 +1,7 @@
 """Owners of a model that TAO trained go on with it here: evaluate, find, prune, train, convert."""
 
+from types import SimpleNamespace
+
 import cv2
 import numpy as np
 import pytest
@@ -7,12 +9,13 @@ import torch
 
 from xraycls.errors import RunError, UsageError, WeightsError
 from xraycls.models.detection.files import load_detector
-from xraycls.models.detection.keras import detector_of_keras
-from xraycls.models.detection.registry import build_detector
+from xraycls.models.detection.keras import detector_of_keras, start_from_keras
+from xraycls.models.detection.registry import build_detector, parse_detector_config
 from xraycls.tao.networks import NETWORKS
 from xraycls.workflows.detection.convert_weights import convert_weights
 from xraycls.workflows.detection.inference import infer
 from xraycls.workflows.detection.spec import config_of_spec, evaluate_spec
+from xraycls.workflows.detection.start import check_start
 
 pytest.importorskip("h5py")
 
@@ -105,6 +108,40 @@ def test_a_spec_of_another_network_is_refused(model, spec):
         detector_of_keras(model, config_of_spec(spec(18)))
 
 
+def test_a_backbone_alone_starts_a_training(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    config = parse_detector_config(
+        {"network": "ssd", "backbone": "resnet10", "classes": ("a",), "height": 96, "width": 96}
+    )
+    theirs, ours = build_detector(config), build_detector(config)
+    path = tmp_path / "resnet_10.hdf5"
+    with h5py.File(path, "w") as file:  # as save_weights lays it out
+        backbone = {p: name for p, name in theirs.layer_names.items() if p.startswith("backbone.")}
+        file.attrs["layer_names"] = [name.encode() for name in backbone.values()]
+        for place, name in backbone.items():
+            module, group = theirs.net.get_submodule(place), file.create_group(name)
+            if isinstance(module, torch.nn.Conv2d):
+                arrays = {"kernel": module.weight.detach().permute(2, 3, 1, 0)}
+            else:
+                values = (module.weight, module.bias, module.running_mean + 0.5, module.running_var)
+                arrays = dict(zip(("gamma", "beta", "moving_mean", "moving_variance"), values, strict=True))
+            group.attrs["weight_names"] = [f"{name}/{kind}:0".encode() for kind in arrays]
+            for kind, array in arrays.items():
+                group[f"{name}/{kind}:0"] = array.detach().numpy()
+    heads = ours.net.heads["ssd_conf_0"].weight.clone()
+    lines = start_from_keras(ours, path)
+    torch.testing.assert_close(ours.net.backbone.conv1.weight, theirs.net.backbone.conv1.weight)
+    torch.testing.assert_close(ours.net.backbone.bn1.running_mean, torch.full((64,), 0.5))
+    torch.testing.assert_close(ours.net.heads["ssd_conf_0"].weight, heads)
+    assert any("stay as they were" in line for line in lines)
+
+
+def test_a_spec_may_start_from_a_file_of_tao(model):
+    spec = SimpleNamespace(config=SimpleNamespace(pretrain_model_path=str(model)))
+    network = SimpleNamespace(pretrained="pretrain_model_path", pruned="")
+    assert check_start(network, spec, model, "") is None
+
+
 @pytest.mark.parametrize(
     ("name", "content", "target", "words"),
     [
@@ -124,8 +161,6 @@ def test_wrong_files_are_one_sentence(name, content, target, words, spec, tmp_pa
 
 @pytest.mark.parametrize("network", ["ssd", "dssd", "yolo_v4", "faster_rcnn"])
 def test_every_layer_with_weights_has_a_name_of_tao(network):
-    from xraycls.models.detection.registry import parse_detector_config
-
     size = {"height": 192, "width": 192}
     described = {"network": network, "backbone": "resnet18", "classes": ("a",), **size}
     detector = build_detector(parse_detector_config(described))

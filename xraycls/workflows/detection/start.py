@@ -7,6 +7,7 @@ from typing import Any
 
 from xraycls.models.detection.files import find_model, load_detector, pruning_of
 from xraycls.models.detection.transfer import is_classifier
+from xraycls.models.keras_file import is_keras_file
 from xraycls.tao.networks.base import TaoNetwork
 from xraycls.tao.spec import Spec, value_at
 
@@ -28,6 +29,8 @@ def check_start(network: TaoNetwork, spec: Spec[Any], weights: Path | None, key:
     if weights is None or not given:
         return
     field, path = given[0], find_model(weights, key)
+    if is_keras_file(path):  # of TAO; its layers say what it is when they are loaded
+        return
     if is_classifier(path):
         if field == network.pruned:
             raise spec.mistake(field, f"names weights of a classifier, {path}", f"Name them in {network.pretrained}")
