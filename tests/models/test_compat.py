@@ -32,7 +32,7 @@ def test_detectors_of_the_first_format_find_what_they_found(name, tmp_path):
     expected = EXPECTED[name]
     assert extra == {"epoch": "3"}
     assert detector.config.network == name.partition("-")[0]
-    assert detector.config.arithmetic == "torchvision"
+    assert detector.config.arithmetic == ("mixed" if detector.config.backbone == "mobilenet_v2" else "tao")
     assert detector.config.suppression.top_k == 7
     for _ in range(2):
         raw = detector(PICTURES)

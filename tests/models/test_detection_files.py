@@ -154,7 +154,7 @@ def test_a_key_that_is_not_needed_is_said(saved, caplog):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"\x89HDF\r\n\x1a\n" + bytes(200), "is an HDF5 file of Keras, as NVIDIA's TAO has them"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(200), "is a Keras file of TAO, which has no names of classes"),
         (bytes(range(7, 71)), "is encrypted by NVIDIA's TLT or TAO, or damaged"),
         (b"", "is encrypted by NVIDIA's TLT or TAO, or damaged"),
         (b"PK\x03\x04" + bytes(100), "is encrypted by NVIDIA's TLT or TAO, or damaged"),
@@ -172,7 +172,8 @@ def test_models_of_others_are_refused(tmp_path, content, words, suffix):
             load_detector(path, key=key)
         assert words in str(error.value)
         assert str(path) in str(error.value)
-        assert "train anew" in str(error.value)
+        ways = ("convert-weights", "Decode it once with NVIDIA's TAO 5", "Give a file that xraycls wrote")
+        assert any(way in str(error.value) for way in ways)
 
 
 def test_weights_of_something_else_are_refused(tmp_path):
@@ -281,7 +282,7 @@ def test_a_model_that_is_not_there_is_one_sentence(tmp_path):
     for folder in (tmp_path, Path()):
         with pytest.raises(RunError, match="is a folder and no model"):
             find_model(folder)
-    with pytest.raises(RunError, match=r"There is no model .*\.tlt"):  # -m $FOLDER/$MODEL.tlt without a $MODEL
+    with pytest.raises(UsageError, match="is a variable unset"):  # -m $FOLDER/$MODEL.tlt without a $MODEL
         find_model(tmp_path / ".tlt")
     with pytest.raises(UsageError, match="is a folder, so no model can be written to it"):
         named_model(tmp_path, "")

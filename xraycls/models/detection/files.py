@@ -35,6 +35,7 @@ SUFFIXES = (PLAIN, ENCRYPTED, ".hdf5", ".h5")
 
 _FOCAL = (0.25, 2.0)  # of Lin et al. 2017
 
+_OURS = "Give a file that xraycls wrote, or a .hdf5 of TAO 5 with its spec"
 _DECODE = (
     "Decode it once with NVIDIA's TAO 5, which writes a plain .hdf5 that is read here: "
     "tao model NETWORK prune -m MODEL.tlt -k KEY -o MODEL.hdf5 -pth 0"
@@ -204,7 +205,7 @@ def _opened(path: Path, key: str) -> bytes:
         return _decrypted(content, path, key)
     if not content.startswith(b"{", 8):  # safetensors: the length of a JSON text, and the text
         what = foreign_format(path, content) or "not a model of xraycls, or it is damaged"
-        raise RunError(f"{path} is {what}", _DECODE if "NVIDIA" in what else None)
+        raise RunError(f"{path} is {what}", _DECODE if "NVIDIA" in what else _OURS)
     if key:
         logger.warning("%s is not encrypted, so the key was not needed to read it.", path)
     return content
