@@ -279,10 +279,11 @@ def test_a_model_that_is_not_there_is_one_sentence(tmp_path):
     listed = "holds ssd_resnet18_epoch_003.tlt, ssd_resnet18_epoch_004.tlt, ssd_resnet18_epoch_005.tlt and 2 more"
     with pytest.raises(RunError, match=listed):
         find_model(tmp_path / "ssd_resnet18_epoch_080.tlt")
-    for folder in (tmp_path, Path()):
-        with pytest.raises(RunError, match="is a folder and no model"):
-            find_model(folder)
-    with pytest.raises(UsageError, match="is a variable unset"):  # -m $FOLDER/$MODEL.tlt without a $MODEL
+    with pytest.raises(RunError, match="is a folder and no model"):
+        find_model(tmp_path)
+    with pytest.raises(UsageError, match="The name of the model is empty"):
+        find_model(Path())
+    with pytest.raises(RunError, match=r"There is no model .*\.tlt"):  # -m $FOLDER/$MODEL.tlt without a $MODEL
         find_model(tmp_path / ".tlt")
     with pytest.raises(UsageError, match="is a folder, so no model can be written to it"):
         named_model(tmp_path, "")

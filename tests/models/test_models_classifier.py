@@ -242,8 +242,8 @@ def test_detectors_and_models_of_tao_are_told_apart(tmp_path):
     (tmp_path / "resnet18.hdf5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(99))
     (tmp_path / "resnet18.tlt").write_bytes(bytes(range(99)))
     for name, said in {
-        "ssd.safetensors": r"ssd\.safetensors is a detector and no classifier\. .*xraycls ssd evaluate",
-        "ssd.tlt": r"ssd\.tlt is a detector under a key and no classifier\. .*xraycls ssd evaluate",
+        "ssd.safetensors": r"ssd\.safetensors is a detector and no classifier\. .*xraycls detector evaluate",
+        "ssd.tlt": r"ssd\.tlt is a detector under a key and no classifier\. .*xraycls detector evaluate",
         "resnet18.hdf5": "is an HDF5 file of Keras, as NVIDIA's TAO has them, and can't be read. Train",
         "resnet18.tlt": "is encrypted by NVIDIA's TLT or TAO, or damaged, and can't be read. Train",
     }.items():

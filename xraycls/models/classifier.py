@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 FORMAT = 2
 _UNPRUNED = 1  # the format of a file without a plan, which earlier versions read as well
-_FOR_DETECTORS = "Detectors are for xraycls ssd evaluate, ssd inference and ssd prune"
+_FOR_DETECTORS = "Detectors are for xraycls detector evaluate, detector detect and detector prune"
 
 
 class Classifier(nn.Module):
@@ -226,10 +226,10 @@ def load_classifier(path: Path) -> tuple[Classifier, dict[str, Any]]:
         )
     try:
         description = json.loads(metadata.pop(METADATA_KEY))
-        if description["format"] > FORMAT:
-            raise RunError(f"{path} was written by a newer xraycls", "Update with: pip install -U xraycls")
         if description.get("kind") == "detector":
             raise RunError(f"{path} is a detector and no classifier", _FOR_DETECTORS)
+        if description["format"] > FORMAT:
+            raise RunError(f"{path} was written by a newer xraycls", "Take the checkout of a newer version")
         classifier = _rebuild(description, tensors)
     except (KeyError, TypeError, ValueError, RuntimeError, UsageError) as error:
         raise RunError(f"{path} is damaged: its description and its tensors don't fit together ({error})") from error

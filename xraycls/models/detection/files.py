@@ -157,7 +157,7 @@ def load_detector(
         if description.get("kind") != "detector":
             raise RunError(f"{path} holds weights, but not of a detector of xraycls")
         if description["format"] > FORMAT:
-            raise RunError(f"{path} was written by a newer xraycls", "Update with: pip install -U xraycls")
+            raise RunError(f"{path} was written by a newer xraycls", "Take the checkout of a newer version")
         detector = _rebuilt(description, tensors)
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RuntimeError, UsageError) as error:
         raise RunError(f"{path} is damaged: its description and its tensors don't fit together ({error})") from error
