@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo docs example quick test check lint format types clean
+.PHONY: exhaustive setup demo docs example quick test check lint format types clean
 
 setup: $(STAMP)
 
@@ -35,7 +35,11 @@ quick: check
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow" $$($(BIN)/python -m tests.quick)
 
 test: setup
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not exhaustive"
+
+# What make test leaves out: every network on every backbone, about an hour on two cores.
+exhaustive: setup
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m exhaustive
 
 check: lint types
 

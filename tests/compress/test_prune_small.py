@@ -358,7 +358,7 @@ def test_weights_that_are_not_finite_are_told():
 
 def test_without_torch_pruning_the_way_out_is_told(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "torch_pruning", None)
-    with pytest.raises(MissingExtra, match=r"Torch-Pruning is not installed.*xraycls\[detection\]"):
+    with pytest.raises(MissingExtra, match=r"Torch-Pruning is not installed.*pip install .*torch-pruning"):
         prune(build(Chain), PICTURE)
 
 

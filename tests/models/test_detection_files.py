@@ -198,7 +198,7 @@ def changed(folder, **parts: object) -> bytes:
 @pytest.mark.parametrize(
     ("parts", "words"),
     [
-        ({"format": 4}, "was written by a newer xraycls. Update"),
+        ({"format": 4}, "was written by a newer xraycls. Take the checkout of a newer version"),
         ({"lacks": True}, "1 tensors differ, the first is heads.ssd_loc_0.bias"),
         ({"pruned": {"backbone.network.0": [3, None]}}, "tensors differ, the first is backbone.network.0.weight"),
         ({"pruned": {"elsewhere": [3, None]}}, "there is no layer elsewhere"),

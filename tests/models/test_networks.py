@@ -24,7 +24,7 @@ SMALLER = {"faster_rcnn": {"proposals": FEW, "loss": FasterRCNNLoss(proposals=FE
 CLASSES = ("nodule", "opacity")
 QUICK = ("resnet10",)
 PAIRS = [
-    pytest.param(pair, id="-".join(pair), marks=[] if pair[1] in QUICK else [pytest.mark.slow])
+    pytest.param(pair, id="-".join(pair), marks=[] if pair[1] in QUICK else [pytest.mark.slow, pytest.mark.exhaustive])
     for pair in product(DETECTORS, BACKBONES)
 ]
 
