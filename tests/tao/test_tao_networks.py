@@ -195,12 +195,16 @@ def test_the_report_of_a_sample_names_every_field_and_its_line(shared):
             continue
         lines = path.read_text().splitlines()
         reports = mapping_report(open_spec(path, BY_PROGRAM[kind]))
-        assert all(each.field.rpartition(".")[2] in lines[each.line - 1] for each in reports)
+        written = [
+            each for each in reports if each.line is not None
+        ]  # the others are assumed where a spec leaves them out
+        assert all(each.field.rpartition(".")[2] in lines[each.line - 1] for each in written)
         assert all(each.note or each.outcome == "honoured" for each in reports)
         bare = re.sub(r"#.*|\"[^\"]*\"|'[^']*'", "0", "\n".join(lines))
         scalars = re.findall(r"(\w+)\s*:\s*[^\s{]", bare)
         told = {each.field.rpartition(".")[2] for each in reports}
-        assert set(scalars) - {"key", "value"} <= told, path.name
+        within = {"min"} if "size_min" in told else set()  # a message that is ignored as a whole is one entry
+        assert set(scalars) - {"key", "value"} - within <= told, path.name
 
 
 @pytest.mark.parametrize(
@@ -311,7 +315,7 @@ def test_a_legacy_name_of_vgg_is_read(written):
     spec = open_checked(
         written(TLT2_FASTER_RCNN.replace("resnet:18", "vgg").replace("blocks: 0", "blocks: 1")), "faster_rcnn"
     )
-    assert modern(spec).config.model_config.arch == "vgg16"
+    assert modern(spec).config.model_config.arch == "vgg:16"
 
 
 WORDS = ("ssd_config", "dssd_config", "yolov4_config", "model_config", "network_config", "training_config", "{", "}",
