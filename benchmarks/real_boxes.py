@@ -21,6 +21,7 @@ from pathlib import Path
 
 from benchmarks.common import in_sentences, show, write_json
 from xraycls.cli.tao_printer import TaoPrinter
+from xraycls.data.box_sources import read_boxes
 from xraycls.data.formats.kitti import KittiObject, format_kitti, parse_kitti
 from xraycls.data.formats.rsna import read_rsna
 from xraycls.data.lettering import write_picture
@@ -38,7 +39,6 @@ from xraycls.tao.networks.ssd_spec import DataSource, SSDSpec
 from xraycls.tao.programs import open_spec, read_spec
 from xraycls.tao.spec import write_spec
 from xraycls.types import Box, Sample
-from xraycls.workflows.detection.data import read_data
 from xraycls.workflows.detection.inference import infer
 from xraycls.workflows.detection.spec import train_spec
 
@@ -68,7 +68,7 @@ def main() -> None:
     found: list[Sample] = []
     for fold in range(given.folds):
         spec = write_fold(records, fold, given.arch, given.output)
-        tested = read_data(ssd_job(open_spec(spec, SSDSpec)).data).validation
+        tested = read_boxes(ssd_job(open_spec(spec, SSDSpec)).data).validation
         looked = look(train(spec, given), given.output / "kitti" / "images")
         films += tested
         found += [replace(film, boxes=looked[film.path.stem]) for film in tested]

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from benchmarks import real_boxes
+from xraycls.data.box_sources import read_boxes
 from xraycls.tao.networks.ssd import ssd_job
 from xraycls.tao.networks.ssd_spec import SSDSpec
 from xraycls.tao.programs import open_spec
-from xraycls.workflows.detection.data import read_data
 
 ROWS = """image,x,y,width,height,Target
 00000001_000.png,10,20,30,40,1
@@ -45,7 +45,7 @@ def test_no_patient_is_on_both_sides(films, tmp_path, fold):
     path = real_boxes.write_fold(records, fold, "resnet:10", tmp_path / "work")
     spec = open_spec(path, SSDSpec)
     assert spec.config.ssd_config.nlayers == 10
-    data = read_data(ssd_job(spec).data)
+    data = read_boxes(ssd_job(spec).data)
     assert len(data.training) + len(data.validation) == 3
     of = [{sample.path.stem: len(sample.boxes) for sample in part} for part in (data.training, data.validation)]
     first, second = {"00000001_000": 2, "00000001_001": 0}, {"00000002_000": 1}

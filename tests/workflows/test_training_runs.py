@@ -69,6 +69,7 @@ def test_a_training_learns_and_leaves_a_complete_run_folder(tiny, tmp_path):
         "checkpoints/best.safetensors",
         "checkpoints/last.safetensors",
         "checkpoints/last.pt",
+        "seen.safetensors",
     }
     assert len((tmp_path / "run" / "samples.csv").read_text().splitlines()) == 41
 
