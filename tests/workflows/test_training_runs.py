@@ -286,6 +286,7 @@ def test_a_picture_that_turns_unreadable_is_counted_and_named(tmp_path, draw_fol
         def message(self, text):
             self.messages.append(text)
 
-    result = xraycls.train(data=folder, output=tmp_path / "run", reporter=Spoil(), **FAST | {"epochs": 2, "cache": "off"})
+    settings = FAST | {"epochs": 2, "cache": "off"}
+    result = xraycls.train(data=folder, output=tmp_path / "run", reporter=Spoil(), **settings)
     assert len(result.outcome.rows) == 2
     assert Spoil.messages[-1] == f"1 files could not be read and were left out: {bad}"
