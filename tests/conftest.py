@@ -10,6 +10,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import cv2
 import numpy as np
 import pytest
+from hypothesis import settings
+
+# No test asserts a time: on a busy machine an example of a moment ago takes ten times as long.
+settings.register_profile("suite", deadline=None)
+settings.load_profile("suite")
 
 SHARED = Path(__file__).parents[2] / "shared"
 
