@@ -110,6 +110,10 @@ class WeightsError(XrayclsError):
     """Weights that can't be fetched, read or fitted to the network."""
 
 
+class LockedError(XrayclsError):
+    """A folder or file that another process is writing to."""
+
+
 class RunError(XrayclsError):
     """A run folder or checkpoint that can't be used."""
 

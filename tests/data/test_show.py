@@ -8,7 +8,7 @@ import pytest
 from xraycls.data.phantom import write_phantom
 from xraycls.data.prepare import prepare
 from xraycls.data.sheet import contact_sheet
-from xraycls.data.show import TILE, sample_sheet, shown_table, tile_of
+from xraycls.data.show import TILE, require_no_picture, sample_sheet, shown_table, tile_of
 from xraycls.data.source import read_source
 from xraycls.errors import DataError, UsageError
 from xraycls.types import Box, Sample
@@ -137,6 +137,13 @@ def test_real_radiographs_of_any_size(shared, seen):
     sheet = sample_sheet(shown_table(shared / "data/kermany_native"), n=6)
     assert [tile.caption.split("\n")[0] for tile in seen[0]] == ["NORMAL"] * 3 + ["PNEUMONIA"] * 3
     assert sheet.std() > 30
+
+
+def test_a_sheet_replaces_no_picture_of_the_data(tiny):
+    table = shown_table(tiny)
+    with pytest.raises(UsageError, match="would be lost"):
+        require_no_picture(table, table[0].path)
+    require_no_picture(table, tiny / table[0].path.name)  # of that name, but elsewhere
 
 
 def test_what_cannot_be_shown_is_one_sentence(tiny, tmp_path):

@@ -4,7 +4,7 @@ import pytest
 
 from tests.models.detectors import small_detector
 from xraycls.errors import UsageError
-from xraycls.models.detection.files import save_detector
+from xraycls.models.detection.files import load_detector, save_detector
 from xraycls.workflows.detection.prune import prune_detector
 
 
@@ -40,3 +40,20 @@ def test_layers_are_kept_by_either_name(model, tmp_path):
 def test_unknown_names_are_one_sentence(model, tmp_path, name, hint):
     with pytest.raises(UsageError, match=rf"^Unknown layer '{name}' for -el\. {hint}"):
         prune_detector(model, tmp_path / "slim", excluded=(name,))
+
+
+def test_a_pruning_replaces_what_one_wrote_before_and_nothing_else(tmp_path):
+    pytest.importorskip("torch_pruning")
+    model, trained, slim = (tmp_path / f"{name}.safetensors" for name in ("model", "trained", "slim"))
+    save_detector(small_detector("resnet10"), model)
+    trained.write_bytes(model.read_bytes())
+    for threshold in (0.5, 0.9):
+        prune_detector(model, slim, threshold=threshold)
+    for path, said in ((trained, "trained.safetensors exists, and no pruning wrote it"), (model, "would be lost")):
+        with pytest.raises(UsageError, match=said):
+            prune_detector(model, path)
+        assert path.read_bytes() == model.read_bytes()
+    retrained, _ = load_detector(slim)
+    save_detector(retrained, slim)
+    with pytest.raises(UsageError, match="no pruning wrote it"):
+        prune_detector(model, slim)

@@ -209,6 +209,15 @@ def test_a_finished_run_is_not_overwritten(tiny, whole):
         xraycls.train(data=tiny, output=whole.path, **FAST)
 
 
+def test_weights_without_their_training_state_are_not_overwritten(tiny, whole, tmp_path):
+    run = RunFolder(tmp_path / "run")
+    run.best.parent.mkdir(parents=True)
+    run.best.write_bytes(whole.best.read_bytes())
+    with pytest.raises(UsageError, match="Its weights would be lost: choose another output"):
+        xraycls.train(data=tiny, output=run.path, **FAST)
+    assert run.best.read_bytes() == whole.best.read_bytes()
+
+
 @pytest.mark.parametrize("resume", [None, "auto"])
 def test_results_of_a_detector_are_left_alone(tiny, tmp_path, resume):
     (tmp_path / "status.json").touch()

@@ -43,7 +43,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
             os.fsync(handle.fileno())
         temporary.replace(path)
     except OSError as error:
-        raise _explained(error, path) from error
+        raise write_error(error, path) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -91,7 +91,8 @@ def require_regular(path: Path) -> None:
         raise DataError(f"{path} is {special}, not a file", path)
 
 
-def _explained(error: OSError, path: Path) -> XrayclsError:
+def write_error(error: OSError, path: Path) -> XrayclsError:
+    """Returns the sentence for a file or folder that could not be written."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return XrayclsError(
             f"The disk is full: {path} could not be written",

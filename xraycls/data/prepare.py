@@ -17,6 +17,7 @@ from typing import Any
 from xraycls.data.describe import described_store
 from xraycls.data.files import atomic_write, remove_leftovers
 from xraycls.data.image import GreyImage
+from xraycls.data.lock import sole_writer
 from xraycls.data.open import open_image
 from xraycls.data.options import AS_IT_IS, ReadOptions
 from xraycls.data.partial_store import JOURNAL, PARTIAL, PartialStore, Row
@@ -103,6 +104,7 @@ def prepare(
     Raises:
         UsageError: a setting out of range, or ``images`` without a CSV.
         DataError: the source can't be read, or the folder holds something else.
+        LockedError: another process prepares data there.
         XrayclsError: the folder can't be written.
 
     Example:
@@ -123,27 +125,29 @@ def prepare(
     if is_store(source):
         raise DataError(f"{source} is prepared data itself", source, "Prepare from the original files")
     _require_ours(folder, source)
-    table = read_source(source, images=images, strict=strict, progress=progress, options=options)
-    _require_utf8(table)
-    if strict:
-        drop_unreadable(table, strict=True, progress=progress)
-    unreadable = {} if strict else find_unreadable(table, progress)
-    settings = Settings(
-        source=str(source.resolve()),
-        images=None if images is None else str(images.resolve()),
-        root=str(table.root.resolve()),
-        size=size,
-        central_crop=None if central_crop == 1 else central_crop,
-    )
-    work = _Work(table, folder, settings, unreadable, verify)
-    try:
-        with one_thread_a_picture():
-            return work.run(threads or available_processors(), strict, progress)
-    except OSError as error:
-        raise XrayclsError(
-            f"{folder} could not be written: {error.strerror or error}",
-            "When that is mended, the same command goes on where it stopped",
-        ) from error
+    with sole_writer(folder, "name another folder"):
+        remove_leftovers(folder)
+        table = read_source(source, images=images, strict=strict, progress=progress, options=options)
+        _require_utf8(table)
+        if strict:
+            drop_unreadable(table, strict=True, progress=progress)
+        unreadable = {} if strict else find_unreadable(table, progress)
+        settings = Settings(
+            source=str(source.resolve()),
+            images=None if images is None else str(images.resolve()),
+            root=str(table.root.resolve()),
+            size=size,
+            central_crop=None if central_crop == 1 else central_crop,
+        )
+        work = _Work(table, folder, settings, unreadable, verify)
+        try:
+            with one_thread_a_picture():
+                return work.run(threads or available_processors(), strict, progress)
+        except OSError as error:
+            raise XrayclsError(
+                f"{folder} could not be written: {error.strerror or error}",
+                "When that is mended, the same command goes on where it stopped",
+            ) from error
 
 
 class _Work:
@@ -288,8 +292,6 @@ def _require_ours(folder: Path, source: Path) -> None:
         raise DataError(f"{folder} holds something else, such as {strangers[0]}", folder, hint)
     if source.is_dir() and folder.resolve().is_relative_to(source.resolve()):
         raise DataError(f"{folder} lies inside {source}", folder, f"{hint} outside it")
-    if found:
-        remove_leftovers(folder)
 
 
 def _require_utf8(table: SampleTable) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from itertools import zip_longest
 from pathlib import Path
 
+from xraycls.data.files import require_other
 from xraycls.data.folder import IMAGE_SUFFIXES, image_files, images_of
 from xraycls.data.formats import detect_format
 from xraycls.data.open import open_image
@@ -83,6 +84,13 @@ def _bare_pictures(path: Path) -> list[Sample]:
     pictures = images_of(path) if path.is_dir() else []
     is_bare = bool(pictures) and detect_format(path) is None and list(image_files(path)) == pictures
     return [Sample(picture) for picture in pictures] if is_bare else []
+
+
+def require_no_picture(table: SampleTable, output: Path) -> None:
+    """Raise UsageError where what is to be written would replace a picture of the table."""
+    for sample in table:
+        if sample.path.name == output.name:
+            require_other(output, sample.path)
 
 
 def sample_sheet(table: SampleTable, *, n: int = 16, seed: int = 0) -> Pixels:

@@ -22,6 +22,7 @@ from xraycls.data.files import atomic_write, remove_leftovers
 from xraycls.data.formats.format import first_few
 from xraycls.data.formats.kitti import KittiObject, format_kitti
 from xraycls.data.formats.siim import read_siim
+from xraycls.data.lock import sole_writer
 from xraycls.data.open import open_image
 from xraycls.data.processors import available_processors, one_thread_a_picture
 from xraycls.data.siim_mapping import STATE, Numbered, append_to_journal, read_mapping, write_mapping
@@ -98,6 +99,7 @@ def siim2kitti(
     Raises:
         UsageError: a size below 8 or above 8,192 pixels.
         DataError: the table can't be read, ``folder`` holds something else, or no picture can be read.
+        LockedError: another process converts there.
         XrayclsError: the folder can't be written.
     """
     if not _LEAST <= pixels <= _MOST:
@@ -105,31 +107,32 @@ def siim2kitti(
     table = read_siim(label, images=train, strict=strict)
     _require_plain_names(table, label)
     samples = _numbered(table, seed)
-    _claim(folder, _State(table=_digest(table), pixels=pixels, seed=seed))
-    rows = {n: row for n, row in read_mapping(folder).items() if n in samples and _is_written(folder, n)}
-    missing = {number: sample for number, sample in samples.items() if number not in rows}
-    left_out: dict[str, str] = {}
-    try:
-        with closing(_convert(missing, folder, pixels, threads or available_processors())) as results:
-            for number, result in results:
-                if isinstance(result, Numbered):
-                    append_to_journal(folder, result)
-                    rows[number] = result
-                elif strict:
-                    raise result
-                else:
-                    left_out[samples[number].path.stem] = result.message
-                if progress:
-                    progress(len(rows) + len(left_out), len(samples))
-        if not rows:
-            raise DataError(f"No picture of {label} could be read, such as: {next(iter(left_out.values()))}", label)
-        write_mapping(folder, rows.values())
-    except OSError as error:
-        raise XrayclsError(f"{folder} could not be written: {error.strerror or error}") from error
-    _tell(left_out, len(samples))
-    boxes = [len(samples[number].boxes) for number in rows]
-    positives = sum(count > 0 for count in boxes)
-    return Converted(folder, len(rows), positives, sum(boxes), len(missing) - len(left_out), left_out)
+    with sole_writer(folder, "choose another folder with --kf"):
+        _claim(folder, _State(table=_digest(table), pixels=pixels, seed=seed))
+        rows = {n: row for n, row in read_mapping(folder).items() if n in samples and _is_written(folder, n)}
+        missing = {number: sample for number, sample in samples.items() if number not in rows}
+        left_out: dict[str, str] = {}
+        try:
+            with closing(_convert(missing, folder, pixels, threads or available_processors())) as results:
+                for number, result in results:
+                    if isinstance(result, Numbered):
+                        append_to_journal(folder, result)
+                        rows[number] = result
+                    elif strict:
+                        raise result
+                    else:
+                        left_out[samples[number].path.stem] = result.message
+                    if progress:
+                        progress(len(rows) + len(left_out), len(samples))
+            if not rows:
+                raise DataError(f"No picture of {label} could be read, such as: {next(iter(left_out.values()))}", label)
+            write_mapping(folder, rows.values())
+        except OSError as error:
+            raise XrayclsError(f"{folder} could not be written: {error.strerror or error}") from error
+        _tell(left_out, len(samples))
+        boxes = [len(samples[number].boxes) for number in rows]
+        positives = sum(count > 0 for count in boxes)
+        return Converted(folder, len(rows), positives, sum(boxes), len(missing) - len(left_out), left_out)
 
 
 def _numbered(table: SampleTable, seed: int) -> dict[int, Sample]:

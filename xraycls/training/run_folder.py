@@ -60,6 +60,10 @@ class RunFolder:
         """The training state to resume from."""
         return self.path / "checkpoints" / "last.pt"
 
+    def holds_model(self) -> bool:
+        """Whether there is anything that took training: weights, or the state to go on with."""
+        return any(path.is_file() for path in (self.state, self.best, self.last))
+
     def exists(self) -> bool:
         """Whether the run of a classifier has been started here."""
         return self.config.is_file() and not _has_mark(self.config)

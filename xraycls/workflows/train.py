@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from inspect import Parameter, signature
@@ -16,6 +16,7 @@ import torch
 
 from xraycls.data.depth import bits_of
 from xraycls.data.files import remove_leftovers
+from xraycls.data.lock import sole_writer
 from xraycls.data.source import load_table
 from xraycls.data.table import SampleTable
 from xraycls.errors import UsageError
@@ -109,10 +110,10 @@ def train(
     resumed = resumed_config(resume, run, config, settings) if resume else None
     if resumed:
         run, config = resumed
-    elif run and run.state.is_file():
-        raise UsageError(
-            f"{run.path} already holds a run", "Add --resume auto to go on with it, or choose another --output"
-        )
+    elif run and run.holds_model():
+        go_on = "Add --resume auto to go on with it, or choose another --output"
+        hint = go_on if run.state.is_file() else "Its weights would be lost: choose another --output"
+        raise UsageError(f"{run.path} already holds a run", hint)
     world = current_world()
     if config.gpus > 1 and world.size == 1:
         raise UsageError(
@@ -124,8 +125,8 @@ def train(
     if not world.is_main:  # one process talks to the user
         logging.getLogger("xraycls.data").setLevel(logging.ERROR)
         reporter = None
-    with joined(world, device):
-        run = run or new_run(config.base_model)
+    run = run or new_run(config.base_model)
+    with sole_writer(run.path) if world.is_main else nullcontext(), joined(world, device):
         return _train(config, run, place, reporter or Silent(), resume=resumed is not None)
 
 

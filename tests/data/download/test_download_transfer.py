@@ -10,7 +10,8 @@ from kaggle_stand_in import CORONAHACK, FILES, RSNA, archive_of, noise
 
 from xraycls.data.download import Patience, download, retry
 from xraycls.data.download.partial import Partial
-from xraycls.errors import DataError, XrayclsError
+from xraycls.data.lock import sole_writer
+from xraycls.errors import DataError, LockedError, XrayclsError
 
 pytestmark = pytest.mark.usefixtures("signed_in", "waits")
 ARCHIVE = archive_of(FILES)
@@ -339,15 +340,11 @@ def test_two_data_sets_do_not_share_a_folder(stand_in, tmp_path):
 
 
 def test_only_one_download_at_a_time(stand_in, tmp_path):
-    fcntl = pytest.importorskip("fcntl")
-    (tmp_path / "set").mkdir()
-    import os
-
-    handle = os.open(tmp_path / "set", os.O_RDONLY)
-    fcntl.flock(handle, fcntl.LOCK_EX)
-    with pytest.raises(DataError, match=r"Another download into .* is running"):
+    with (
+        sole_writer(tmp_path / "set"),
+        pytest.raises(LockedError, match=r"set is being written to by .*another --dest"),
+    ):
         download("coronahack", tmp_path / "set")
-    os.close(handle)
     download("coronahack", tmp_path / "set")
 
 

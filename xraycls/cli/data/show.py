@@ -45,9 +45,10 @@ def show(
     The options of the panel below imply --augmented.
     """
     from xraycls.data.lettering import write_picture
-    from xraycls.data.show import sample_sheet, shown_table
+    from xraycls.data.show import require_no_picture, sample_sheet, shown_table
 
     table = shown_table(path, images=images, split=split, label=label, options=options)
+    require_no_picture(table, output)
     if augmented or any(option is not None for option in (image, augment, size)):
         from xraycls.loaders.recipes.classification import find_recipe
         from xraycls.workflows.show import picture_named, view_sheet

@@ -14,6 +14,7 @@ from xraycls.data.facts import picture_facts
 from xraycls.data.files import atomic_write, remove_leftovers
 from xraycls.data.folder import image_files
 from xraycls.data.formats.table import table_csv
+from xraycls.data.lock import LOCK, sole_writer
 from xraycls.data.quality import UNREADABLE
 from xraycls.data.table import SampleTable
 from xraycls.errors import DataError, UsageError
@@ -70,6 +71,7 @@ def arrange(
         UsageError: a fraction out of range.
         DataError: pictures that are no files of their own, nothing good among them, or a folder that holds something
             else or lies within the source.
+        LockedError: another process arranges pictures there.
         XrayclsError: the folder can't be written.
     """
     if central_crop is not None and not 0 < central_crop <= 1:
@@ -80,26 +82,28 @@ def arrange(
     )
     _require_files(table)
     _require_ours(folder, table.root, settings)
-    placed = plan(table, picture_facts(table, progress=progress), suffix=".png" if crop else None)
-    kept: list[Placed] = []
-    rejected: list[Placed] = []
-    for p in placed:
-        is_bad = bool(p.reasons) and (not keep_bad or UNREADABLE in p.reasons)
-        (rejected if is_bad else kept).append(p)
-    if not kept:
-        reasons = ", ".join(rejected[0].reasons)
-        raise DataError(f"{table.root} has no good picture: {rejected[0].sample.name} is {reasons}", table.root)
-    _require_no_strangers(folder, kept)
-    arranged = SampleTable(tuple(_moved(table, p, folder) for p in kept), table.classes, folder, source="arranged")
-    metadata = table_csv(arranged, folder)
-    with atomic_write(folder / _SETTINGS) as temporary:
-        temporary.write_text(settings, encoding="utf-8")
-    new = write_pictures(kept, folder, crop=crop, copy=copy, progress=progress)
-    write_rejected(table, rejected, folder)
-    with atomic_write(folder / METADATA) as temporary:
-        temporary.write_bytes(metadata)
-    counts = Counter(reason for p in rejected for reason in p.reasons)
-    return Arranged(folder, arranged, new, dict(counts.most_common()), len(rejected))
+    with sole_writer(folder, "name another folder"):
+        remove_leftovers(folder)
+        placed = plan(table, picture_facts(table, progress=progress), suffix=".png" if crop else None)
+        kept: list[Placed] = []
+        rejected: list[Placed] = []
+        for p in placed:
+            is_bad = bool(p.reasons) and (not keep_bad or UNREADABLE in p.reasons)
+            (rejected if is_bad else kept).append(p)
+        if not kept:
+            reasons = ", ".join(rejected[0].reasons)
+            raise DataError(f"{table.root} has no good picture: {rejected[0].sample.name} is {reasons}", table.root)
+        _require_no_strangers(folder, kept)
+        arranged = SampleTable(tuple(_moved(table, p, folder) for p in kept), table.classes, folder, source="arranged")
+        metadata = table_csv(arranged, folder)
+        with atomic_write(folder / _SETTINGS) as temporary:
+            temporary.write_text(settings, encoding="utf-8")
+        new = write_pictures(kept, folder, crop=crop, copy=copy, progress=progress)
+        write_rejected(table, rejected, folder)
+        with atomic_write(folder / METADATA) as temporary:
+            temporary.write_bytes(metadata)
+        counts = Counter(reason for p in rejected for reason in p.reasons)
+        return Arranged(folder, arranged, new, dict(counts.most_common()), len(rejected))
 
 
 def _moved(table: SampleTable, placed: Placed, folder: Path) -> Sample:
@@ -128,8 +132,7 @@ def _require_ours(folder: Path, source: Path, settings: str) -> None:
             raise DataError(
                 f"{folder} was arranged from another source or in another way", folder, f"{hint}, or remove it"
             )
-        remove_leftovers(folder)
-    elif folder.exists() and any(folder.iterdir()):
+    elif folder.exists() and any(path.name != LOCK for path in folder.iterdir()):
         raise DataError(f"{folder} holds something else", folder, hint)
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from zipfile import is_zipfile
@@ -19,6 +18,7 @@ from xraycls.data.download.members import safe_parts
 from xraycls.data.download.partial import Partial, Report
 from xraycls.data.download.record import Record
 from xraycls.data.download.room import make_writable, require_room
+from xraycls.data.lock import sole_writer
 from xraycls.errors import DataError, UsageError
 
 Stages = Callable[[str], AbstractContextManager[Report]]
@@ -110,7 +110,7 @@ class _Job:
             left = max(0, self.source.archive_bytes - Partial(archive).size)
             require_room(self.folder, left, self.source.unpacked_bytes if unpack else 0)
         make_writable(self.folder)
-        with _alone(self.folder):
+        with sole_writer(self.folder, "choose another --dest"):
             if is_new:
                 part = self._fetch(archive, None, unpack)
                 # Written down before it has its name: an archive without a record is the user's own, and is kept.
@@ -132,7 +132,7 @@ class _Job:
         wanted = ["/".join(safe_parts(name, "--files")) for name in names]
         missing = [name for name in wanted if not record.has_file(self.folder, name)]
         make_writable(self.folder)
-        with _alone(self.folder):
+        with sole_writer(self.folder, "choose another --dest"):
             for name in missing:
                 record = self._single(record, name)
         return Downloaded(
@@ -206,28 +206,6 @@ class _Job:
             page=self.source.page,
             next_command=self.source.next_command(self.folder) if unpacked else "",
         )
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Keep a second run out of the folder: both would append to the same file."""
-    try:
-        import fcntl
-    except ImportError:  # Windows knows no such locks
-        yield
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        with suppress(OSError):  # network drives that know no locks
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise DataError(
-                    f"Another download into {folder} is running", folder, "Wait for it, or choose another --dest"
-                ) from None
-        yield
-    finally:
-        os.close(handle)
 
 
 @contextmanager

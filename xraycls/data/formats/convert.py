@@ -19,6 +19,7 @@ from xraycls.data.formats.mapping import MAPPING, with_mapping
 from xraycls.data.formats.pictures import names_below_root
 from xraycls.data.formats.table import COLUMNS, write_table_csv
 from xraycls.data.formats.whole import complete_or_not, require_ours
+from xraycls.data.lock import sole_writer_of
 from xraycls.data.options import AS_IT_IS, ReadOptions
 from xraycls.data.patients import with_patients
 from xraycls.data.processors import available_processors, one_thread_a_picture
@@ -106,6 +107,7 @@ def convert(
     Raises:
         UsageError: an unknown name, or arguments that don't go together.
         DataError: the source can't be read or has no boxes to write, or the target holds something else.
+        LockedError: another process converts to the target.
         XrayclsError: the target can't be written.
     """
     into = _known(to, "--to")
@@ -124,27 +126,28 @@ def convert(
     else:
         _require_apart(source, target, images)
         require_ours(target, overwrite=overwrite)
-    table, left_out = _readable(_read(source, read_as, images, options), progress)
-    _require_boxes(table, into)
-    if single:
-        write_table_csv(table, target)
-        return _described(table, target, into, left_out)
-    if table.splits:  # the formats know either splits for all or none
-        table = table.with_samples(replace(sample, split=sample.split or "train") for sample in table)
-    description: dict[str, Any] = {"xraycls": __version__}
-    with complete_or_not(target, description) as folder:
-        placed, locations = table, list[Location]()
-        if pictures == "none":
-            _require_names(table, into)
-        else:
-            locations = plan_locations(table, into)
-            placed, damaged = _put_all(table, locations, folder / into.pictures, pictures == "link", progress)
-            left_out |= damaged
-        write(placed, folder)
-        write_table_csv(placed, folder / MAPPING)
-        converted = _described(placed, target, into, left_out, locations)
-        description |= asdict(converted)
-    return converted
+    with sole_writer_of(target, "name another target"):
+        table, left_out = _readable(_read(source, read_as, images, options), progress)
+        _require_boxes(table, into)
+        if single:
+            write_table_csv(table, target)
+            return _described(table, target, into, left_out)
+        if table.splits:  # the formats know either splits for all or none
+            table = table.with_samples(replace(sample, split=sample.split or "train") for sample in table)
+        description: dict[str, Any] = {"xraycls": __version__}
+        with complete_or_not(target, description) as folder:
+            placed, locations = table, list[Location]()
+            if pictures == "none":
+                _require_names(table, into)
+            else:
+                locations = plan_locations(table, into)
+                placed, damaged = _put_all(table, locations, folder / into.pictures, pictures == "link", progress)
+                left_out |= damaged
+            write(placed, folder)
+            write_table_csv(placed, folder / MAPPING)
+            converted = _described(placed, target, into, left_out, locations)
+            description |= asdict(converted)
+        return converted
 
 
 def _known(name: str, flag: str) -> Format:

@@ -10,6 +10,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from xraycls.data.lock import sole_writer_of
 from xraycls.errors import SpecError, UsageError, XrayclsError
 from xraycls.tao.dataset_convert.classes import class_numbers
 from xraycls.tao.dataset_convert.coco import coco_dataset
@@ -123,12 +124,13 @@ def _write(
         raise UsageError(f"--validation_fold {validation_fold} is none of the {folds} folds (0 to {folds - 1})")
     modifier = Modifier(config.sample_modifier_config, spec, folds, validation_fold)
     writer = Writer(modifier, class_numbers(config.target_class_mapping, class_names), tell)
-    planned = planned_shards(dataset, output)
-    objects: Counter[str] = Counter()
-    for _, of_fold in groupby(planned, lambda shard: shard.fold):
-        counts = sum((writer.write(shard) for shard in of_fold), Counter[str]())
-        tell(_counted(counts), {})
-        objects += counts
+    with sole_writer_of(output, "choose another -o"):
+        planned = planned_shards(dataset, output)
+        objects: Counter[str] = Counter()
+        for _, of_fold in groupby(planned, lambda shard: shard.fold):
+            counts = sum((writer.write(shard) for shard in of_fold), Counter[str]())
+            tell(_counted(counts), {})
+            objects += counts
     tell("Cumulative object statistics", {"categorical": {"num_objects": dict(objects)}})
     tell(_counted(objects), {})
     class_map = "".join(f"\n{label}: {name}" for label, name in writer.names.items())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 
 from xraycls.data.files import atomic_write
 from xraycls.data.lettering import write_picture
+from xraycls.data.lock import sole_writer
 from xraycls.data.open import open_image
 from xraycls.data.processors import available_processors
 from xraycls.errors import DataError, UsageError
@@ -111,7 +113,10 @@ def infer(
     if results:
         annotated, labels = annotated or results / ANNOTATED, labels or results / LABELS
     _check_folders(images, annotated, labels)
-    with reported(results, f"{title} inference"):
+    with ExitStack() as stack:
+        stack.enter_context(reported(results, f"{title} inference"))
+        for folder in dict.fromkeys(filter(None, (annotated, labels))):
+            stack.enter_context(sole_writer(folder, "choose another folder for the results"))
         described = partial(config_of_spec, spec) if spec else None
         trained = load_detector_model(model, choose_device(device), key=key, config=described)
         if spec:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 
 from xraycls.compress.prune import PruneReport, prune
 from xraycls.data.files import require_other
-from xraycls.errors import unknown
+from xraycls.errors import UsageError, XrayclsError, unknown
 from xraycls.models.detection.base import Detector
 from xraycls.models.detection.files import find_model, load_detector, named_model, save_detector
 from xraycls.tao.results import reported
+
+_PRUNED_FROM = "pruned_from"
+"""Travels with a pruned model, until it is trained again, by the name of the model that it was."""
 
 
 def prune_detector(
@@ -49,13 +53,15 @@ def prune_detector(
         The file, and what became of each layer.
 
     Raises:
-        UsageError: a setting out of range, an unknown layer, or a wrong key.
+        UsageError: a setting out of range, an unknown layer, a wrong key, or a file in the way that no pruning wrote.
         RunError: no such model.
         MissingExtra: Torch-Pruning isn't installed.
         XrayclsError: the file can't be written.
     """
     path = named_model(output, key)
-    require_other(path, find_model(model, key))
+    source = find_model(model, key)
+    require_other(path, source)
+    _require_replaceable(path, key)
     with reported(results or path.parent, f"{title} pruning") as status:
         detector, extra = load_detector(model, key=key)
         config = detector.config
@@ -70,11 +76,21 @@ def prune_detector(
             excluded=_paths(detector, excluded),
         )
         detector.net = report.model
-        save_detector(detector, path, key=key, extra=extra)
+        save_detector(detector, path, key=key, extra={**extra, _PRUNED_FROM: source.name})
         size = path.stat().st_size / 2**20
         kpi = {"pruning_ratio": report.ratio, "size": size, "param_count": report.after}
         status.write("Pruning finished", figures={"kpi": kpi})
     return path, report
+
+
+def _require_replaceable(path: Path, key: str) -> None:
+    """Raise UsageError for a file that isn't what an earlier pruning wrote: it may be the work of a training."""
+    if not path.exists():
+        return
+    with suppress(XrayclsError):
+        if _PRUNED_FROM in load_detector(path, key=key)[1]:
+            return
+    raise UsageError(f"{path} exists, and no pruning wrote it", "Name another file with -o, or remove it first")
 
 
 def _paths(detector: Detector, excluded: Sequence[str]) -> list[str]:

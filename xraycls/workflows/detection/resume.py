@@ -45,7 +45,7 @@ def check_folder(run: RunFolder, elsewhere: str, *, resume: bool) -> None:
     """
     if run.exists():
         raise UsageError(f"{run.path} holds a run of xraycls train", elsewhere.capitalize())
-    if not resume and (run.state.is_file() or any((run.path / "weights").glob("*_epoch_*"))):
+    if not resume and (run.holds_model() or any((run.path / "weights").glob("*_epoch_*"))):
         raise UsageError(f"{run.path} already holds a training", f"Go on with it with --continue, or {elsewhere}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 from xraycls.data.box_sources import read_validation
 from xraycls.data.files import atomic_write
+from xraycls.data.lock import sole_writer
 from xraycls.errors import UsageError
 from xraycls.inference.load import load_detector_model
 from xraycls.models.detection.base import DetectorConfig
@@ -92,7 +94,8 @@ def train_spec(
         check_start(network, opened, job.weights, key)
         initial_epoch = initial_epoch if resume or initial_epoch > 1 else network.initial_epoch(opened)
     check_folder(RunFolder(results), elsewhere, resume=resume or initial_epoch > 1)  # before its status is written to
-    with reported(results if main else None, f"{network.title} training") as status:
+    alone = sole_writer(results, elsewhere) if main else nullcontext()
+    with alone, reported(results if main else None, f"{network.title} training") as status:
         if main:
             _tell(opened, mapping_report(opened, mounts), told, status)
             for line in network.differences:

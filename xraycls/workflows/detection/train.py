@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ import torch
 
 from xraycls.data.box_sources import BoxTables, read_boxes
 from xraycls.data.files import remove_leftovers
+from xraycls.data.lock import sole_writer
 from xraycls.data.table import SampleTable
 from xraycls.errors import UsageError
 from xraycls.loaders.choose import build_loader, choose_engine, notice
@@ -139,18 +140,19 @@ def train_detector(
     """
     made = _job_of(job, settings)
     run = RunFolder(Path(output)) if output else new_run(f"{made.detector.network}-{made.detector.backbone}")
-    return run_job(
-        made,
-        run,
-        Extras(),
-        resume=resume,
-        key=key,
-        device=device,
-        precision=precision,
-        loader=loader,
-        threads=threads,
-        reporter=reporter,
-    )
+    with sole_writer(run.path) if current_world().is_main else nullcontext():
+        return run_job(
+            made,
+            run,
+            Extras(),
+            resume=resume,
+            key=key,
+            device=device,
+            precision=precision,
+            loader=loader,
+            threads=threads,
+            reporter=reporter,
+        )
 
 
 def run_job(
@@ -166,7 +168,10 @@ def run_job(
     threads: int | None = None,
     reporter: Reporter | None = None,
 ) -> DetectionTraining:
-    """Train what a job describes, whoever built it; arguments as :func:`train_detector` takes them."""
+    """Train what a job describes, whoever built it; arguments as :func:`train_detector` takes them.
+
+    The caller holds the lock of the run folder (:func:`~xraycls.data.lock.sole_writer`).
+    """
     goes_on = resume or extras.initial_epoch > 1
     check_folder(run, extras.elsewhere, resume=goes_on)
     world = current_world()
