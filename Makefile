@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: exhaustive setup demo docs example quick test check lint format types clean
+.PHONY: exhaustive walkthrough setup demo docs example quick test check lint format types clean
 
 setup: $(STAMP)
 
@@ -32,10 +32,14 @@ docs: setup
 
 # While you work: lint, types and the fast tests of the stages that differ from main.
 quick: check
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow" $$($(BIN)/python -m tests.quick)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not walkthrough and not exhaustive" $$($(BIN)/python -m tests.quick)
 
 test: setup
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not exhaustive"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not exhaustive and not walkthrough"
+
+# The whole way in processes of their own: the wheel in an empty environment, notebooks, benchmark scripts, two processes.
+walkthrough: setup
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "walkthrough and not exhaustive"
 
 # What make test leaves out: every network on every backbone, about an hour on two cores.
 exhaustive: setup

@@ -62,6 +62,7 @@ def rows_of(result):
     return {(row["pipeline"], row["source"]): row for row in result["rows"]}
 
 
+@pytest.mark.walkthrough
 def test_loader_measures_every_engine_and_peer_on_every_source(loader_result):
     files, small, prepared, dicom = "original files", "320-px JPEG", "prepared", "DICOM"
     expected = {
@@ -83,6 +84,7 @@ def test_loader_measures_every_engine_and_peer_on_every_source(loader_result):
     assert len(loader_result["not_measured"]) == (0 if is_installed() else len(with_dali))
 
 
+@pytest.mark.walkthrough
 def test_loader_ratios_are_against_the_ancestor_and_the_floor(loader_result):
     rows = rows_of(loader_result)
     ancestor = rows["ancestor, torchvision, 0 workers", "original files"]
@@ -94,6 +96,7 @@ def test_loader_ratios_are_against_the_ancestor_and_the_floor(loader_result):
     assert {"cpu", "cores", "gpu", "python", "versions"} <= loader_result["machine"].keys()
 
 
+@pytest.mark.walkthrough
 def test_loader_compares_our_pictures_with_exact_ones(loader_result):
     compared = loader_result["difference"]
     assert {row["pipeline"] for row in compared} >= {"xraycls torch", "xraycls resident"}
@@ -102,6 +105,7 @@ def test_loader_compares_our_pictures_with_exact_ones(loader_result):
         assert abs(row["bias"]) < 0.3, row
 
 
+@pytest.mark.walkthrough
 def test_train_reports_shares_of_ceiling_and_plain_fp32(phantoms, run):
     result = run(
         train,
@@ -117,6 +121,7 @@ def test_train_reports_shares_of_ceiling_and_plain_fp32(phantoms, run):
     assert result["not_measured"] == {}
 
 
+@pytest.mark.walkthrough
 def test_memory_reads_every_epoch_and_ends_well_when_nothing_grows(phantoms, run, monkeypatch):
     monkeypatch.setattr(memory, "combinations", lambda sources, places: [("resident", "prepared", CPU)])
     monkeypatch.setattr(memory, "grows", lambda values: False)
@@ -218,6 +223,7 @@ def test_the_last_table_says_what_failed(tmp_path, monkeypatch, capsys):
         assert words in shown
 
 
+@pytest.mark.walkthrough
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA GPU: the script would run its benchmarks")
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 def test_gpu_script_says_that_there_is_no_gpu(tmp_path):

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import nbformat
+import pytest
 from nbclient import NotebookClient
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -19,6 +20,7 @@ def text_of(outputs: list) -> str:
     return " ".join(o.get("text", "") + o.get("data", {}).get("text/plain", "") for o in outputs)
 
 
+@pytest.mark.walkthrough
 def test_the_quickstart_notebook_runs(tmp_path):
     outputs = outputs_of("quickstart.ipynb", tmp_path)
     assert sum("image/png" in o.get("data", {}) for o in outputs) >= 4
@@ -26,6 +28,7 @@ def test_the_quickstart_notebook_runs(tmp_path):
     assert (tmp_path / "runs").is_dir()
 
 
+@pytest.mark.walkthrough
 def test_the_rsna_notebook_runs(tmp_path):
     outputs = outputs_of("rsna_exploration.ipynb", tmp_path)
     assert sum("image/png" in o.get("data", {}) for o in outputs) == 6

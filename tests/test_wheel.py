@@ -48,6 +48,7 @@ def program(tmp_path_factory) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.walkthrough
 def test_the_wheel_alone_trains_tests_predicts_and_explains(program, tiny, tmp_path):
     outside = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")} | {
         "OMP_NUM_THREADS": "1"

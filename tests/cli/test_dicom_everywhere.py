@@ -70,6 +70,7 @@ def run_program(*lines: str) -> str:
     return printed
 
 
+@pytest.mark.walkthrough
 def test_every_verb_takes_dicom_and_keeps_its_secrets(films, tmp_path):
     run, one = tmp_path / "run", films / "test" / "PNEUMONIA" / "1.2.840.113619.2.39"
     lines = [

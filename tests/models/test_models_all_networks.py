@@ -16,7 +16,16 @@ CLASSES = ("NORMAL", "BACTERIA", "VIRUS")
 AUXILIARY_HEADS = {"GoogleNet": 2, "Inception": 1}
 
 
-@pytest.fixture(scope="module", params=[a.name for a in list_architectures()])
+# Deeper ones of a family that is there: nothing in them is of another kind.
+DEEPER = {"ResNet101", "ResNet152", "VGG13", "VGG16", "VGG19"}
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(a.name, marks=[pytest.mark.exhaustive] if a.name in DEEPER else []) for a in list_architectures()
+    ],
+)
 def classifier(request):
     torch.manual_seed(5)
     architecture = find(request.param)

@@ -6,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import load_file
 
@@ -25,6 +26,7 @@ def train(data: Path, run: Path, *more: str) -> RunFolder:
     return RunFolder(run)
 
 
+@pytest.mark.walkthrough
 def test_two_gloo_processes_train_what_one_does(tiny, tmp_path):
     one = train(tiny, tmp_path / "one", "--batch-size", "10")  # 24 images: the last batch is padded
     two = train(tiny, tmp_path / "two", "--batch-size", "5", "--gpus", "2")
@@ -38,6 +40,7 @@ def test_two_gloo_processes_train_what_one_does(tiny, tmp_path):
     assert one.read_metrics()[1]["train_loss"] != one.read_metrics()[0]["train_loss"]
 
 
+@pytest.mark.walkthrough
 def test_a_distributed_run_interrupted_by_ctrl_c_goes_on(tiny, tmp_path):
     """torchrun's agent passes SIGTERM on; both processes stop at the same step, and the run ends as a whole one."""
     whole = train(tiny, tmp_path / "whole", "--batch-size", "2", "--gpus", "2", "--epochs", "6")
