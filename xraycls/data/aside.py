@@ -81,7 +81,7 @@ def set_aside(files: Sequence[Path], root: Path, groups: Sequence[str] | None = 
     return aside | found
 
 
-def tell_set_aside(aside: dict[Path, str], total: int, root: Path) -> None:
+def log_set_aside(aside: dict[Path, str], total: int, root: Path) -> None:
     """Warn of pictures that are left out, counted by kind."""
     if not aside:
         return

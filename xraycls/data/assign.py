@@ -174,7 +174,7 @@ def _require_patients_apart(table: SampleTable, side_of: Callable[[Sample], Spli
             sides[sample.patient][side_of(sample)] += 1
     crossing = {patient: counts for patient, counts in sides.items() if len(counts) > 1}
     if crossing:
-        named = "; ".join(f"{patient} ({_told(crossing[patient])})" for patient in sorted(crossing)[:_NAMED])
+        named = "; ".join(f"{patient} ({_counted(crossing[patient])})" for patient in sorted(crossing)[:_NAMED])
         raise DataError(
             f"{len(crossing):,} of {len(sides):,} patients of {table.root} are in more than one split, such as {named}",
             table.root,
@@ -182,5 +182,5 @@ def _require_patients_apart(table: SampleTable, side_of: Callable[[Sample], Spli
         )
 
 
-def _told(counts: Counter[Split]) -> str:
+def _counted(counts: Counter[Split]) -> str:
     return ", ".join(f"{counts[split]} in {split}" for split in SPLITS if counts[split])

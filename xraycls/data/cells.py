@@ -67,14 +67,14 @@ def split_cells(cells: Sequence[str]) -> list[Split | None] | None:
 
 def split_flags(columns: Mapping[str, str]) -> Split | None:
     """The split that columns such as ``is_valid`` tell, by their plain names; None where they don't."""
-    told: Split | None = None
+    split: Split | None = None
     for name, cell in columns.items():
         yes, no = FLAGS[name]
         if cell.lower() in _TRUE:
             return yes
         if cell.lower() in _FALSE and no is not None:
-            told = no
-    return told
+            split = no
+    return split
 
 
 def is_flag(cells: Sequence[str]) -> bool:

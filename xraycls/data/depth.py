@@ -27,8 +27,8 @@ _LOOKED_AT = 48
 
 def bits_of(sample: Sample) -> int | None:
     """The bits of a sample's grey levels, where that was decided."""
-    told = next((text for name, text in sample.attributes if name == ATTRIBUTE), None)
-    return int(told) if told and told.isdecimal() else None
+    noted = next((text for name, text in sample.attributes if name == ATTRIBUTE), None)
+    return int(noted) if noted and noted.isdecimal() else None
 
 
 def with_bits(samples: Iterable[Sample], bits: int | None) -> tuple[Sample, ...]:

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from xraycls.data.aside import set_aside, tell_set_aside
+from xraycls.data.aside import log_set_aside, set_aside
 from xraycls.data.dicom import named_like_dicom, other_object
 from xraycls.data.scan import IMAGE_SUFFIXES, Listing, PassedOver, list_folder
 from xraycls.data.spelling import in_order, one_spelling
@@ -27,7 +27,7 @@ _NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class _LabelledFile:
     path: Path
     label: str
     split: Split | None
@@ -58,10 +58,10 @@ def read_folder(root: Path, *, keep_masks: bool = False) -> SampleTable:
     base = _inside_wrappers(root)
     folders = list_folder(base).folders
     splits: list[tuple[Path, Split | None]] = [(f, split) for f in folders if (split := split_of_folder(f.name))]
-    found: list[_Found] = []
+    found: list[_LabelledFile] = []
     for folder, split in splits or [(base, None)]:
         found += _labelled_images(folder, split, passed)
-    _tell(passed, root)
+    _log_passed_over(passed, root)
     others = _other_objects([each.path for each in found], root)
     found = [each for each in found if each.path not in others]
     if not found:
@@ -97,13 +97,13 @@ def pictures_below(folder: Path, *, keep_masks: bool = False) -> list[Path]:
     """
     passed = PassedOver()
     images = list(image_files(folder, passed))
-    _tell(passed, folder)
+    _log_passed_over(passed, folder)
     others = _other_objects(images, folder)
     images = [path for path in images if path not in others]
     aside = {} if keep_masks else set_aside(images, folder)
     if len(aside) == len(images):  # a folder of nothing else is what the user asked for
         return images
-    tell_set_aside(aside, len(images), folder)
+    log_set_aside(aside, len(images), folder)
     return [path for path in images if path not in aside]
 
 
@@ -125,7 +125,7 @@ def _other_objects(images: Sequence[Path], root: Path) -> set[Path]:
     return set(others)
 
 
-def _without_aside(found: list[_Found], root: Path, keep_masks: bool) -> list[_Found]:
+def _without_aside(found: list[_LabelledFile], root: Path, keep_masks: bool) -> list[_LabelledFile]:
     """What is left without masks, thumbnails and heat maps, unless nothing but those would be lost with a class."""
     if keep_masks:
         return found
@@ -133,11 +133,11 @@ def _without_aside(found: list[_Found], root: Path, keep_masks: bool) -> list[_F
     kept = [each for each in found if each.path not in aside]
     if not kept:
         return found
-    tell_set_aside(aside, len(found), root)
+    log_set_aside(aside, len(found), root)
     return kept
 
 
-def _tell(passed: PassedOver, root: Path) -> None:
+def _log_passed_over(passed: PassedOver, root: Path) -> None:
     if sentence := passed.sentence(root):
         logger.warning("%s.", sentence)
 
@@ -187,20 +187,20 @@ def _is_class(folder: Path) -> bool:
     return bool(splits) and all(list_folder(child).images for child in splits)
 
 
-def _labelled_images(folder: Path, split: Split | None, passed: PassedOver) -> list[_Found]:
+def _labelled_images(folder: Path, split: Split | None, passed: PassedOver) -> list[_LabelledFile]:
     """The images of every class folder, with its name; ``folder`` is a split, or the root when there are none."""
     listing = _listed(folder, passed, folder)
-    found: list[_Found] = []
+    found: list[_LabelledFile] = []
     empty = []
     inner = None if split else _classes_below_splits(listing.folders)
     for class_folder in listing.folders:
         images = list(image_files(class_folder, passed))
         for path in images:
             below = path.parent.relative_to(class_folder).parts
-            told = None if split else next((at for at, part in enumerate(below) if split_of_folder(part)), None)
-            own = split if told is None else split_of_folder(below[told])
-            label = class_folder.name if inner is None or told is None else below[told + 1]
-            found.append(_Found(path, label, own))
+            level = None if split else next((at for at, part in enumerate(below) if split_of_folder(part)), None)
+            own = split if level is None else split_of_folder(below[level])
+            label = class_folder.name if inner is None or level is None else below[level + 1]
+            found.append(_LabelledFile(path, label, own))
         if not images:
             empty.append(class_folder.name)
     stray = listing.images

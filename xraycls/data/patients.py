@@ -109,5 +109,5 @@ def _patient(sample: Sample, table: SampleTable) -> str | None:
     # Folders take files without a suffix, or with numbers for one, as DICOM alone.
     is_dicom = suffix in DICOM_SUFFIXES or not suffix or suffix[1:].isdigit()
     below = Path(table.name_of(sample)) if sample.member is None else sample.path
-    told = patient_from_dicom(sample.path) if is_dicom else None
-    return told or (patient_of_folder(below) if not below.is_absolute() else None) or patient_of(sample.path)
+    patient = patient_from_dicom(sample.path) if is_dicom else None
+    return patient or (patient_of_folder(below) if not below.is_absolute() else None) or patient_of(sample.path)

@@ -192,7 +192,7 @@ class _Work:
             partial.discard()
         on_disk = sum((self.folder / name).stat().st_size for name in (PIXELS, STORE))
         left_out = {self.names[i]: reason for i, reason in sorted(self.left_out.items())}
-        _tell(left_out, self.table)
+        _log_left_out(left_out, self.table)
         return Prepared(self.folder, len(kept), self.settings.size, decoded, is_new, left_out, on_disk)
 
     def _plan(self) -> dict[str, Any]:
@@ -301,7 +301,7 @@ def _require_utf8(table: SampleTable) -> None:
             raise DataError(f"{name!r} in {table.root} has a name that is not UTF-8", sample.path, "Rename the file")
 
 
-def _tell(left_out: dict[str, str], table: SampleTable) -> None:
+def _log_left_out(left_out: dict[str, str], table: SampleTable) -> None:
     if left_out:
         named = ", ".join(f"{name} ({reason})" for name, reason in list(left_out.items())[:_NAMED])
         logger.warning(

@@ -81,8 +81,8 @@ def read_table_records(
     text = read_text(path)
     skipped = 0
     marks: Sequence[str] = _DELIMITERS
-    if told := _SEPARATOR.match(text):
-        text, skipped, marks = text[told.end() :], 1, (told[1],)
+    if separator := _SEPARATOR.match(text):
+        text, skipped, marks = text[separator.end() :], 1, (separator[1],)
     # The delimiter is the one that cuts the header into the most columns.
     headers = {mark: next(_split(path, text, mark), (0, []))[1] for mark in marks}
     delimiter = max(headers, key=lambda mark: len(headers[mark]))

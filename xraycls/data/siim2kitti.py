@@ -129,7 +129,7 @@ def siim2kitti(
             write_mapping(folder, rows.values())
         except OSError as error:
             raise XrayclsError(f"{folder} could not be written: {error.strerror or error}") from error
-        _tell(left_out, len(samples))
+        _log_left_out(left_out, len(samples))
         boxes = [len(samples[number].boxes) for number in rows]
         positives = sum(count > 0 for count in boxes)
         return Converted(folder, len(rows), positives, sum(boxes), len(missing) - len(left_out), left_out)
@@ -220,7 +220,7 @@ def _claim(folder: Path, state: _State) -> None:
         temporary.write_text(state.model_dump_json(), encoding="utf-8")
 
 
-def _tell(left_out: dict[str, str], images: int) -> None:
+def _log_left_out(left_out: dict[str, str], images: int) -> None:
     if left_out:
         named = first_few(left_out.values())
         logger.warning("%d of %d images could not be read and are left out: %s", len(left_out), images, named)

@@ -106,7 +106,7 @@ def draw_splits(
         drawn = _draw(table, pool, _targets(drawn_from, share), f"{seed}/{split}")
         samples = [replace(s, split=split) if s in drawn else s for s in samples]
         _require_both_sides(table, pool, drawn, split)
-        _tell(table, pool, drawn, split, seed)
+        _log_split(table, pool, drawn, split, seed)
     return table.with_samples(samples)
 
 
@@ -208,7 +208,7 @@ def _warn_of_tiny_validation(table: SampleTable, given: set[Split]) -> None:
         )
 
 
-def _tell(table: SampleTable, pool: list[Sample], drawn: set[Sample], split: Split, seed: int) -> None:
+def _log_split(table: SampleTable, pool: list[Sample], drawn: set[Sample], split: Split, seed: int) -> None:
     def patients(samples: Iterable[Sample]) -> int:
         return len({group_key(table, s) for s in samples})
 

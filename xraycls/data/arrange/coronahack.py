@@ -56,6 +56,6 @@ def _metadata_of(folder: Path) -> Path:
 
 
 def _attributes(sample: Sample) -> tuple[tuple[str, str], ...]:
-    told = {plain(column): text for column, text in sample.attributes}
-    named = (("subtype", told.get(_SUBTYPE, "").lower()), ("cause", told.get(_CAUSE, "")))
+    attributes = {plain(column): text for column, text in sample.attributes}
+    named = (("subtype", attributes.get(_SUBTYPE, "").lower()), ("cause", attributes.get(_CAUSE, "")))
     return tuple((name, text) for name, text in named if text)

@@ -102,8 +102,10 @@ def write_rejected(table: SampleTable, rejected: Sequence[Placed], folder: Path)
         for name in (REJECTED, REJECTED_SHEET):
             (folder / name).unlink(missing_ok=True)
         return
-    told = (replace(p.sample, attributes=(*p.sample.attributes, ("reasons", ", ".join(p.reasons)))) for p in rejected)
-    write_table_csv(table.with_samples(told), folder / REJECTED)
+    samples = (
+        replace(p.sample, attributes=(*p.sample.attributes, ("reasons", ", ".join(p.reasons)))) for p in rejected
+    )
+    write_table_csv(table.with_samples(samples), folder / REJECTED)
     by_reason = sorted(rejected, key=lambda p: p.reasons)
     tiles = [_tile(p) for p in by_reason[:_SHOWN]]
     columns = min(_COLUMNS, math.ceil(math.sqrt(len(tiles))))

@@ -74,7 +74,7 @@ def no_credentials() -> XrayclsError:
 
 def _files(name: str) -> Iterator[Path]:
     """The folders of the client in its order: one it was told, ~/.kaggle, and the desktop's standard place."""
-    folders = [Path(told)] if (told := os.environ.get("KAGGLE_CONFIG_DIR")) else []
+    folders = [Path(configured)] if (configured := os.environ.get("KAGGLE_CONFIG_DIR")) else []
     folders.append(Path.home() / ".kaggle")
     if sys.platform.startswith("linux"):
         folders.append(Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "kaggle")

@@ -36,8 +36,8 @@ def with_boxes_beside(table: SampleTable) -> SampleTable:
     if ambiguous:
         named = first_few(file.relative_to(labels) for file in ambiguous)
         logger.warning("%d files of %s fit several pictures and are left out: %s", len(ambiguous), labels, named)
-    told = {file: samples[0] for file, samples in shared.items() if len(samples) == 1}
-    boxed = {sample.path: _boxed(sample, file) for file, sample in told.items()}
+    unshared = {file: samples[0] for file, samples in shared.items() if len(samples) == 1}
+    boxed = {sample.path: _boxed(sample, file) for file, sample in unshared.items()}
     return table.with_samples(boxed.get(sample.path, sample) for sample in table)
 
 

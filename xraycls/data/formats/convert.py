@@ -196,7 +196,7 @@ def _readable(table: SampleTable, progress: Progress | None) -> tuple[SampleTabl
     samples = [sample for sample, reason in zip(table, reasons, strict=True) if not reason]
     left_out = {table.name_of(s): reason for s, reason in zip(table, reasons, strict=True) if reason}
     if not samples:
-        raise DataError(f"No picture of {table.root} could be read: {first_few(_told(left_out))}", table.root)
+        raise DataError(f"No picture of {table.root} could be read: {first_few(_reasons(left_out))}", table.root)
     return table.with_samples(samples), left_out
 
 
@@ -204,7 +204,7 @@ def _is_utf8(name: str) -> bool:
     return not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
-def _told(left_out: dict[str, str]) -> list[str]:
+def _reasons(left_out: dict[str, str]) -> list[str]:
     return [f"{name} ({reason})" for name, reason in left_out.items()]
 
 
@@ -256,7 +256,7 @@ def _put_all(
     finally:
         pool.shutdown(cancel_futures=True)  # after Ctrl-C, nobody waits for the rest
     if not samples:
-        raise DataError(f"No picture of {table.root} could be read: {first_few(_told(left_out))}", table.root)
+        raise DataError(f"No picture of {table.root} could be read: {first_few(_reasons(left_out))}", table.root)
     samples.sort(key=lambda sample: sample.path)
     return replace(table, samples=tuple(samples), root=folder), left_out
 
@@ -273,7 +273,7 @@ def _described(
 ) -> Converted:
     if left_out:
         message = "%d pictures could not be read and are left out: %s"
-        logger.warning(message, len(left_out), first_few(_told(left_out)))
+        logger.warning(message, len(left_out), first_few(_reasons(left_out)))
     return Converted(
         target=target,
         format=into.name,

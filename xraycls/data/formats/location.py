@@ -127,8 +127,8 @@ def _with_header(sample: Sample) -> tuple[tuple[str, str], ...]:
     """What is known of a picture, with what only the header of a DICOM file tells: pixel spacing, view, age and sex."""
     if sample.member is not None or not _is_dicom(sample.path):
         return sample.attributes
-    told = {name for name, _ in sample.attributes}
-    return (*sample.attributes, *(pair for pair in read_header(sample.path).attributes if pair[0] not in told))
+    known = {name for name, _ in sample.attributes}
+    return (*sample.attributes, *(pair for pair in read_header(sample.path).attributes if pair[0] not in known))
 
 
 def _write_png(pixels: GreyImage, path: Path) -> None:

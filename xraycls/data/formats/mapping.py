@@ -40,10 +40,10 @@ def with_mapping(table: SampleTable, path: Path) -> SampleTable:
         return table.with_samples(replace(s, patient=s.patient or studies.get(s.path)) for s in table)
     records = read_records(mapping, {name: (name,) for name in COLUMNS}, required=("path",))
     found = {mapping.parent / record["path"]: record for record in records}
-    return table.with_samples(_told(s, record) if (record := found.get(s.path)) else s for s in table)
+    return table.with_samples(_with_record(s, record) if (record := found.get(s.path)) else s for s in table)
 
 
-def _told(sample: Sample, record: Record) -> Sample:
+def _with_record(sample: Sample, record: Record) -> Sample:
     return replace(
         sample,
         patient=record["patient"] or sample.patient,
