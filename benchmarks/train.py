@@ -146,7 +146,7 @@ class Benchmark:
             return
         row.ceilings.append(ceiling)
         row.rates.append(statistics.harmonic_mean([epoch.images_per_second for epoch in epochs]))
-        row.waiting.append(statistics.mean(epoch.waiting for epoch in epochs))
+        row.waiting.append(statistics.mean(epoch.data_time for epoch in epochs))
 
     def _config(self, row: Row, architecture: Architecture) -> TrainConfig:
         given = self.given

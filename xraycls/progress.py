@@ -82,7 +82,7 @@ class TrainingProgress:
         if self._bar is None and report.step < report.steps and self._due():
             self.console.print(
                 f"epoch {report.epoch + 1:>3}/{report.epochs}  batch {report.step}/{report.steps}  "
-                f"loss {report.loss:.4f}  {report.images_per_second:,.0f} images/s  waiting {report.waiting:.0%}",
+                f"loss {report.loss:.4f}  {report.images_per_second:,.0f} images/s  waiting {report.data_time:.0%}",
                 soft_wrap=True,
             )
 
@@ -121,7 +121,7 @@ def _fields(report: StepReport) -> dict[str, Any]:
         "epochs": report.epochs,
         "loss": report.loss,
         "rate": report.images_per_second,
-        "waiting": report.waiting,
+        "waiting": report.data_time,
     }
 
 
@@ -132,11 +132,11 @@ def counting(label: str, console: Console | None = None) -> Iterator[Callable[[i
     if not (console.is_terminal or console.is_jupyter):
         due = _NowAndThen()
 
-        def tell(done: int, total: int) -> None:
+        def update(done: int, total: int) -> None:
             if due():
                 console.print(f"{label}: {done} of {total}")
 
-        yield tell
+        yield update
         return
     columns = (
         TextColumn("{task.description}"),

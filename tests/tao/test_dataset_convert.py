@@ -63,7 +63,7 @@ def spec(root: Path, extra: str = "", **changes: object) -> Path:
 def convert(path: Path, **options):
     told: list[str] = []
     output = path.parent / "out" / "kitti"
-    done = dataset_convert(path, output, tell=lambda message, figures: told.append(message), **options)
+    done = dataset_convert(path, output, log=lambda message, figures: told.append(message), **options)
     return done, told
 
 

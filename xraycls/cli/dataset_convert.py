@@ -40,7 +40,7 @@ def dataset_convert(
     # The progress bar would catch what goes to a file and print it on standard error.
     out = None if sys.stdout.isatty() else sys.stdout
 
-    def tell(message: str, figures: Mapping[str, Any]) -> None:
+    def log(message: str, figures: Mapping[str, Any]) -> None:
         print(message, file=out)
 
     mounts = read_mounts(mount or ())
@@ -56,7 +56,7 @@ def dataset_convert(
             class_names=None if class_names is None else mounts.path(class_names),
             results=None if results_dir is None else mounts.path(results_dir),
             mounts=mounts,
-            tell=tell,
+            log=log,
             progress=progress,
         )
     print(f"Wrote {sum(done.records.values()):,} records in {len(done.files)} files to {target.parent}.")

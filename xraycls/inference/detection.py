@@ -57,12 +57,12 @@ class TrainedDetector:
         Raises:
             RunError: boxes that are not numbers, which come of broken weights or too low a precision.
         """
-        found = self.detector.detect(raw)
-        if broken := [name for name, each in zip(names, found, strict=True) if not np.isfinite(each.boxes).all()]:
+        detections = self.detector.detect(raw)
+        if broken := [name for name, each in zip(names, detections, strict=True) if not np.isfinite(each.boxes).all()]:
             raise RunError(
                 f"The model gives boxes that aren't numbers for {broken[0]}",
                 "Its weights are broken or the precision too low; try --precision fp32",
             )
         if self.pixels == "input" or batch.matrices is None:
-            return found
-        return [each.mapped(matrix) for each, matrix in zip(found, batch.matrices.numpy(), strict=True)]
+            return detections
+        return [each.mapped(matrix) for each, matrix in zip(detections, batch.matrices.numpy(), strict=True)]

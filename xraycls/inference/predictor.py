@@ -119,7 +119,7 @@ class Predictor(Generic[Output]):
         device = self.model.device
         precision = choose_precision(self.precision, device)
         engine = choose_engine(self.loader, table, device)
-        self._tell(engine, device)
+        self._log_engine(engine, device)
         launched: deque[tuple[Batch, Any]] = deque()  # a GPU computes a batch while the one before is read back
         with explained_out_of_memory(f"Try --batch-size {max(self.batch_size // 2, 1)}", self.batch_size):
             batches = build_loader(
@@ -155,7 +155,7 @@ class Predictor(Generic[Output]):
             else:
                 yield Result(index, sample, None, None, failures[sample.name])
 
-    def _tell(self, engine: str, device: torch.device) -> None:
+    def _log_engine(self, engine: str, device: torch.device) -> None:
         if said := notice(engine, device):
             logger.info(said)
         if self.model.engine not in (None, engine):

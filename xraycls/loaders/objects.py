@@ -84,8 +84,8 @@ def on_source(boxes: Floats, matrices: Floats) -> Floats:
         matrices: [n, 2, 3], of the view of each.
     """
     corners = boxes[:, [[0, 1], [2, 1], [2, 3], [0, 3]]]
-    found = np.einsum("nij,nkj->nki", matrices[:, :, :2], corners) + matrices[:, None, :, 2]
-    return np.concatenate([found.min(axis=1), found.max(axis=1)], axis=1)
+    moved = np.einsum("nij,nkj->nki", matrices[:, :, :2], corners) + matrices[:, None, :, 2]
+    return np.concatenate([moved.min(axis=1), moved.max(axis=1)], axis=1)
 
 
 def _joined(arrays: Sequence[npt.NDArray[np.generic]], columns: int | None = None) -> npt.NDArray[np.float64]:

@@ -103,13 +103,13 @@ class Sampler:
             return self._weighted(random, self.weights)
         return self._balanced(random) if self.balance else random.permutation(count)
 
-    def seen(self, batches: int) -> int:
+    def samples_before(self, batches: int) -> int:
         """Samples in the first so many batches of an epoch over all ranks, padding left out."""
         return min(batches * self.batch_size * self.world, len(self.labels))
 
     def valid(self, number: int) -> int:
         """Samples of batch ``number`` over all ranks, padding left out."""
-        return self.seen(number + 1) - self.seen(number)
+        return self.samples_before(number + 1) - self.samples_before(number)
 
     def _batch(self, order: npt.NDArray[np.int64], number: int) -> IndexBatch:
         full = self.batch_size * self.world

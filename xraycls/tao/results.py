@@ -118,10 +118,10 @@ class TaoReporter(PassOn):
         figures = {name: float(row.get(ours, math.nan)) for name, ours in self._columns.items()}
         self._rows.append([epoch, *figures.values()])
         self._write()
-        self._tell(epoch, timedelta(seconds=row["seconds"]), figures)
+        self._write_status(epoch, timedelta(seconds=row["seconds"]), figures)
         super().epoch(row, improved)
 
-    def _tell(self, epoch: int, seconds: timedelta, figures: Mapping[str, float]) -> None:
+    def _write_status(self, epoch: int, seconds: timedelta, figures: Mapping[str, float]) -> None:
         graphical = {_NAMES[name]: str(value) for name, value in figures.items() if name in _NAMES}
         told = {
             "epoch": epoch,

@@ -50,8 +50,8 @@ def launch(processes: int, device: str, arguments: Sequence[str]) -> int:
         elastic_launch(config, sys.executable)("-m", "xraycls", *arguments)
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
-        told = {each.message for number, each in error.failures.items() if number == 0}
-        if "message" in failure.error_file_data and failure.message not in told:
+        reported = {each.message for number, each in error.failures.items() if number == 0}
+        if "message" in failure.error_file_data and failure.message not in reported:
             raise TrainingError(f"Process {rank + 1} of {processes} failed: {failure.message}") from error
         return abs(failure.exitcode)
     except SignalException:

@@ -18,17 +18,17 @@ from xraycls.errors import TrainingError
 from xraycls.loaders.sampler import Sampler
 from xraycls.training.checkpoint import save_state
 from xraycls.training.config import LoopConfig
-from xraycls.training.distributed import World, all_sum, barrier, share_buffers
+from xraycls.training.distributed import all_sum, barrier, share_buffers
 from xraycls.training.early_stopping import EarlyStopping
 from xraycls.training.ema import moving_average
 from xraycls.training.interrupt import Interrupted, StopWish, stop_on_signal
 from xraycls.training.optimizers import set_learning_rate
-from xraycls.training.precision import Precision, autocast
+from xraycls.training.precision import autocast
 from xraycls.training.reporter import Reporter, StepReport
 from xraycls.training.run_folder import RunFolder
+from xraycls.training.runtime import DataTimer, Runtime
 from xraycls.training.schedules import LearningRate
 from xraycls.training.task import Task
-from xraycls.training.waiting import WaitingClock
 from xraycls.types import Batch
 
 # On an accelerator the host looks at the device only after so many steps: every look waits for its queue to drain.
@@ -47,21 +47,6 @@ class Loader(Protocol):
     def __len__(self) -> int: ...
 
     def __iter__(self) -> Any: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a training computes.
-
-    Attributes:
-        device: of this process.
-        precision: number format of the forward pass.
-        world: this process among all.
-    """
-
-    device: torch.device
-    precision: Precision
-    world: World
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +101,7 @@ class Training:
         val: validation batches; None where there is nothing to validate with.
         config: the settings.
         run: where everything is written.
-        place: device, precision and world.
+        runtime: device, precision and world.
         reporter: is told of every step and epoch.
         messages: ways out in the errors that it raises.
         rate: the learning rate before each step.
@@ -134,7 +119,7 @@ class Training:
         val: Loader | None,
         config: LoopConfig,
         run: RunFolder,
-        place: Place,
+        runtime: Runtime,
         reporter: Reporter,
         messages: Messages,
         rate: LearningRate,
@@ -148,7 +133,7 @@ class Training:
         self.val = val
         self.config = config
         self.run = run
-        self.place = place
+        self.runtime = runtime
         self.reporter = reporter
         self.stopping = EarlyStopping(config.patience, config.min_delta, config.higher_is_better)
         self.messages = messages
@@ -156,11 +141,11 @@ class Training:
         self.seal = seal
         self.keep = keep
         self.optimizer = optimizer
-        self.scaler = torch.amp.GradScaler(place.device.type, enabled=place.precision == "fp16")
+        self.scaler = torch.amp.GradScaler(runtime.device.type, enabled=runtime.precision == "fp16")
         self.ema = moving_average(model, config.ema, config.ema_warmup) if config.ema else None
         self.scored = self._scored()
         self.epoch, self.step, self.plateaus = 0, 0, 0
-        self.losses = torch.zeros(len(train), device=place.device)
+        self.losses = torch.zeros(len(train), device=runtime.device)
         self.rows: list[dict[str, float]] = []
         self.saved = time.perf_counter()
 
@@ -175,8 +160,8 @@ class Training:
             while not self.is_finished:
                 started = time.perf_counter()
                 self.model.train()
-                waited = self._train_epoch(wish) if self.step < len(self.train) else 0.0
-                self._finish_epoch(wish, time.perf_counter() - started, waited)
+                data_seconds = self._train_epoch(wish) if self.step < len(self.train) else 0.0
+                self._finish_epoch(wish, time.perf_counter() - started, data_seconds)
         return self.outcome()
 
     def outcome(self) -> Outcome:
@@ -199,7 +184,7 @@ class Training:
             "epoch": self.epoch,
             "step": self.step,
             "plateaus": self.plateaus,
-            "losses": all_sum(self.losses.clone(), self.place.world).cpu(),
+            "losses": all_sum(self.losses.clone(), self.runtime.world).cpu(),
             "model": self.model.state_dict(),
             "ema": self.ema.state_dict() if self.ema else None,
             "optimizer": self.optimizer.state_dict(),
@@ -211,7 +196,7 @@ class Training:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a saved state."""
         self.epoch, self.step, self.plateaus = state["epoch"], state["step"], state["plateaus"]
-        if self.place.world.is_main:  # the sum over all processes; looking at it adds them up again
+        if self.runtime.world.is_main:  # the sum over all processes; looking at it adds them up again
             self.losses.copy_(state["losses"])
         self.model.load_state_dict(state["model"])
         if self.ema:
@@ -225,39 +210,36 @@ class Training:
         scored: nn.Module = _TaskLoss(self.model, self.task)
         if self.config.compile:
             # CUDA graphs reuse their memory in every step: gradients that are still being summed would be lost.
-            graphs = self.place.device.type == "cuda" and self.place.world.size == 1 and self.config.accumulate == 1
+            graphs = self.runtime.device.type == "cuda" and self.runtime.world.size == 1 and self.config.accumulate == 1
             scored = cast(nn.Module, torch.compile(scored, mode="reduce-overhead" if graphs else None))
-        if self.place.world.size > 1:
-            devices = [self.place.device.index] if self.place.device.type == "cuda" else None
+        if self.runtime.world.size > 1:
+            devices = [self.runtime.device.index] if self.runtime.device.type == "cuda" else None
             scored = DistributedDataParallel(scored, device_ids=devices)
         return scored
 
     def _train_epoch(self, wish: StopWish) -> float:
         """Go through the rest of an epoch; returns the seconds in which the device waited for the loader."""
-        steps, seen, clock = len(self.train), 0, WaitingClock(self.place.device)
+        steps, images, timer = len(self.train), 0, DataTimer(self.runtime.device)
         started = self.saved = time.perf_counter()
-        looked, look_every = self.step, 1 if self.place.device.type == "cpu" else _LOOK_EVERY
+        looked, look_every = self.step, 1 if self.runtime.device.type == "cpu" else _LOOK_EVERY
         self.train.set_epoch(self.epoch, self.step)
-        clock.asked()
+        timer.asked()
         for batch in self.train:
-            clock.arrived()
-            self._train_step(batch.to(self.place.device))
-            seen += self.train.index_sampler.valid(self.step - 1)
+            timer.arrived()
+            self._train_step(batch.to(self.runtime.device))
+            images += self.train.index_sampler.valid(self.step - 1)
             if self._is_update(self.step - 1) and (self.step - looked >= look_every or self.step == steps):
                 loss = self._look(wish)
                 looked = self.step
                 elapsed = time.perf_counter() - started
-                self.reporter.step(
-                    StepReport(
-                        self.epoch, self.config.epochs, self.step, steps, loss, seen / elapsed, clock.seconds / elapsed
-                    )
-                )
-            clock.asked()
-        return clock.seconds
+                speed, data_time = images / elapsed, timer.seconds / elapsed
+                self.reporter.step(StepReport(self.epoch, self.config.epochs, self.step, steps, loss, speed, data_time))
+            timer.asked()
+        return timer.seconds
 
     def _train_step(self, batch: Batch) -> None:
         """One batch: forward, backward, and an optimiser step at the end of an accumulation group."""
-        seed, world = self.config.seed, self.place.world
+        seed, world = self.config.seed, self.runtime.world
         # Dropout depends on the step and not on what came before, so a resumed run needs no generator state.
         torch.manual_seed(hash((seed, self.epoch, self.step, world.rank)) & 0x7FFFFFFFFFFFFFFF)
         if self.step == 0:
@@ -266,7 +248,7 @@ class Training:
         update = self._is_update(self.step)
         local = isinstance(self.scored, DistributedDataParallel) and not update
         with self.scored.no_sync() if local else nullcontext():  # type: ignore[operator]
-            with autocast(self.place.device, self.place.precision):
+            with autocast(self.runtime.device, self.runtime.precision):
                 loss = self.scored(batch)
             # DDP averages over processes; the sum over all of them is divided by the group's samples.
             self.scaler.scale(loss * (world.size / self._group_size())).backward()
@@ -292,7 +274,7 @@ class Training:
         """Samples of the present accumulation group, over all processes."""
         first = self.step - self.step % self.config.accumulate
         last = min(first + self.config.accumulate, len(self.train))
-        return self.train.index_sampler.seen(last) - self.train.index_sampler.seen(first)
+        return self.train.index_sampler.samples_before(last) - self.train.index_sampler.samples_before(first)
 
     def learning_rate(self) -> float:
         """The learning rate of the present step."""
@@ -301,9 +283,9 @@ class Training:
 
     def _look(self, wish: StopWish) -> float:
         """Look at the device: the mean loss so far. All processes agree here to stop, to save, or to fail."""
-        due = self.place.world.is_main and time.perf_counter() - self.saved > 60 * self.config.save_minutes
-        wishes = torch.tensor([float(wish.wanted), float(due)], device=self.place.device)
-        sums = all_sum(torch.cat([self.losses, wishes]), self.place.world).cpu()
+        due = self.runtime.world.is_main and time.perf_counter() - self.saved > 60 * self.config.save_minutes
+        wishes = torch.tensor([float(wish.wanted), float(due)], device=self.runtime.device)
+        sums = all_sum(torch.cat([self.losses, wishes]), self.runtime.world).cpu()
         stop, save = sums[-2:].tolist()
         bad = torch.nonzero(~sums[: self.step].isfinite())
         if len(bad):
@@ -317,14 +299,14 @@ class Training:
             raise Interrupted(
                 f"Stopped at epoch {self.epoch + 1}, batch {self.step} of {len(self.train)}", self.messages.stopped
             )
-        return float(sums[: self.step].sum()) / self.train.index_sampler.seen(self.step)
+        return float(sums[: self.step].sum()) / self.train.index_sampler.samples_before(self.step)
 
-    def _finish_epoch(self, wish: StopWish, seconds: float, waited: float) -> None:
+    def _finish_epoch(self, wish: StopWish, seconds: float, data_seconds: float) -> None:
         """Validate, note the epoch, and save: weights first, then the table, then the state that counts."""
         rate = self.learning_rate()
         row = {"epoch": self.epoch + 1.0, "learning_rate": rate, "train_loss": self._look(wish)}
         evaluated: nn.Module = self.ema.module if self.ema else self.model
-        share_buffers(evaluated, self.place.world)
+        share_buffers(evaluated, self.runtime.world)
         improved = False
         self.task.reset()
         if self._is_validated():
@@ -332,11 +314,11 @@ class Training:
         monitored = row.get(self.config.monitor, row.get(f"val_{self.config.monitor}"))
         if monitored is not None:
             improved = self._note(monitored)
-        row |= {"seconds": seconds, "waiting": waited / max(seconds, 1e-9)}
+        row |= {"seconds": seconds, "waiting": data_seconds / max(seconds, 1e-9)}
         self.rows.append(row)
         self.epoch, self.step = self.epoch + 1, 0
-        if self.place.world.is_main:
-            settings = {"epoch": str(self.epoch), "precision": self.place.precision}
+        if self.runtime.world.is_main:
+            settings = {"epoch": str(self.epoch), "precision": self.runtime.precision}
             self.task.save(evaluated, self.run.last, settings)
             if improved:
                 share_file(self.run.last, self.run.best)
@@ -363,13 +345,13 @@ class Training:
         """Returns the figures of the validation split, the same on every process."""
         model.eval()
         for batch in self.val or ():
-            with torch.inference_mode(), autocast(self.place.device, self.place.precision):
-                self.task.update(model, batch.to(self.place.device))
-        return self.task.compute(self.place.world)
+            with torch.inference_mode(), autocast(self.runtime.device, self.runtime.precision):
+                self.task.update(model, batch.to(self.runtime.device))
+        return self.task.compute(self.runtime.world)
 
     def _save_state(self) -> None:
         state = self.state_dict()
-        if self.place.world.is_main:
+        if self.runtime.world.is_main:
             save_state(state, self.run.state, self.seal)
-        barrier(self.place.world)
+        barrier(self.runtime.world)
         self.saved = time.perf_counter()

@@ -18,7 +18,7 @@ class StepReport:
         steps: batches an epoch.
         loss: mean over the epoch so far.
         images_per_second: over the epoch so far.
-        waiting: share of the time in which the model waited for the loader, 0–1.
+        data_time: share of the time in which the model waited for the loader, 0–1.
     """
 
     epoch: int
@@ -27,7 +27,7 @@ class StepReport:
     steps: int
     loss: float
     images_per_second: float
-    waiting: float
+    data_time: float
 
 
 class Reporter(Protocol):

@@ -61,8 +61,8 @@ def detect(
         raise UsageError(f"--threshold must lie between 0 and 1, not be {threshold:g}")
     trained = load_detector_model(model, choose_device(device), key=key)
     predictor = Predictor(model=trained, batch_size=batch_size, precision=precision, loader=loader, threads=threads)
-    found = [
+    detections = [
         result if result.output is None else replace(result, output=result.output.above(threshold))
         for result in predictor(images)
     ]
-    return found, trained.classes
+    return detections, trained.classes

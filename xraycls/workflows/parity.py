@@ -225,12 +225,12 @@ class _Painter:
 @contextmanager
 def _each_warning_once() -> Iterator[None]:
     """Let a file that no engine can read be told of once, not by every engine."""
-    told = set[str]()
+    logged = set[str]()
 
     def is_new(record: logging.LogRecord) -> bool:
-        before = len(told)
-        told.add(record.getMessage())
-        return len(told) > before
+        before = len(logged)
+        logged.add(record.getMessage())
+        return len(logged) > before
 
     loaders = logging.getLogger("xraycls.loaders.engine")
     loaders.addFilter(is_new)

@@ -110,7 +110,7 @@ def check_same_processes(run: RunFolder, processes: int) -> None:
         raise UsageError(f"{run.path} was started with {before} processes, not {processes}", f"Add --gpus {before}")
 
 
-def tell_failures(training: Training, reporter: Reporter) -> None:
+def report_failures(training: Training, reporter: Reporter) -> None:
     """Name the pictures that could not be read, when a training has ended."""
     if names := training.failures:
         more = ", …" if len(names) > 5 else ""

@@ -35,12 +35,12 @@ def picture_named(table: SampleTable, name: str | None, seed: int = 0) -> Sample
     if name.isdecimal() and int(name) < len(table):
         return table[int(name)]
     for spelling in (lambda s: str(s.path), table.name_of, lambda s: s.path.name):
-        found = [sample for sample in table if spelling(sample) == name]
-        if len(found) == 1:
-            return found[0]
-        if found:
+        matching = [sample for sample in table if spelling(sample) == name]
+        if len(matching) == 1:
+            return matching[0]
+        if matching:
             raise DataError(
-                f"{len(found)} images of {table.root} are called {name}, such as {table.name_of(found[0])}",
+                f"{len(matching)} images of {table.root} are called {name}, such as {table.name_of(matching[0])}",
                 table.root,
                 "Give its path",
             )
@@ -61,20 +61,20 @@ def view_sheet(table: SampleTable, sample: Sample, recipe: Recipe, *, n: int = 1
     size = (image.width, image.height)
     original = Tile(image.pixels(), f"the original, {image.width} × {image.height}", sample.boxes, size)
     views = recipe.training_views(seed, 0, 0, np.tile(size, (n - 1, 1)))
-    tiles = [Tile(render(image, view, recipe.canvas), _told(view, recipe.size, size)) for view in views]
+    tiles = [Tile(render(image, view, recipe.canvas), _caption(view, recipe.size, size)) for view in views]
     return contact_sheet([original, *tiles], columns=math.ceil(math.sqrt(n)), side=TILE, title=table.name_of(sample))
 
 
-def _told(view: View, size: int, source: tuple[int, int]) -> str:
+def _caption(view: View, size: int, source: tuple[int, int]) -> str:
     """What a view does, in two lines."""
     (a, b, _), (c, d, _) = view.matrix
     mirrored, upside_down = a < 0, d < 0
     # The picture turns the other way round than the grid that it is read from, which lies in the mirrored source.
     angle = math.degrees(math.atan2(-c if upside_down else c, abs(a)))
     area = abs(a * d - b * c) * size * size / (source[0] * source[1])
-    told = ["mirrored"] if mirrored else []
-    told += ["upside down"] if upside_down else []
-    told += [f"{abs(angle):.0f}° {'↺' if angle > 0 else '↻'}"] if round(angle) else []
-    told += [f"{area:.0%} of the area"]
+    parts = ["mirrored"] if mirrored else []
+    parts += ["upside down"] if upside_down else []
+    parts += [f"{abs(angle):.0f}° {'↺' if angle > 0 else '↻'}"] if round(angle) else []
+    parts += [f"{area:.0%} of the area"]
     greys = [f"brightness {view.brightness:+.2f}", f"contrast {view.contrast:.2f}", f"gamma {view.gamma:.2f}"]
-    return ", ".join(told) + ("\n" + ", ".join(greys) if view.is_photometric else "")
+    return ", ".join(parts) + ("\n" + ", ".join(greys) if view.is_photometric else "")

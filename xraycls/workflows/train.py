@@ -29,12 +29,13 @@ from xraycls.models.classifier import Classifier, build_classifier, narrow_like
 from xraycls.training.checkpoint import load_state
 from xraycls.training.config import TrainConfig, parse_config
 from xraycls.training.distributed import current_world, joined
-from xraycls.training.loop import Messages, Outcome, Place, Training
+from xraycls.training.loop import Messages, Outcome, Training
 from xraycls.training.memory import explained_out_of_memory
 from xraycls.training.optimizers import build_optimizer
 from xraycls.training.precision import choose_device, choose_precision
 from xraycls.training.reporter import Reporter, Silent
 from xraycls.training.run_folder import RunFolder, new_run
+from xraycls.training.runtime import Runtime
 from xraycls.training.task import Classification, Floats, Labels, balanced_class_weights
 from xraycls.training.tensorboard import TensorBoardReporter
 from xraycls.workflows.advice import LoaderAdvice
@@ -42,8 +43,8 @@ from xraycls.workflows.resume import (
     check_same_data,
     check_same_processes,
     in_order_of,
+    report_failures,
     resumed_config,
-    tell_failures,
 )
 from xraycls.workflows.seen import write_seen
 from xraycls.workflows.settings import resolved
@@ -121,22 +122,22 @@ def train(
             f"Start them with: xraycls train --gpus {config.gpus}, or with torchrun",
         )
     device = choose_device(config.device, world.local_rank)
-    place = Place(device, choose_precision(config.precision, device), world)
+    runtime = Runtime(device, choose_precision(config.precision, device), world)
     if not world.is_main:  # one process talks to the user
         logging.getLogger("xraycls.data").setLevel(logging.ERROR)
         reporter = None
     run = run or new_run(config.base_model)
     with sole_writer(run.path) if world.is_main else nullcontext(), joined(world, device):
-        return _train(config, run, place, reporter or Silent(), resume=resumed is not None)
+        return _train(config, run, runtime, reporter or Silent(), resume=resumed is not None)
 
 
-def _train(config: TrainConfig, run: RunFolder, place: Place, reporter: Reporter, *, resume: bool) -> TrainResult:
+def _train(config: TrainConfig, run: RunFolder, runtime: Runtime, reporter: Reporter, *, resume: bool) -> TrainResult:
     table = run_table(config, reporter.preparing)
     resume = resume and run.state.is_file()
     if resume:
         table = in_order_of(run, table)
         check_same_data(run, table)
-        check_same_processes(run, place.world.size)
+        check_same_processes(run, runtime.world.size)
         state = load_state(run.state)
     torch.manual_seed(config.seed)
     classifier, report = build_classifier(
@@ -152,29 +153,29 @@ def _train(config: TrainConfig, run: RunFolder, place: Place, reporter: Reporter
     for line in [] if resume else report.lines():
         reporter.message(line)
     recipe = find_recipe(config.augment, classifier.size)
-    engine = choose_engine(config.loader, table, place.device)
-    if said := notice(engine, place.device):
+    engine = choose_engine(config.loader, table, runtime.device)
+    if said := notice(engine, runtime.device):
         reporter.message(said)
-    config = config.updated({"size": classifier.size, "precision": place.precision, "gpus": place.world.size})
+    config = config.updated({"size": classifier.size, "precision": runtime.precision, "gpus": runtime.world.size})
     memory_format = torch.channels_last if config.channels_last else torch.contiguous_format
     smaller = f"--batch-size {config.batch_size // 2} --accumulate {2 * config.accumulate}"
     hint = f"Try {smaller}" if config.batch_size > 1 else "Try a smaller --size or another --base-model"
     with explained_out_of_memory(hint, config.batch_size):
-        classifier.to(device=place.device, memory_format=memory_format)  # type: ignore[call-overload]
-        training = _training(config, engine, table, classifier, recipe, run, place, reporter)
+        classifier.to(device=runtime.device, memory_format=memory_format)  # type: ignore[call-overload]
+        training = _training(config, engine, table, classifier, recipe, run, runtime, reporter)
         if resume:
             training.load_state_dict(state)
             del state
             reporter.message(f"Going on with {run.path} at epoch {training.epoch + 1}, batch {training.step + 1}.")
             _tell_other_engine(run, engine, reporter)
-        if place.world.is_main:
+        if runtime.world.is_main:
             remove_leftovers(run.path)
-            _describe_run(run, config, engine, table, place)
+            _describe_run(run, config, engine, table, runtime)
             write_seen(run, table, reporter.preparing)
         with closing(TensorBoardReporter(run.path, reporter, training.epoch)) as board:
-            training.reporter = LoaderAdvice(board, config, table) if place.world.is_main else reporter
+            training.reporter = LoaderAdvice(board, config, table) if runtime.world.is_main else reporter
             outcome = training.fit()
-    tell_failures(training, reporter)
+    report_failures(training, reporter)
     return TrainResult(run, outcome, config)
 
 
@@ -201,7 +202,7 @@ def _training(
     classifier: Classifier,
     recipe: Recipe,
     run: RunFolder,
-    place: Place,
+    runtime: Runtime,
     reporter: Reporter,
 ) -> Training:
     """Wire loaders, task and early stopping to the loop."""
@@ -209,18 +210,18 @@ def _training(
     loader = partial(
         build_loader,
         recipe=recipe,
-        device=place.device,
+        device=runtime.device,
         engine=engine,
         seed=config.seed,
-        rank=place.world.rank,
-        world=place.world.size,
+        rank=runtime.world.rank,
+        world=runtime.world.size,
         threads=config.threads,
         strict=config.strict,
         batch_size=config.batch_size,
         progress=reporter.preparing,
     )
     weights = (
-        balanced_class_weights(train_table.labels, len(table.classes)).to(place.device)
+        balanced_class_weights(train_table.labels, len(table.classes)).to(runtime.device)
         if config.class_weights == "balanced"
         else None
     )
@@ -231,7 +232,7 @@ def _training(
     )
     val_table = table.split("val")
     caches = picture_caches(config.cache, (train_table, val_table), recipe.canvas)
-    if caches[0] and (engine == "torch" or (engine == "dali" and place.device.type == "cpu")):
+    if caches[0] and (engine == "torch" or (engine == "dali" and runtime.device.type == "cpu")):
         reporter.message("Decoded pictures are kept for later epochs; --cache off decodes every file again.")
     train_loader = loader(train_table, training=True, balance=config.balance, cache=caches[0])
     val_loader = loader(val_table, training=False, cache=caches[1])
@@ -243,7 +244,7 @@ def _training(
         val_loader,
         config.loop(metric(config.monitor).higher_is_better),
         run,
-        place,
+        runtime,
         reporter,
         messages,
         config.rate(),
@@ -265,14 +266,15 @@ def _chooser(config: TrainConfig, engine: str, table: SampleTable) -> Callable[[
     return choose
 
 
-def _describe_run(run: RunFolder, config: TrainConfig, engine: str, table: SampleTable, place: Place) -> None:
+def _describe_run(run: RunFolder, config: TrainConfig, engine: str, table: SampleTable, runtime: Runtime) -> None:
     config.write(run.config)
     run.write_samples(table)
+    device = runtime.device
     run.write_environment(
         {
-            "device": torch.cuda.get_device_name(place.device) if place.device.type == "cuda" else str(place.device),
-            "precision": place.precision,
-            "processes": place.world.size,
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
+            "precision": runtime.precision,
+            "processes": runtime.world.size,
             "engine": engine,
             "seed": config.seed,
             "dataset": table.fingerprint(),

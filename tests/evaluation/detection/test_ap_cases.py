@@ -35,13 +35,15 @@ def test_pooled_detections_fall_in_score_and_ties_keep_to_their_images():
     ]
     truths = [ImageBoxes.of(), ImageBoxes.of([[0, 0, 1, 1]], [0])]
     first, last = (pool(truths, found, last_first=late) for late in (False, True))
-    assert first.found.scores.tolist() == last.found.scores.tolist()
-    assert first.found.scores.tolist() == pytest.approx([0.9, 0.5, 0.5, 0.5, 0.1])
-    assert first.found.boxes[:, 0].tolist() == [4, 0, 8, 12, 16]
-    assert last.found.boxes[:, 0].tolist() == [4, 8, 0, 12, 16]
-    assert first.found_image.tolist() == [0, 0, 0, 1, 1]
+    assert first.detections.scores.tolist() == last.detections.scores.tolist()
+    assert first.detections.scores.tolist() == pytest.approx([0.9, 0.5, 0.5, 0.5, 0.1])
+    assert first.detections.boxes[:, 0].tolist() == [4, 0, 8, 12, 16]
+    assert last.detections.boxes[:, 0].tolist() == [4, 8, 0, 12, 16]
+    assert first.detection_image.tolist() == [0, 0, 0, 1, 1]
     assert first.truth_image.tolist() == [1]
-    assert pool(truths, found, confidence_threshold=0.5).found.scores.tolist() == pytest.approx([0.9, 0.5, 0.5, 0.5])
+    assert pool(truths, found, confidence_threshold=0.5).detections.scores.tolist() == pytest.approx(
+        [0.9, 0.5, 0.5, 0.5]
+    )
 
 
 @pytest.mark.parametrize("broken", [([[1, 2, 3, 4]], [np.nan]), ([[1, np.inf, 3, 4]], [0.5])])

@@ -139,7 +139,7 @@ def test_pairs_keep_to_their_image_and_class():
     found = [Detections.of(), Detections.of([box, box], [0, 1], [0.5, 0.9]), Detections.of([box], [1], [0.7])]
     cases = pool(truths, found)
     pairs = overlaps(cases, 0.5)
-    assert cases.found.scores.tolist() == pytest.approx([0.9, 0.7, 0.5])
+    assert cases.detections.scores.tolist() == pytest.approx([0.9, 0.7, 0.5])
     assert (pairs.detection.tolist(), pairs.truth.tolist()) == ([0], [2])
 
 

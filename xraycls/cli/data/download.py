@@ -55,5 +55,5 @@ def download(
 def _bar(stage: str) -> Iterator[Callable[[int, int], None]]:
     from xraycls.progress import counting
 
-    with counting(f"{stage} (MB)") as tell:
-        yield lambda done, total: tell(done // _MB, total // _MB)
+    with counting(f"{stage} (MB)") as update:
+        yield lambda done, total: update(done // _MB, total // _MB)

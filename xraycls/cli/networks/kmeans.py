@@ -30,7 +30,7 @@ def kmeans(
     from xraycls.tao.mounts import read_mounts
     from xraycls.tao.results import reported
 
-    def tell(step: int) -> None:
+    def update(step: int) -> None:
         if step % 10 == 0:
             print(f"Start optimization iteration: {step + 1}")
 
@@ -44,7 +44,7 @@ def kmeans(
             smallest=(min_x, min_y),
             max_steps=max_steps,
             seed=seed,
-            on_step=tell,
+            on_step=update,
         )
         lines = [f"({across:.2f}, {down:.2f})" for across, down in anchors]
         print("Please use following anchor sizes in YOLO config:")

@@ -156,7 +156,7 @@ def whole_pixels(cases: Cases) -> Cases:
     return replace(
         cases,
         truth=replace(cases.truth, boxes=np.trunc(cases.truth.boxes)),
-        found=replace(cases.found, boxes=np.trunc(cases.found.boxes)),
+        detections=replace(cases.detections, boxes=np.trunc(cases.detections.boxes)),
     )
 
 
@@ -185,13 +185,13 @@ def _strict(
 
 
 def _figures(ranking: Ranking, area: float) -> ClassFigures:
-    found, true, wanted = len(ranking.hits), int(ranking.hits.sum()), int(ranking.positives.sum())
+    detections, true, wanted = len(ranking.hits), int(ranking.hits.sum()), int(ranking.positives.sum())
     return ClassFigures(
         ap=area,
-        precision=true / found if found else 0.0,
+        precision=true / detections if detections else 0.0,
         recall=true / wanted if wanted else 0.0,
         true=true,
-        false=found - true,
+        false=detections - true,
         missed=wanted - true,
     )
 

@@ -81,15 +81,15 @@ class Cases:
     Attributes:
         truth: every box that was drawn, image after image.
         truth_image: int64 [n], the image of each.
-        found: every box that was found, by falling score.
-        found_image: int64 [m], the image of each.
+        detections: every box that was found, by falling score.
+        detection_image: int64 [m], the image of each.
         n_images: I, negative images included.
     """
 
     truth: ImageBoxes
     truth_image: IntArray
-    found: RankedDetections
-    found_image: IntArray
+    detections: RankedDetections
+    detection_image: IntArray
     n_images: int
 
 

@@ -59,15 +59,17 @@ def coco_figures(cases: Cases, n_classes: int) -> dict[str, float]:
     for annotation, difficult in zip(truth, cases.truth.difficult.tolist(), strict=True):
         annotation["iscrowd"] = int(difficult)
     best = _best(cases, n_classes)
-    found = _annotations(cases.found.boxes[best], cases.found.classes[best], cases.found_image[best])
-    for annotation, score in zip(found, cases.found.scores[best].tolist(), strict=True):
+    annotations = _annotations(
+        cases.detections.boxes[best], cases.detections.classes[best], cases.detection_image[best]
+    )
+    for annotation, score in zip(annotations, cases.detections.scores[best].tolist(), strict=True):
         annotation["score"] = score
     content = {
         "images": [{"id": image} for image in range(cases.n_images)],
         "categories": [{"id": c, "name": str(c)} for c in range(n_classes)],
         "annotations": truth,
     }
-    results = COCO({**content, "annotations": found})
+    results = COCO({**content, "annotations": annotations})
     evaluation = COCOeval_faster(COCO(content), results, "bbox", print_function=logger.debug)
     evaluation.run()
     figures = (float(figure) for figure in evaluation.stats[: len(COCO_FIGURES)])
@@ -76,7 +78,7 @@ def coco_figures(cases: Cases, n_classes: int) -> dict[str, float]:
 
 def _best(cases: Cases, n_classes: int) -> IntArray:
     """The detections that COCO looks at, in their order: the best of each class in each image. Saves half the time."""
-    group = cases.found_image * n_classes + cases.found.classes
+    group = cases.detection_image * n_classes + cases.detections.classes
     order = np.argsort(group, kind="stable")
     rank = np.arange(len(order)) - np.searchsorted(group[order], group[order])
     return np.sort(order[rank < _MOST])

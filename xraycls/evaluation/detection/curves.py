@@ -35,8 +35,8 @@ def precision_recall(ranking: Ranking, weights: FloatArray) -> tuple[FloatArray,
         nothing has been found.
     """
     true = np.cumsum(weights[:, ranking.images[ranking.hits]], axis=1)
-    found = true + np.cumsum((_false_before_hits(ranking) @ weights.T).T, axis=1)
-    precision = np.divide(true, found, out=np.zeros_like(true), where=found > 0)
+    detected = true + np.cumsum((_false_before_hits(ranking) @ weights.T).T, axis=1)
+    precision = np.divide(true, detected, out=np.zeros_like(true), where=detected > 0)
     return ratio(true, np.broadcast_to((weights @ ranking.positives)[:, None], true.shape)), precision
 
 

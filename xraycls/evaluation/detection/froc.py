@@ -47,18 +47,18 @@ def free_response(cases: Cases, hits: Pairs, only_class: int | None = None) -> F
         hits: which detection hits which ground truth.
         only_class: only lesions and marks of it; None: of all.
     """
-    scores = cases.found.scores
+    scores = cases.detections.scores
     best = np.full(len(cases.truth.classes), -np.inf)
     np.maximum.at(best, hits.truth, scores[hits.detection])
     false = np.bincount(hits.detection, minlength=len(scores)) == 0
     wanted = ~cases.truth.difficult
     if only_class is not None:
-        false &= cases.found.classes == only_class
+        false &= cases.detections.classes == only_class
         wanted &= cases.truth.classes == only_class
     lesions = np.flatnonzero(wanted)
     lesions = lesions[np.argsort(-best[lesions], kind="stable")]
     return FreeResponse(
-        best[lesions], cases.truth_image[lesions], scores[false], cases.found_image[false], cases.n_images
+        best[lesions], cases.truth_image[lesions], scores[false], cases.detection_image[false], cases.n_images
     )
 
 

@@ -47,7 +47,7 @@ def match(cases: Cases, pairs: Pairs, iou_threshold: float) -> Verdicts:
     even if the box is difficult.
     """
     close = pairs.only(pairs.overlap >= iou_threshold)
-    taken = claims(close, len(cases.found.scores), len(cases.truth.classes))
+    taken = claims(close, len(cases.detections.scores), len(cases.truth.classes))
     return _verdicts(taken >= 0, taken, cases)
 
 
@@ -58,7 +58,7 @@ def match_strict(cases: Cases, pairs: Pairs, iou_threshold: float) -> Verdicts:
     that overlaps a difficult box most is ignored. Everingham and others, "The Pascal Visual Object Classes (VOC)
     Challenge", International Journal of Computer Vision 88 (2010).
     """
-    n = len(cases.found.scores)
+    n = len(cases.detections.scores)
     first = np.append(True, pairs.detection[1:] != pairs.detection[:-1])[: len(pairs.detection)]
     best = pairs.only(first & (pairs.overlap > iou_threshold))
     nearest = np.full(n, -1)
@@ -85,10 +85,10 @@ def rankings(cases: Cases, verdicts: Verdicts, n_classes: int) -> tuple[Ranking,
     counted = verdicts != IGNORED
 
     def of(c: int) -> Ranking:
-        rows = np.flatnonzero(counted & (cases.found.classes == c))
+        rows = np.flatnonzero(counted & (cases.detections.classes == c))
         wanted = cases.truth_image[(cases.truth.classes == c) & ~cases.truth.difficult]
         positives = np.bincount(wanted, minlength=cases.n_images).astype(np.float64)
-        return Ranking(cases.found.scores[rows], verdicts[rows] == HIT, cases.found_image[rows], positives)
+        return Ranking(cases.detections.scores[rows], verdicts[rows] == HIT, cases.detection_image[rows], positives)
 
     return tuple(of(c) for c in range(n_classes))
 

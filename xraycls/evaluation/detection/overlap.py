@@ -35,11 +35,11 @@ class Pairs:
         return Pairs(self.detection[kept], self.truth[kept], self.overlap[kept])
 
 
-def box_iou(found: FloatArray, truth: FloatArray, *, extent: float = 0.0) -> FloatArray:
+def box_iou(detections: FloatArray, truth: FloatArray, *, extent: float = 0.0) -> FloatArray:
     """Intersection over union; 0 where both boxes are empty.
 
     Args:
-        found: float64 [m, 4], left, top, right, bottom.
+        detections: float64 [m, 4], left, top, right, bottom.
         truth: float64 [n, 4].
         extent: how much wider and higher a box is than the difference of its corners: 0, or 1 where right and bottom
             name the last pixel within it (VOC's convention).
@@ -47,19 +47,19 @@ def box_iou(found: FloatArray, truth: FloatArray, *, extent: float = 0.0) -> Flo
     Returns:
         float64 [m, n], 0–1.
     """
-    shared = _shared_sides(found, truth, 0, extent) * _shared_sides(found, truth, 1, extent)
-    union = _areas(found, extent)[:, None] + _areas(truth, extent) - shared
+    shared = _shared_sides(detections, truth, 0, extent) * _shared_sides(detections, truth, 1, extent)
+    union = _areas(detections, extent)[:, None] + _areas(truth, extent) - shared
     return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
 
 
-def pixel_iou(found: FloatArray, truth: FloatArray) -> FloatArray:
+def pixel_iou(detections: FloatArray, truth: FloatArray) -> FloatArray:
     """:func:`box_iou` of boxes whose right and bottom pixels lie within them."""
-    return box_iou(found, truth, extent=1.0)
+    return box_iou(detections, truth, extent=1.0)
 
 
-def centre_in_box(found: FloatArray, truth: FloatArray) -> FloatArray:
+def centre_in_box(detections: FloatArray, truth: FloatArray) -> FloatArray:
     """1 where the centre of a detection lies in the ground truth, its edge included, else 0; float64 [m, n]."""
-    centre = (found[:, None, :2] + found[:, None, 2:]) / 2
+    centre = (detections[:, None, :2] + detections[:, None, 2:]) / 2
     inside = (truth[:, :2] <= centre) & (centre <= truth[:, 2:])
     return np.asarray(inside.all(axis=2), dtype=np.float64)
 
@@ -72,26 +72,26 @@ def overlaps(cases: Cases, floor: float, overlap: Overlap = box_iou) -> Pairs:
         floor: above 0, at most 1.
         overlap: how much two boxes do.
     """
-    by_image = np.argsort(cases.found_image, kind="stable")
+    by_image = np.argsort(cases.detection_image, kind="stable")
     images = np.arange(cases.n_images + 1)
-    found_from = np.searchsorted(cases.found_image[by_image], images)
+    detection_from = np.searchsorted(cases.detection_image[by_image], images)
     truth_from = np.searchsorted(cases.truth_image, images)
     parts = [Pairs(np.array([], np.int64), np.array([], np.int64), np.array([]))]
-    for image in np.flatnonzero((np.diff(found_from) > 0) & (np.diff(truth_from) > 0)):
-        found = by_image[found_from[image] : found_from[image + 1]]
+    for image in np.flatnonzero((np.diff(detection_from) > 0) & (np.diff(truth_from) > 0)):
+        detections = by_image[detection_from[image] : detection_from[image + 1]]
         truth = np.arange(truth_from[image], truth_from[image + 1])
-        figures = overlap(cases.found.boxes[found], cases.truth.boxes[truth])
-        alike = cases.found.classes[found, None] == cases.truth.classes[truth]
+        figures = overlap(cases.detections.boxes[detections], cases.truth.boxes[truth])
+        alike = cases.detections.classes[detections, None] == cases.truth.classes[truth]
         m, n = np.nonzero((figures >= floor) & alike)
-        parts.append(Pairs(found[m], truth[n], figures[m, n]))
+        parts.append(Pairs(detections[m], truth[n], figures[m, n]))
     pairs = Pairs(*(np.concatenate([getattr(part, name) for part in parts]) for name in Pairs.__slots__))
     return _sorted(pairs)
 
 
-def _shared_sides(found: FloatArray, truth: FloatArray, axis: int, extent: float) -> FloatArray:
+def _shared_sides(detections: FloatArray, truth: FloatArray, axis: int, extent: float) -> FloatArray:
     """How much two boxes overlap along x (0) or y (1); [m, n]."""
-    low = np.maximum(found[:, axis, None], truth[:, axis])
-    high = np.minimum(found[:, axis + 2, None], truth[:, axis + 2])
+    low = np.maximum(detections[:, axis, None], truth[:, axis])
+    high = np.minimum(detections[:, axis + 2, None], truth[:, axis + 2])
     return np.maximum(high - low + extent, 0)
 
 

@@ -19,35 +19,35 @@ _STARS, _DOUBLE, _SINGLE = "*" * 31, "=" * 90, "-" * 90
 _COLUMNS = ("Class", "AP", "precision", "recall")
 
 
-def average_precision_block(found: AveragePrecision, digits: int = EVALUATE_DIGITS) -> str:
+def average_precision_block(average: AveragePrecision, digits: int = EVALUATE_DIGITS) -> str:
     """The block of SSD and YOLO, without a last line break: a line a class, and the mean over all."""
-    rows = [f"{name:<14}{'AP':<6}{round(area, digits)}" for name, area in found.per_class.items()]
-    return "\n".join([_STARS, *rows, f"{'':<14}{'mAP':<6}{round(found.mean, digits)}", _STARS])
+    rows = [f"{name:<14}{'AP':<6}{round(area, digits)}" for name, area in average.per_class.items()]
+    return "\n".join([_STARS, *rows, f"{'':<14}{'mAP':<6}{round(average.mean, digits)}", _STARS])
 
 
-def validation_block(found: AveragePrecision, loss: float) -> str:
+def validation_block(average: AveragePrecision, loss: float) -> str:
     """The block of SSD and YOLO during training, and the validation loss below it."""
-    return f"{average_precision_block(found, TRAINING_DIGITS)}\nValidation loss: {loss}"
+    return f"{average_precision_block(average, TRAINING_DIGITS)}\nValidation loss: {loss}"
 
 
-def strict_block(found: Sequence[StrictAveragePrecision], proposal_recall: Mapping[str, float] | None = None) -> str:
+def strict_block(averages: Sequence[StrictAveragePrecision], proposal_recall: Mapping[str, float] | None = None) -> str:
     """The block of Faster R-CNN, without a last line break: one a threshold, and of several their mean.
 
     Args:
-        found: one a threshold.
+        averages: one a threshold.
         proposal_recall: class name → share of its boxes that a proposal overlaps by 0.5, 0–1; a column more.
     """
     recalls = proposal_recall or {}
     tables = []
-    for one in found:
+    for one in averages:
         rows = {
             name: (each.ap, each.precision, each.recall, *([recalls[name]] if name in recalls else []))
             for name, each in one.per_class.items()
         }
         tables.append(strict_table(rows, one.mean, one.iou_threshold))
-    if len(found) > 1:
-        mean = sum(one.mean for one in found) / len(found)
-        tables.append(mean_line(mean, found[0].iou_threshold, found[-1].iou_threshold))
+    if len(averages) > 1:
+        mean = sum(one.mean for one in averages) / len(averages)
+        tables.append(mean_line(mean, averages[0].iou_threshold, averages[-1].iou_threshold))
     return "\n".join(tables)
 
 

@@ -32,15 +32,15 @@ def rsna_scores(cases: Cases, pairs: Pairs, score_threshold: float = 0.0) -> Flo
     Returns:
         float64 [I], 0–1; NaN for an image that is left out.
     """
-    predicted = cases.found.scores >= single(score_threshold)
+    predicted = cases.detections.scores >= single(score_threshold)
     n_found, n_truth = len(predicted), len(cases.truth.classes)
     pairs = pairs.only(predicted[pairs.detection])
-    boxes = np.bincount(cases.found_image[predicted], minlength=cases.n_images)
+    boxes = np.bincount(cases.detection_image[predicted], minlength=cases.n_images)
     boxes += np.bincount(cases.truth_image, minlength=cases.n_images)
     parts = []
     for threshold in IOU_THRESHOLDS:
         matched = claims(pairs.only(pairs.overlap > threshold), n_found, n_truth) >= 0
-        true = np.bincount(cases.found_image[matched], minlength=cases.n_images)
+        true = np.bincount(cases.detection_image[matched], minlength=cases.n_images)
         parts.append(ratio(true, boxes - true))
     return np.asarray(np.mean(parts, axis=0))
 

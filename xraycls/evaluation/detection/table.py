@@ -144,10 +144,10 @@ def detection_report(
     members = None if groups is None else group_indices(groups)
     if members is not None and members.max() + 1 == len(truths):
         members = None  # each image stands alone, as it would without groups
-    found = estimates(
+    estimated = estimates(
         lambda weights: figures(judged, weights), len(truths), groups=members, resamples=resamples, seed=seed
     )
-    measured = {**{name: each[0] for name, each in found.items()}, **_coco(judged, len(classes))}
+    measured = {**{name: each[0] for name, each in estimated.items()}, **_coco(judged, len(classes))}
     cases = judged.cases
     return DetectionReport(
         classes=tuple(classes),
@@ -155,13 +155,15 @@ def detection_report(
         negatives=len(truths) - len(np.unique(cases.truth_image)),
         boxes={title: int(judged.ranked[c].positives.sum()) for c, title in enumerate(classes)},
         difficult=int(cases.truth.difficult.sum()),
-        detections=len(cases.found.scores),
+        detections=len(cases.detections.scores),
         iou_threshold=iou_threshold,
         confidence_threshold=confidence_threshold,
         score_threshold=score_threshold,
         hit=hit,
         figures={name: measured[name] for name in FIGURES if name in measured},
-        per_class={title: {name: found[f"each {name}"][c] for name in PER_CLASS} for c, title in enumerate(classes)},
+        per_class={
+            title: {name: estimated[f"each {name}"][c] for name in PER_CLASS} for c, title in enumerate(classes)
+        },
         curves=_curves(judged, classes),
         froc_curve=Curve(*froc_curve(judged.marks)),
         resamples=resamples,

@@ -12,13 +12,13 @@ from typing import Any
 from xraycls.data.formats.kitti import KittiObject
 from xraycls.data.formats.pairs import label_text
 from xraycls.errors import DataError
-from xraycls.tao.dataset_convert.frame import LARGEST, Dataset, Frame, Teller
+from xraycls.tao.dataset_convert.frame import LARGEST, Dataset, Frame, Log
 from xraycls.tao.dataset_export import CocoConfig
 from xraycls.tao.mounts import Mounts
 from xraycls.tao.spec import wrong_value
 
 
-def coco_dataset(config: CocoConfig, spec: Path, mounts: Mounts, tell: Teller) -> Dataset:
+def coco_dataset(config: CocoConfig, spec: Path, mounts: Mounts, log: Log) -> Dataset:
     """Read the annotations of every fold: images in the order of the file, crowds like any object.
 
     Sizes come from the annotations; the image files themselves aren't opened.
@@ -38,7 +38,7 @@ def coco_dataset(config: CocoConfig, spec: Path, mounts: Mounts, tell: Teller) -
             raise DataError(f"The categories of {file} are not those of {config.annotation_files[0]}", file)
         categories = names
         folds.append(_frames(content, names, root, folder, file))
-    tell(f"Total number of images: {sum(map(len, folds))}", {"kpi": {"num_images": sum(map(len, folds))}})
+    log(f"Total number of images: {sum(map(len, folds))}", {"kpi": {"num_images": sum(map(len, folds))}})
     counts = config.num_shards * config.num_partitions if len(config.num_shards) == 1 else config.num_shards
     return Dataset(folds, config.num_partitions, counts)
 

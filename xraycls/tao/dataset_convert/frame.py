@@ -15,8 +15,8 @@ LARGEST = 1e9
 Progress: TypeAlias = Callable[[int, int], None]
 """Told how many images of how many are done."""
 
-Teller: TypeAlias = Callable[[str, Mapping[str, Any]], None]
-"""Told what the converter does: a text as TAO's converter prints it, and figures for the status file."""
+Log: TypeAlias = Callable[[str, Mapping[str, Any]], None]
+"""Called with what the converter does: a text as TAO's converter prints it, and figures for the status file."""
 
 
 @dataclass(frozen=True, slots=True)

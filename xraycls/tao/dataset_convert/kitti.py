@@ -18,7 +18,7 @@ from xraycls.data.processors import available_processors
 from xraycls.data.scan import IMAGE_SUFFIXES
 from xraycls.errors import DataError
 from xraycls.tao.dataset_convert.folds import random_folds, sequence_folds
-from xraycls.tao.dataset_convert.frame import LARGEST, Dataset, Frame, Progress, Teller
+from xraycls.tao.dataset_convert.frame import LARGEST, Dataset, Frame, Log, Progress
 from xraycls.tao.dataset_export import KittiConfig
 from xraycls.tao.mounts import Mounts
 from xraycls.tao.spec import wrong_value
@@ -29,14 +29,14 @@ logger = logging.getLogger(__name__)
 _NAMED = 5
 
 
-def kitti_dataset(config: KittiConfig, spec: Path, mounts: Mounts, tell: Teller, progress: Progress) -> Dataset:
+def kitti_dataset(config: KittiConfig, spec: Path, mounts: Mounts, log: Log, progress: Progress) -> Dataset:
     """Read every label and the size of every image.
 
     Args:
         config: of the spec.
         spec: the spec's file, for messages.
         mounts: for its paths.
-        tell: told how many images there are.
+        log: called with how many images there are.
         progress: told how many were read.
 
     Raises:
@@ -48,11 +48,11 @@ def kitti_dataset(config: KittiConfig, spec: Path, mounts: Mounts, tell: Teller,
     folder, extension = root / config.image_dir_name, _extension(config, spec)
     if config.partition_mode == "random":
         folds = random_folds(_image_names(folder, extension), config.val_split)
-        _tell_of_split(folds, config.val_split, tell)
+        _log_split(folds, config.val_split, log)
     else:
         sequences = _sequences(root / mounts.path(config.kitti_sequence_to_frames_file))
         folds = sequence_folds(sequences, config.num_partitions)
-        tell(f"Total number of images: {sum(map(len, folds))}", {})
+        log(f"Total number of images: {sum(map(len, folds))}", {})
     names = [name for fold in folds for name in fold]
     labels = {name: root / config.label_dir_name / f"{name}.txt" for name in names}
     images = {name: folder / f"{name}{extension}" for name in names}
@@ -95,12 +95,12 @@ def _extension(config: KittiConfig, spec: Path) -> str:
     return f".{extension}"
 
 
-def _tell_of_split(folds: list[list[str]], val_split: float, tell: Teller) -> None:
+def _log_split(folds: list[list[str]], val_split: float, log: Log) -> None:
     validation, training = map(len, folds)
     images = {"kpi": {"num_images": validation + training}}
-    tell(f"Num images in\nTrain: {training}\tVal: {validation}", images)
+    log(f"Num images in\nTrain: {training}\tVal: {validation}", images)
     note = "Validation data in partition 0. Hence, while choosing the validation set during training choose"
-    tell(f"{note} validation_fold 0." if val_split else "Skipped validation data...", {})
+    log(f"{note} validation_fold 0." if val_split else "Skipped validation data...", {})
 
 
 def _image_names(folder: Path, extension: str) -> list[str]:

@@ -14,7 +14,7 @@ from xraycls.data.lock import sole_writer_of
 from xraycls.errors import SpecError, UsageError, XrayclsError
 from xraycls.tao.dataset_convert.classes import class_numbers
 from xraycls.tao.dataset_convert.coco import coco_dataset
-from xraycls.tao.dataset_convert.frame import Dataset, Progress, Teller
+from xraycls.tao.dataset_convert.frame import Dataset, Log, Progress
 from xraycls.tao.dataset_convert.kitti import kitti_dataset
 from xraycls.tao.dataset_convert.sample_modifier import Modifier
 from xraycls.tao.dataset_convert.write import Writer, planned_shards
@@ -60,7 +60,7 @@ def dataset_convert(
     class_names: Path | None = None,
     results: Path | None = None,
     mounts: Mounts | None = None,
-    tell: Teller = lambda message, figures: None,
+    log: Log = lambda message, figures: None,
     progress: Progress = lambda done, total: None,
 ) -> Conversion:
     """Convert images with KITTI or COCO annotations to TFRecords, as TAO's ``dataset_convert`` does.
@@ -75,7 +75,7 @@ def dataset_convert(
         class_names: a file with a class name a line.
         results: the folder of TAO's ``status.json``.
         mounts: where folders that the spec names lie here.
-        tell: told what TAO's converter prints.
+        log: called with what TAO's converter prints.
         progress: told how many images were read.
 
     Raises:
@@ -86,15 +86,15 @@ def dataset_convert(
     """
     status = StatusLog(results, append=False)
 
-    def told(message: str, figures: Mapping[str, Any]) -> None:
-        tell(message, figures)
+    def logged(message: str, figures: Mapping[str, Any]) -> None:
+        log(message, figures)
         status.write(message.strip(), figures=figures)
 
     status.write("Starting Object Detection Dataset Convert.", "STARTED")
     try:
         config = read_spec(spec, DatasetExport)
-        dataset = _read(config, spec, mounts or Mounts(), told, progress)
-        done = _write(config, spec, dataset, output, validation_fold, class_names, told)
+        dataset = _read(config, spec, mounts or Mounts(), logged, progress)
+        done = _write(config, spec, dataset, output, validation_fold, class_names, logged)
     except (XrayclsError, KeyboardInterrupt) as error:
         status.write(str(error) or "Dataset convert was interrupted", "FAILURE")
         raise
@@ -102,11 +102,11 @@ def dataset_convert(
     return done
 
 
-def _read(config: DatasetExport, spec: Path, mounts: Mounts, tell: Teller, progress: Progress) -> Dataset:
+def _read(config: DatasetExport, spec: Path, mounts: Mounts, log: Log, progress: Progress) -> Dataset:
     if config.kitti_config is not None:
-        return kitti_dataset(config.kitti_config, spec, mounts, tell, progress)
+        return kitti_dataset(config.kitti_config, spec, mounts, log, progress)
     if config.coco_config is not None:
-        return coco_dataset(config.coco_config, spec, mounts, tell)
+        return coco_dataset(config.coco_config, spec, mounts, log)
     raise SpecError("the spec has neither kitti_config nor coco_config, so there is nothing to convert", spec)
 
 
@@ -117,26 +117,26 @@ def _write(
     output: Path,
     validation_fold: int | None,
     class_names: Path | None,
-    tell: Teller,
+    log: Log,
 ) -> Conversion:
     folds = len(dataset.folds)
     if validation_fold is not None and not 0 <= validation_fold < folds:
         raise UsageError(f"--validation_fold {validation_fold} is none of the {folds} folds (0 to {folds - 1})")
     modifier = Modifier(config.sample_modifier_config, spec, folds, validation_fold)
-    writer = Writer(modifier, class_numbers(config.target_class_mapping, class_names), tell)
+    writer = Writer(modifier, class_numbers(config.target_class_mapping, class_names), log)
     with sole_writer_of(output, "choose another -o"):
         planned = planned_shards(dataset, output)
         objects: Counter[str] = Counter()
         for _, of_fold in groupby(planned, lambda shard: shard.fold):
             counts = sum((writer.write(shard) for shard in of_fold), Counter[str]())
-            tell(_counted(counts), {})
+            log(_counted(counts), {})
             objects += counts
-    tell("Cumulative object statistics", {"categorical": {"num_objects": dict(objects)}})
-    tell(_counted(objects), {})
+    log("Cumulative object statistics", {"categorical": {"num_objects": dict(objects)}})
+    log(_counted(objects), {})
     class_map = "".join(f"\n{label}: {name}" for label, name in writer.names.items())
-    tell(f"Class map. \nLabel in GT: Label in tfrecords file {class_map}", {})
-    tell(_NOTE, {})
-    tell("Tfrecords generation complete.", {})
+    log(f"Class map. \nLabel in GT: Label in tfrecords file {class_map}", {})
+    log(_NOTE, {})
+    log("Tfrecords generation complete.", {})
     refused = writer.write_refused(output)
     if refused:
         logger.warning("%d objects have no area and are left out; %s lists them.", len(writer.refused), refused)

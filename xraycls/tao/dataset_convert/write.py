@@ -17,7 +17,7 @@ from xraycls.errors import DataError
 from xraycls.tao.dataset_convert.classes import ClassNumbers
 from xraycls.tao.dataset_convert.features import dali_example, plain_example
 from xraycls.tao.dataset_convert.folds import shard_name, shards
-from xraycls.tao.dataset_convert.frame import Dataset, Frame, Teller
+from xraycls.tao.dataset_convert.frame import Dataset, Frame, Log
 from xraycls.tao.dataset_convert.sample_modifier import Modifier
 
 logger = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ class Writer:
     Attributes:
         modifier: says how often each image is written.
         classes: for records of SSD; None writes class names.
-        tell: told of every shard.
+        log: called for every shard.
         names: classes in the records by class of the annotations, as they come.
         refused: boxes without area, as [x1, y1, x2, y2] in whole pixels, by what the annotations call them.
         unmapped: objects whose class has no number.
@@ -83,7 +83,7 @@ class Writer:
 
     modifier: Modifier
     classes: ClassNumbers | None
-    tell: Teller
+    log: Log
     names: dict[str, str] = field(default_factory=dict)
     refused: dict[str, list[int]] = field(default_factory=dict)
     unmapped: Counter[str] = field(default_factory=Counter)
@@ -96,7 +96,7 @@ class Writer:
             DataError: an image that can't be read.
             XrayclsError: the file can't be written.
         """
-        self.tell(f"Writing partition {shard.fold}, shard {shard.number}", {})
+        self.log(f"Writing partition {shard.fold}, shard {shard.number}", {})
         counts: Counter[str] = Counter()
         self.records[shard.fold] += write_tfrecord(shard.path, self._records(shard, counts))
         if self.classes is not None:

@@ -18,20 +18,20 @@ class Checkpoints:
         latest: the weights that training writes after every epoch.
         name: the file of an epoch, counted from 1.
         interval: epochs between two files.
-        tell: called with a sentence on every file.
+        message: called with a sentence on every file.
     """
 
     latest: Path
     name: Callable[[int], Path]
     interval: int
-    tell: Callable[[str], None]
+    message: Callable[[str], None]
 
     def __call__(self, epoch: int, last: bool) -> None:
         """Keep the weights of an epoch where they are due."""
         if epoch % self.interval == 0 or last:
             path = self.name(epoch)
             share_file(self.latest, path)
-            self.tell(f"Epoch {epoch:05d}: saving model to {path}")
+            self.message(f"Epoch {epoch:05d}: saving model to {path}")
 
     def repair(self, epoch: int, last: bool) -> None:
         """Keep the weights of an epoch that a training of an earlier version was killed before keeping."""

@@ -67,9 +67,9 @@ class _WithRegions:
     def outputs(
         self, raw: Raw, batch: Batch, names: Sequence[str]
     ) -> list[tuple[Detections, NDArray[np.float32] | None]]:
-        found = self.model.outputs(raw, batch, names)
+        detections = self.model.outputs(raw, batch, names)
         regions = self.model.detector.regions(raw)
-        return [(each, regions[row] if regions else None) for row, each in enumerate(found)]
+        return [(each, regions[row] if regions else None) for row, each in enumerate(detections)]
 
 
 def evaluate_detector(

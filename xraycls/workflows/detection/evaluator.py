@@ -65,10 +65,10 @@ class Evaluator:
         settings = self.settings
         if settings.rule == "voc":
             return self._averaged(self.strict(detections))
-        truths, found = self._cases(detections)
+        truths, detected = self._cases(detections)
         return average_precision(
             truths,
-            found,
+            detected,
             self.classes,
             mode=settings.mode,
             iou_threshold=settings.iou,
@@ -88,11 +88,11 @@ class Evaluator:
 
     def strict(self, detections: Mapping[int, Detections]) -> tuple[StrictAveragePrecision, ...]:
         """Returns PASCAL VOC's strict figures, one an overlap of the settings."""
-        truths, found = self._cases(detections)
+        truths, detected = self._cases(detections)
         return tuple(
             strict_average_precision(
                 truths,
-                found,
+                detected,
                 self.classes,
                 mode=self.settings.mode,
                 iou_thresholds=self.settings.ious or (self.settings.iou,),
@@ -127,6 +127,6 @@ class Evaluator:
         rows = sorted(detections)
         return [self.truths[row] for row in rows], [self._rounded(detections[row]) for row in rows]
 
-    def _rounded(self, found: Detections) -> Detections:
-        boxes = rounded(found.boxes.astype(np.float64), self.canvas.width, self.canvas.height)
-        return Detections(boxes.astype(np.float32), found.labels, found.scores)
+    def _rounded(self, detected: Detections) -> Detections:
+        boxes = rounded(detected.boxes.astype(np.float64), self.canvas.width, self.canvas.height)
+        return Detections(boxes.astype(np.float32), detected.labels, detected.scores)

@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 
 from xraycls.data.files import atomic_write
+from xraycls.data.folder import IMAGE_SUFFIXES
 from xraycls.data.lettering import write_picture
 from xraycls.data.lock import sole_writer
 from xraycls.data.open import open_image
 from xraycls.data.processors import available_processors
+from xraycls.data.source import list_images
 from xraycls.errors import DataError, UsageError
 from xraycls.explain.boxes import annotated as drawn
 from xraycls.inference.load import load_detector_model
@@ -29,11 +31,12 @@ from xraycls.tao.networks.base import InferencePlan, TaoNetwork
 from xraycls.tao.programs import open_spec
 from xraycls.tao.results import reported
 from xraycls.training.precision import choose_device
-from xraycls.types import Detections
-from xraycls.workflows.detection.places import ResultPlace, result_places
+from xraycls.types import Detections, Sample
 from xraycls.workflows.detection.spec import config_of_spec
 
 logger = logging.getLogger(__name__)
+
+_WRITTEN = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".tif", ".tiff", ".webp"})  # others become PNG
 
 ANNOTATED, LABELS = "images_annotated", "labels"
 """Folders of TAO's results."""
@@ -121,21 +124,21 @@ def infer(
         trained = load_detector_model(model, choose_device(device), key=key, config=described)
         if spec:
             trained.detector.config = _configured(spec, trained.detector.config)
-        places = result_places(images, annotated)
+        targets = output_paths(images, annotated)
         predictor = Predictor(model=trained, batch_size=batch_size, precision=precision, loader=loader, threads=threads)
         decimals = network_of(trained.detector.config.network).decimals
         write = _Writer(trained.classes, threshold, annotated, labels, captions, decimals)
-        pairs = zip(places, predictor([place.sample for place in places]), strict=True)
+        pairs = zip(targets, predictor([target.sample for target in targets]), strict=True)
         objects, failures = 0, dict[str, str]()
         written = overlapped(pairs, write, threads=max(threads or available_processors(), 1))
-        for done, (place, found) in enumerate(zip(places, written, strict=True), start=1):
-            if isinstance(found, str):
-                failures[place.sample.name] = found
+        for done, (target, outcome) in enumerate(zip(targets, written, strict=True), start=1):
+            if isinstance(outcome, str):
+                failures[target.sample.name] = outcome
             else:
-                objects += found
-            progress(done, len(places))
+                objects += outcome
+            progress(done, len(targets))
     folders = tuple(folder for folder in (labels, annotated) if folder)
-    return Inference(len(places) - len(failures), objects, failures, folders)
+    return Inference(len(targets) - len(failures), objects, failures, folders)
 
 
 def plan_of(network: TaoNetwork, spec: Path | None, mounts: Mounts) -> tuple[InferencePlan, str]:
@@ -182,32 +185,88 @@ class _Writer:
     captions: bool
     decimals: tuple[int, int] | None
 
-    def __call__(self, work: tuple[ResultPlace, Result[Detections]]) -> int | str:
+    def __call__(self, work: tuple[OutputPaths, Result[Detections]]) -> int | str:
         """Returns the number of objects, or why the picture could not be read."""
-        place, result = work
+        target, result = work
         if result.output is None:
             return result.error or ""
-        found = result.output.above(self.threshold)
+        detections = result.output.above(self.threshold)
         try:
             if self.annotated:
-                self._annotate(place, found, self.annotated)
+                self._annotate(target, detections, self.annotated)
         except DataError as error:
             logger.warning("%s; it is left out.", error.message)
             return error.message
         if self.labels:
-            names = [self.classes[label] for label in found.labels]
-            text = detection_labels(found.boxes, names, found.scores, self.decimals)
-            with atomic_write(self.labels / place.label) as temporary:
+            names = [self.classes[label] for label in detections.labels]
+            text = detection_labels(detections.boxes, names, detections.scores, self.decimals)
+            with atomic_write(self.labels / target.label) as temporary:
                 temporary.write_text(text, encoding="utf-8", newline="\n")
-        return len(found)
+        return len(detections)
 
-    def _annotate(self, place: ResultPlace, found: Detections, folder: Path) -> None:
-        image = open_image(place.sample)
+    def _annotate(self, target: OutputPaths, detections: Detections, folder: Path) -> None:
+        image = open_image(target.sample)
         pixels = image.pixels()
         # A prepared picture was stored smaller than its source, which boxes belong to.
         height, width = pixels.shape
-        own = found.mapped(np.array([[width / image.width, 0.0, 0.0], [0.0, height / image.height, 0.0]]))
+        own = detections.mapped(np.array([[width / image.width, 0.0, 0.0], [0.0, height / image.height, 0.0]]))
         # TAO's SSD counts the background as well, so its first class has the second colour.
-        ids = [label + 1 for label in found.labels.tolist()]
+        ids = [label + 1 for label in detections.labels.tolist()]
         picture = drawn(pixels, own.to_boxes(self.classes), ids, captions=self.captions)
-        write_picture(picture, folder / place.picture)
+        write_picture(picture, folder / target.picture)
+
+
+@dataclass(frozen=True, slots=True)
+class OutputPaths:
+    """Where the results of a picture go, below their folders.
+
+    Attributes:
+        sample: the picture.
+        label: its label file.
+        picture: its annotated copy, in the same format where that can be written, else PNG.
+    """
+
+    sample: Sample
+    label: Path
+    picture: Path
+
+
+def output_paths(images: Path, written: Path | None = None) -> list[OutputPaths]:
+    """All pictures of a folder, or the one picture, with names for their results that no two of them share.
+
+    Pictures in folders below the given one keep their folder.
+
+    Args:
+        images: the folder or the picture.
+        written: a folder of results, whose pictures of earlier runs don't count where it lies in ``images``.
+
+    Raises:
+        DataError: there is no such folder or file, or no picture in it.
+    """
+    if not images.exists():
+        raise DataError(f"There is no file or folder {images}", images)
+    samples = list_images([images])
+    if written and images.resolve() in written.resolve().parents:
+        samples = [sample for sample in samples if written.resolve() not in sample.path.resolve().parents]
+        if not samples:
+            raise DataError(f"There are no images in {images} but results in {written}", images)
+    taken: set[Path] = set()
+    targets = []
+    for sample in samples:
+        name = _name(sample, images)
+        # DICOM files from a hospital have names such as 1.2.840.113619.2, without a suffix.
+        stem = name.with_suffix("") if name.suffix.lower() in IMAGE_SUFFIXES else name
+        if stem in taken:  # a.jpg beside a.png
+            stem = name
+            logger.warning("%s shares its name with another picture: its label file is %s.txt.", sample.name, stem)
+        taken.add(stem)
+        suffix = name.suffix if name.suffix.lower() in _WRITTEN else ".png"
+        targets.append(OutputPaths(sample, Path(f"{stem}.txt"), Path(f"{stem}{suffix}")))
+    return targets
+
+
+def _name(sample: Sample, images: Path) -> Path:
+    """The name of a picture below the folder that was given."""
+    if sample.member is not None:
+        return Path(sample.member)
+    return sample.path.relative_to(images) if images.is_dir() else Path(sample.path.name)

@@ -88,7 +88,7 @@ def train_spec(
     results = folder.folder
     key = key or key_of_spec(opened)
     main = current_world().is_main
-    told = reporter or Silent()
+    listener = reporter or Silent()
     elsewhere = "choose another folder with -r"
     if weights is None:
         check_start(network, opened, job.weights, key)
@@ -97,13 +97,13 @@ def train_spec(
     alone = sole_writer(results, elsewhere) if main else nullcontext()
     with alone, reported(results if main else None, f"{network.title} training") as status:
         if main:
-            _tell(opened, mapping_report(opened, mounts), told, status)
+            _report_support(opened, mapping_report(opened, mounts), listener, status)
             for line in network.differences:
-                told.message(line)
+                listener.message(line)
             if network.has_labels_file:
                 _write_labels(folder.labels, job.detector.classes)
         if changed := _changed(epochs, batch_size, size):
-            told.message(f"The command line overrides the spec: {changed}.")
+            listener.message(f"The command line overrides the spec: {changed}.")
         return run_job(
             job,
             RunFolder(results),
@@ -235,7 +235,7 @@ def _results(
     return Results(folder, job.detector.network, job.detector.backbone)
 
 
-def _tell(spec: Spec[Any], report: tuple[FieldReport, ...], reporter: Reporter, status: StatusLog) -> None:
+def _report_support(spec: Spec[Any], report: tuple[FieldReport, ...], reporter: Reporter, status: StatusLog) -> None:
     """What becomes of the fields of the spec, in short."""
     for line in (headline(spec, report), *(f"  {line}" for line in exceptions(report))):
         reporter.message(line)

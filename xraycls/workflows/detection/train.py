@@ -30,17 +30,18 @@ from xraycls.models.keras_file import is_keras_file
 from xraycls.training.detection import Detection
 from xraycls.training.distributed import current_world, joined
 from xraycls.training.job import DetectionJob
-from xraycls.training.loop import Messages, Outcome, Place, Training
+from xraycls.training.loop import Messages, Outcome, Training
 from xraycls.training.memory import explained_out_of_memory
 from xraycls.training.precision import choose_device, choose_precision
 from xraycls.training.reporter import Reporter, Silent
 from xraycls.training.run_folder import RunFolder, new_run
+from xraycls.training.runtime import Runtime
 from xraycls.training.tensorboard import TensorBoardReporter
 from xraycls.workflows.detection.checkpoints import AfterEpoch, Checkpoints
 from xraycls.workflows.detection.data import check_pictures, count_learnable
 from xraycls.workflows.detection.evaluator import Evaluator
 from xraycls.workflows.detection.resume import check_folder, check_same_job, take_up
-from xraycls.workflows.resume import check_same_data, check_same_processes, tell_failures
+from xraycls.workflows.resume import check_same_data, check_same_processes, report_failures
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,17 +177,17 @@ def run_job(
     check_folder(run, extras.elsewhere, resume=goes_on)
     world = current_world()
     chosen = choose_device(device, world.local_rank)
-    place = Place(chosen, choose_precision(precision, chosen), world)
+    runtime = Runtime(chosen, choose_precision(precision, chosen), world)
     if not world.is_main:  # one process talks to the user
         logging.getLogger("xraycls").setLevel(logging.ERROR)
         reporter = None
-    told = reporter or Silent()
+    listener = reporter or Silent()
     with joined(world, chosen):
         data = read_boxes(job.data)
         job = job.with_classes(data.classes)
         check_pictures(job.recipe, data.training)
         objects = count_learnable(job.recipe, data.classes, data.training)
-        told.message(
+        listener.message(
             f"{len(data.training):,} training and {len(data.validation):,} validation images, "
             f"{objects:,} objects to learn: {', '.join(data.classes)}."
         )
@@ -198,23 +199,23 @@ def run_job(
                 check_same_job(run, job, extras.elsewhere)
         given = find_model(job.weights, key) if job.weights else None
         last = run.last if started and run.last.is_file() else None
-        detector = _start(job, last or given, key, Silent() if started else told)
+        detector = _start(job, last or given, key, Silent() if started else listener)
         with explained_out_of_memory("Lower the batch size, or the size of the input", job.batch_size):
-            training = _training(job, data, detector, run, place, extras, key, loader, threads, told)
+            training = _training(job, data, detector, run, runtime, extras, key, loader, threads, listener)
             if goes_on:
                 epoch = None if resume else extras.initial_epoch
-                told.message(take_up(training, run, key, epoch, given, extras.elsewhere))
+                listener.message(take_up(training, run, key, epoch, given, extras.elsewhere))
             if started and extras.model and world.is_main and not training.step:
-                kept = Checkpoints(run.last, extras.model, job.checkpoint_every, told.message)
+                kept = Checkpoints(run.last, extras.model, job.checkpoint_every, listener.message)
                 kept.repair(training.epoch, training.is_finished)
             if training.is_finished:
                 outcome = training.outcome()
             elif world.is_main:
-                _describe_run(run, job, data, place, choose_engine(loader, data.table, chosen))
-                outcome = _fit(training, job, data, extras, told)
+                _describe_run(run, job, data, runtime, choose_engine(loader, data.table, chosen))
+                outcome = _fit(training, job, data, extras, listener)
             else:
                 outcome = training.fit()
-    tell_failures(training, told)
+    report_failures(training, listener)
     model = extras.model(int(outcome.rows[-1]["epoch"])) if extras.model and outcome.rows else run.last
     return DetectionTraining(run, model, outcome, job)
 
@@ -267,7 +268,7 @@ def _training(
     data: BoxTables,
     detector: Detector,
     run: RunFolder,
-    place: Place,
+    runtime: Runtime,
     extras: Extras,
     key: str,
     engine: str,
@@ -275,17 +276,17 @@ def _training(
     reporter: Reporter,
 ) -> Training:
     """Wire loaders, task, optimiser and rate to the loop."""
-    if said := notice(choose_engine(engine, data.table, place.device), place.device):
+    if said := notice(choose_engine(engine, data.table, runtime.device), runtime.device):
         reporter.message(said)
-    detector.to(device=place.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    detector.to(device=runtime.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     loader = partial(
         build_loader,
         recipe=job.recipe,
-        device=place.device,
+        device=runtime.device,
         engine=engine,
         seed=job.loop.seed,
-        rank=place.world.rank,
-        world=place.world.size,
+        rank=runtime.world.rank,
+        world=runtime.world.size,
         threads=threads,
         progress=reporter.preparing,
     )
@@ -325,10 +326,10 @@ def _training(
         validation,
         loop,
         run,
-        place,
+        runtime,
         reporter,
         extras.messages,
-        _Multiplied(job.rate, place.world.size),
+        _Multiplied(job.rate, runtime.world.size),
         job.optimizer.build(detector.parameters(), job.rate.at(0, len(batches) * loop.epochs)),
         seal=partial(encrypt, key=key) if key else None,
     )
@@ -349,12 +350,12 @@ def _fit(training: Training, job: DetectionJob, data: BoxTables, extras: Extras,
     """Train, in the process that writes."""
     remove_leftovers(training.run.path)
     wrapped = extras.reporters(reporter, data.classes if len(data.validation) else ())
-    tell = wrapped.message
+    message = wrapped.message
     if extras.figures_first:
         wrapped = AfterEpoch(wrapped)
-        tell = wrapped.later
+        message = wrapped.later
     if extras.model:
-        training.keep = Checkpoints(training.run.last, extras.model, job.checkpoint_every, tell)
+        training.keep = Checkpoints(training.run.last, extras.model, job.checkpoint_every, message)
     training.reporter = wrapped
     with ExitStack() as stack:
         if job.tensorboard:
@@ -363,18 +364,19 @@ def _fit(training: Training, job: DetectionJob, data: BoxTables, extras: Extras,
         return training.fit()
 
 
-def _describe_run(run: RunFolder, job: DetectionJob, data: BoxTables, place: Place, engine: str) -> None:
+def _describe_run(run: RunFolder, job: DetectionJob, data: BoxTables, runtime: Runtime, engine: str) -> None:
     """Write what the run is, before its first step."""
     job.write(run.config)
     counts = {
         name: {"images": len(table), "objects": sum(len(sample.boxes) for sample in table)}
         for name, table in (("train", data.training), ("val", data.validation))
     }
+    device = runtime.device
     run.write_environment(
         {
-            "device": torch.cuda.get_device_name(place.device) if place.device.type == "cuda" else str(place.device),
-            "precision": place.precision,
-            "processes": place.world.size,
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
+            "precision": runtime.precision,
+            "processes": runtime.world.size,
             "engine": engine,
             "seed": job.loop.seed,
             "dataset": data.table.fingerprint(boxes=True),
