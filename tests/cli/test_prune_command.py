@@ -79,7 +79,6 @@ def test_a_pruned_file_is_a_classifier_like_any_other(trained, pruned, tiny, tmp
     after, kept = load_classifier(pruned)
     assert sum(p.numel() for p in after.parameters()) < 0.8 * sum(p.numel() for p in before.parameters())
     assert after.classes == before.classes
-    assert kept["format"] == 2
     assert {name: kept[name] for name in ("threshold", "augment", "engine")} == {
         name: settings[name] for name in ("threshold", "augment", "engine")
     }

@@ -1,5 +1,7 @@
 """A detector finds the same in files, bytes and arrays, in pixels of each picture."""
 
+import shutil
+
 import cv2
 import numpy as np
 import pytest
@@ -8,7 +10,8 @@ import torch
 import xraycls
 from tests.models.detectors import small_detector
 from xraycls.data.open import open_image
-from xraycls.errors import UsageError
+from xraycls.errors import RunError, UsageError
+from xraycls.inference.detection import TrainedDetector
 from xraycls.inference.load import load_detector_model
 from xraycls.loaders.recipes.ssd import SSDRecipe
 from xraycls.loaders.render import render
@@ -77,3 +80,34 @@ def test_a_bad_picture_keeps_its_place(model, pictures):
 def test_a_threshold_out_of_range_is_refused(model, pictures, threshold):
     with pytest.raises(UsageError, match="between 0 and 1"):
         xraycls.detect(model, pictures, threshold=threshold)
+
+
+def test_one_function_loads_a_detector_by_its_file_its_run_or_under_a_key(model, tmp_path):
+    run = tmp_path / "runs" / "first"
+    (run / "checkpoints").mkdir(parents=True)
+    (run / "config.yaml").write_text("kind: detector\n")
+    with pytest.raises(RunError, match="first holds no weights yet"):
+        xraycls.load_model(run)
+    shutil.copy(model, run / "checkpoints" / "best.safetensors")
+    save_detector(small_detector(), tmp_path / "secret.tlt", key="k")
+    for name, options in (
+        (model, {}),
+        (model.with_suffix(".hdf5"), {}),  # as scripts of TAO name it
+        (run, {}),
+        ("first", {"runs": run.parent}),
+        (tmp_path / "secret.tlt", {"key": "k"}),
+    ):
+        loaded = xraycls.load_model(name, **options)
+        assert isinstance(loaded, TrainedDetector)
+        assert loaded.classes == ("nodule", "opacity")
+    with pytest.raises(UsageError, match="is encrypted, and no key is given"):
+        xraycls.load_model(tmp_path / "secret.tlt")
+
+
+def test_a_run_folder_is_a_detector_to_detect_with(model, pictures, tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "config.yaml").write_text("kind: detector\n")
+    shutil.copy(model, tmp_path / "checkpoints" / "best.safetensors")
+    results, classes = xraycls.detect(tmp_path, pictures / "a.png", threshold=0)
+    assert classes == ("nodule", "opacity")
+    assert len(results[0].output)

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from xraycls.models.classifier import load_classifier
+from xraycls.models.classifier import load_classifier, save_classifier
 from xraycls.models.detection.files import load_detector, save_detector
+from xraycls.models.detection.registry import parse_detector_config
 
 FILES = Path(__file__).parents[1] / "compat"
 EXPECTED = json.loads((FILES / "expected.json").read_text())
@@ -47,9 +48,39 @@ def test_detectors_of_the_first_format_find_what_they_found(name, tmp_path):
 
 
 @torch.inference_mode()
+def test_a_detector_of_the_third_format_finds_what_it_found(tmp_path):
+    """The network and the weights of the SSD are those of the first format's file."""
+    detector, extra = load_detector(FILES / "ssd-format3.safetensors")
+    first, _ = load_detector(FILES / "ssd-pruned.safetensors")
+    assert extra == {"epoch": "3"}
+    assert detector.config == first.config
+    assert all(map(torch.equal, detector(PICTURES), first(PICTURES)))
+
+
+@torch.inference_mode()
+def test_a_faster_rcnn_of_the_third_format_finds_what_it_found(tmp_path):
+    detector, extra = load_detector(file_of("faster_rcnn-format3", tmp_path))
+    expected, raw = EXPECTED["faster_rcnn-format3"], detector(PICTURES)
+    assert extra == {"epoch": "3"}
+    for output, sums in zip(raw, expected["sums"], strict=True):
+        assert [float(output.double().sum()), float(output.double().square().sum())] == pytest.approx(sums, rel=1e-4)
+    for each, scores, labels in zip(detector.detect(raw), expected["scores"], expected["labels"], strict=True):
+        assert each.scores.tolist() == pytest.approx(scores, abs=1e-5)
+        assert each.labels.tolist() == labels
+
+
+def test_the_configuration_of_a_yolo_v4_of_the_third_format_is_read():
+    described = EXPECTED["yolo_v4-format3"]
+    assert json.loads(json.dumps(parse_detector_config(described).described())) == described
+
+
+@torch.inference_mode()
 @pytest.mark.parametrize("name", ["classifier-whole", "classifier-pruned"])
 def test_classifiers_of_the_first_formats_answer_as_they_did(name, tmp_path):
     classifier, metadata = load_classifier(file_of(name, tmp_path))
     assert classifier.classes == ("NORMAL", "PNEUMONIA")
     assert metadata["threshold"] == "0.25"
-    assert torch.allclose(classifier(PICTURES), torch.tensor(EXPECTED[name]["logits"]), atol=1e-5)
+    for _ in range(2):
+        assert torch.allclose(classifier(PICTURES), torch.tensor(EXPECTED[name]["logits"]), atol=1e-5)
+        save_classifier(classifier, tmp_path / "again.safetensors")
+        classifier, _ = load_classifier(tmp_path / "again.safetensors")

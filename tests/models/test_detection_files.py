@@ -17,16 +17,10 @@ from hypothesis import strategies as st
 from tests.models.detectors import config_of, small_detector
 from xraycls.errors import RunError, UsageError
 from xraycls.models.detection.base import Detector
-from xraycls.models.detection.files import (
-    find_model,
-    load_detector,
-    model_suffix,
-    named_model,
-    pruning_of,
-    save_detector,
-)
+from xraycls.models.detection.files import load_detector, pruning_of, save_detector
 from xraycls.models.detection.ssd import SSD_BACKBONES, SSDDetector
 from xraycls.models.detection.ssd_loss import SSDLoss
+from xraycls.models.files import find_model, model_suffix, named_model
 from xraycls.models.pruning_plan import PrunePlan, keep_channels
 
 PICTURES = torch.randint(0, 256, (2, 1, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -74,6 +68,7 @@ def test_anyone_can_read_the_tensors_and_the_description(saved):
     assert description["classes"] == ["nodule", "opacity"]
     assert description["config"]["suppression"] == {"confidence": 0.02, "iou": 0.45, "top_k": 7}
     assert description["pruned"] == {}
+    assert (description["format"], description["kind"], description["network"]) == (4, "detector", "ssd")
     encrypted = (folder / "secret.tlt").read_bytes()
     derived = Scrypt(salt=encrypted[8:24], length=32, n=2**15, r=8, p=1).derive(b"tlt_encode")
     content = AESGCM(derived).decrypt(encrypted[24:36], encrypted[36:], encrypted[:36])
@@ -198,7 +193,7 @@ def changed(folder, **parts: object) -> bytes:
 @pytest.mark.parametrize(
     ("parts", "words"),
     [
-        ({"format": 4}, "was written by a newer xraycls. Take the checkout of a newer version"),
+        ({"format": 5}, "was written by a newer xraycls. Take the checkout of a newer version"),
         ({"lacks": True}, "1 tensors differ, the first is heads.ssd_loc_0.bias"),
         ({"pruned": {"backbone.network.0": [3, None]}}, "tensors differ, the first is backbone.network.0.weight"),
         ({"pruned": {"elsewhere": [3, None]}}, "there is no layer elsewhere"),

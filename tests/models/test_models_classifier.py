@@ -164,13 +164,17 @@ def test_the_file_says_what_it_is(small, tmp_path):
         metadata = file.metadata()
     assert metadata["augment"] == "radiograph"
     assert json.loads(metadata["xraycls"]) == {
-        "format": 1,
-        "architecture": SMALL,
+        "format": 4,
+        "kind": "classifier",
+        "network": SMALL,
         "classes": ["A", "B"],
-        "input_size": 64,
-        "mean": [0.485, 0.456, 0.406],
-        "std": [0.229, 0.224, 0.225],
-        "cam_layer": None,
+        "config": {
+            "input_size": 64,
+            "mean": [0.485, 0.456, 0.406],
+            "std": [0.229, 0.224, 0.225],
+            "cam_layer": None,
+        },
+        "pruned": {},
     }
     loaded, both = load_classifier(path)
     assert not loaded.training
@@ -180,7 +184,7 @@ def test_the_file_says_what_it_is(small, tmp_path):
 def test_the_files_own_normalisation_counts(small, tmp_path):
     path = tmp_path / "net.safetensors"
     save_classifier(small, path)
-    _rewrite(path, mean=[0.1, 0.2, 0.3])
+    _rewrite(path, config={"mean": [0.1, 0.2, 0.3]})
     assert load_classifier(path)[0].architecture.mean == (0.1, 0.2, 0.3)
 
 
@@ -198,18 +202,19 @@ def test_networks_that_share_tensors_or_count_versions_come_back(tmp_path):
 def _rewrite(path, **changes):
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata()
-    described = {**json.loads(metadata["xraycls"]), **changes}
+    described = json.loads(metadata["xraycls"])
+    described |= {**changes, "config": {**described["config"], **changes.get("config", {})}}
     save_file(load_file(path), path, {**metadata, "xraycls": json.dumps(described)})
 
 
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"format": 3}, "newer xraycls"),
-        ({"architecture": "ResNet19"}, "ResNet19"),
-        ({"architecture": "torchvision:shufflenet_v2_x1_0"}, "don't fit together"),
+        ({"format": 5}, "newer xraycls"),
+        ({"network": "ResNet19"}, "ResNet19"),
+        ({"network": "torchvision:shufflenet_v2_x1_0"}, "don't fit together"),
         ({"classes": ["A", "B", "C"]}, "don't fit together"),
-        ({"mean": None}, "damaged"),
+        ({"config": {"mean": None}}, "damaged"),
     ],
 )
 def test_a_description_that_does_not_fit_is_one_sentence(small, tmp_path, changes, said):

@@ -23,12 +23,12 @@ def cam(
     """Show where a classifier looks: CAM_<Model>.jpg with the image, the overlay, the class and its probability."""
     from xraycls.data.lettering import write_picture
     from xraycls.data.source import list_images
-    from xraycls.inference.load import load_model
+    from xraycls.inference.load import load_classifier_model
     from xraycls.progress import counting
     from xraycls.training.precision import choose_device
     from xraycls.workflows.cam import cam_path, explain
 
-    trained = load_model(run, choose_device(device))
+    trained = load_classifier_model(run, choose_device(device))
     samples = list_images(paths)
     failed, taken = 0, set[Path]()
     with counting("explaining") as progress:

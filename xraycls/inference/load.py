@@ -1,4 +1,4 @@
-"""From what a user names a model by, to its weights."""
+"""From what a user names a model by, to the loaded model."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from xraycls.errors import RunError, XrayclsError
+from xraycls.errors import RunError, UsageError, XrayclsError
 from xraycls.inference.classification import TrainedModel
 from xraycls.loaders.recipes.classification import find_recipe
 from xraycls.models.classifier import load_classifier
+from xraycls.models.encryption import is_encrypted
+from xraycls.models.files import find_model, kind_of, read_metadata
 from xraycls.models.zoo import find
 from xraycls.training.run_folder import RUNS, RunFolder, find_runs
 
@@ -21,6 +23,51 @@ if TYPE_CHECKING:
     from xraycls.inference.detection import TrainedDetector
     from xraycls.models.detection.base import DetectorConfig, Suppression
     from xraycls.models.detection.proposals import ProposalSettings
+
+
+def load_model(
+    name: str | Path, device: torch.device | str = "cpu", runs: Path = RUNS, *, key: str = ""
+) -> TrainedModel | TrainedDetector:
+    """Returns a trained classifier or detector.
+
+    Args:
+        name: a run folder, the name of one below ``runs``, a weights file, or a classifier's name such as "Inception"
+            (its newest run).
+        device: where it computes.
+        runs: where runs are looked for.
+        key: that a detector was saved with; "" for none.
+
+    Raises:
+        RunError: nothing of that name, or no weights in it yet.
+        UsageError: the key is missing or wrong.
+
+    Example:
+        >>> import xraycls
+        >>> model = xraycls.load_model("runs/first")
+        >>> model.classes, model.classifier.size
+        (('NORMAL', 'PNEUMONIA'), 32)
+        >>> detector = xraycls.load_model("runs/detector")
+        >>> detector.classes, detector.detector.config.network
+        (('opacity',), 'ssd')
+    """
+    if (weights := _weights_of_detector(Path(name), runs, key)) is not None:
+        return load_detector_model(weights, device, key=key)
+    return load_classifier_model(name, device, runs)
+
+
+def load_classifier_model(name: str | Path, device: torch.device | str = "cpu", runs: Path = RUNS) -> TrainedModel:
+    """Returns a trained classifier; arguments as :func:`load_model` takes them.
+
+    Raises:
+        RunError: nothing of that name, no weights in it yet, or a detector.
+    """
+    weights, run = weights_of(str(name), runs)
+    classifier, metadata = load_classifier(weights)
+    classifier.to(device=torch.device(device), memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    threshold = float(metadata["threshold"]) if "threshold" in metadata else None
+    bits = int(metadata["bits"]) if metadata.get("bits", "").isdecimal() else None
+    recipe = find_recipe(metadata.get("augment", "radiograph"), classifier.size)
+    return TrainedModel(classifier, recipe, metadata.get("engine"), threshold, weights, run, bits)
 
 
 def load_detector_model(
@@ -35,7 +82,7 @@ def load_detector_model(
     """Returns a trained detector.
 
     Args:
-        path: its file, as :func:`xraycls.models.detection.files.find_model` takes it.
+        path: its run folder, or its file as :func:`xraycls.models.files.find_model` takes it.
         device: where it computes.
         key: that it was saved with.
         suppression: which predicted boxes become detections, instead of what it was trained with.
@@ -48,9 +95,9 @@ def load_detector_model(
     """
     # Detectors need torchvision's operators, whose import takes longer than a classifier's whole prediction.
     from xraycls.inference.detection import TrainedDetector
-    from xraycls.models.detection.files import find_model, load_detector
+    from xraycls.models.detection.files import load_detector
 
-    file = find_model(Path(path), key)
+    file = _best_of_detector(RunFolder(Path(path))) or find_model(Path(path), key)
     detector, extra = load_detector(file, key=key, config=config)
     changed: Any = detector.config
     if suppression is not None:
@@ -62,35 +109,8 @@ def load_detector_model(
     return TrainedDetector(detector, detector.evaluation_recipe(), file, precision=extra.get("precision"))
 
 
-def load_model(name: str | Path, device: torch.device | str = "cpu", runs: Path = RUNS) -> TrainedModel:
-    """Returns a trained classifier.
-
-    Args:
-        name: a run folder, the name of one below ``runs``, a weights file, or a model's name such as "Inception"
-            (its newest run).
-        device: where it computes.
-        runs: where runs are looked for.
-
-    Raises:
-        RunError: nothing of that name, or no weights in it yet.
-
-    Example:
-        >>> import xraycls
-        >>> model = xraycls.load_model("runs/first")
-        >>> model.classes, model.classifier.size
-        (('NORMAL', 'PNEUMONIA'), 32)
-    """
-    weights, run = weights_of(str(name), runs)
-    classifier, metadata = load_classifier(weights)
-    classifier.to(device=torch.device(device), memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    threshold = float(metadata["threshold"]) if "threshold" in metadata else None
-    bits = int(metadata["bits"]) if metadata.get("bits", "").isdecimal() else None
-    recipe = find_recipe(metadata.get("augment", "radiograph"), classifier.size)
-    return TrainedModel(classifier, recipe, metadata.get("engine"), threshold, weights, run, bits)
-
-
 def weights_of(name: str, runs: Path = RUNS) -> tuple[Path, RunFolder | None]:
-    """The weights file that :func:`load_model` loads, and its run folder; raises RunError when there is none."""
+    """The weights file of a classifier's name, and its run folder; raises RunError when there is none."""
     path = Path(name)
     if path.is_file():
         folder = RunFolder(path.resolve().parent.parent)
@@ -122,3 +142,25 @@ def _best(run: RunFolder) -> tuple[Path, RunFolder]:
             f"{run.path} holds no weights yet: its first epoch was never finished", f"Go on with --resume {run.path}"
         )
     return run.best, run
+
+
+def _weights_of_detector(path: Path, runs: Path, key: str) -> Path | None:
+    """The weights file that a name means when it is a detector's; None otherwise."""
+    for run in (RunFolder(path), RunFolder(runs / path)):
+        if weights := _best_of_detector(run):
+            return weights
+        if run.config.is_file() and run.is_of_detector():
+            raise RunError(f"{run.path} holds no weights yet: its first epoch was never finished")
+    with contextlib.suppress(RunError, UsageError):
+        file = find_model(path, key)
+        metadata = read_metadata(file)
+        if metadata is not None:
+            return file if kind_of(metadata) == "detector" else None
+        with file.open("rb") as handle:
+            return file if is_encrypted(handle.read(16)) else None
+    return None
+
+
+def _best_of_detector(run: RunFolder) -> Path | None:
+    """The weights of a detector's run folder; None for other folders, and before its first epoch."""
+    return run.best if run.is_of_detector() and run.best.is_file() else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -10,25 +9,29 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from xraycls.data.files import atomic_write
 from xraycls.errors import RunError, UsageError
 from xraycls.models.build import build_net, head_name
 from xraycls.models.encryption import is_encrypted
+from xraycls.models.files import (
+    METADATA_KEY,
+    ModelFile,
+    explained_damage,
+    foreign_format,
+    kind_of,
+    read_metadata,
+    read_model,
+    write_model,
+)
 from xraycls.models.freeze import freeze as freeze_part
 from xraycls.models.pruning_plan import PrunePlan, apply_plan, plan_between
-from xraycls.models.weight_files import METADATA_KEY, foreign_format
 from xraycls.models.weights import WeightsReport, load_weights
 from xraycls.models.zoo import RGB, Architecture, find
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 2
-_UNPRUNED = 1  # the format of a file without a plan, which earlier versions read as well
 _FOR_DETECTORS = "Detectors are for xraycls detector evaluate, detector detect and detector prune"
 
 
@@ -167,32 +170,31 @@ def narrow_like(classifier: Classifier, state: Mapping[str, torch.Tensor]) -> No
 
 
 def save_classifier(classifier: Classifier, path: Path, *, extra: Mapping[str, str] | None = None) -> None:
-    """Write a classifier as one safetensors file, atomically.
+    """Write a classifier as one safetensors file, atomically; see :mod:`xraycls.models.files`.
 
-    The tensors have torchvision's or timm's names. The metadata holds, under "xraycls", JSON with the format's
-    version, architecture, classes, input size, mean, std and CAM layer, and of a pruned network its plan.
+    The tensors have torchvision's or timm's names. The description holds the input size, mean, std and CAM layer.
 
     Args:
+        classifier: to write.
+        path: the file.
         extra: more text to travel with the weights, such as the recipe and the operating threshold.
     """
     architecture = classifier.architecture
-    description: dict[str, Any] = {
-        "format": FORMAT if classifier.plan else _UNPRUNED,
-        "architecture": architecture.name,
-        "classes": classifier.classes,
-        "input_size": classifier.size,
-        "mean": architecture.mean,
-        "std": architecture.std,
-        "cam_layer": architecture.cam_layer,
-    }
-    if classifier.plan:
-        description["pruned"] = dict(classifier.plan.layers)
-    # Copies, because safetensors takes no tensors that share memory, as those of some networks of timm do.
-    tensors = {name: t.clone(memory_format=torch.contiguous_format) for name, t in classifier.net.state_dict().items()}
-    metadata = {**(extra or {}), METADATA_KEY: json.dumps(description, ensure_ascii=False)}
-    with atomic_write(path) as temporary:
-        # Serialised first, so that a full disk is an OSError of the write, which atomic_write explains.
-        temporary.write_bytes(save(tensors, metadata))
+    model = ModelFile(
+        kind="classifier",
+        network=architecture.name,
+        classes=classifier.classes,
+        config={
+            "input_size": classifier.size,
+            "mean": architecture.mean,
+            "std": architecture.std,
+            "cam_layer": architecture.cam_layer,
+        },
+        plan=classifier.plan or PrunePlan({}),
+        tensors=classifier.net.state_dict(),
+        extra=extra or {},
+    )
+    write_model(model, path)
 
 
 def load_classifier(path: Path) -> tuple[Classifier, dict[str, Any]]:
@@ -211,57 +213,45 @@ def load_classifier(path: Path) -> tuple[Classifier, dict[str, Any]]:
         >>> classifier.classes, classifier.training, metadata["augment"]
         (('NORMAL', 'PNEUMONIA'), False, 'radiograph')
     """
+    _check_is_classifier(path)
+    model = read_model(path, "classifier")
+    with explained_damage(path):
+        classifier = _rebuilt(model)
+    description = {"architecture": model.network, "classes": list(model.classes), **model.config}
+    return classifier, {**model.extra, **description}
+
+
+def _check_is_classifier(path: Path) -> None:
+    """Raise RunError for what is something else, with the way out."""
     if not path.is_file():
         raise RunError(f"There is no checkpoint at {path}")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = dict(file.metadata() or {})
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    except SafetensorError as error:
-        raise _unreadable(path, error) from error
+    metadata = read_metadata(path)
+    if metadata is None:
+        with path.open("rb") as file:
+            start = file.read(8)
+        if is_encrypted(start):
+            raise RunError(f"{path} is a detector under a key and no classifier", _FOR_DETECTORS)
+        if foreign := foreign_format(path, start):
+            raise RunError(f"{path} is {foreign}, and can't be read", "Train a classifier anew with xraycls train")
+        raise RunError(f"{path} is damaged or isn't a safetensors file")
     if METADATA_KEY not in metadata:
         raise RunError(
             f"{path} is not a classifier of xraycls",
             "To start training from the weights of another program, give the file to --weights",
         )
-    try:
-        description = json.loads(metadata.pop(METADATA_KEY))
-        if description.get("kind") == "detector":
-            raise RunError(f"{path} is a detector and no classifier", _FOR_DETECTORS)
-        if description["format"] > FORMAT:
-            raise RunError(f"{path} was written by a newer xraycls", "Take the checkout of a newer version")
-        classifier = _rebuild(description, tensors)
-    except (KeyError, TypeError, ValueError, RuntimeError, UsageError) as error:
-        raise RunError(f"{path} is damaged: its description and its tensors don't fit together ({error})") from error
-    return classifier, {**metadata, **description}
+    if kind_of(metadata) == "detector":
+        raise RunError(f"{path} is a detector and no classifier", _FOR_DETECTORS)
 
 
-def _unreadable(path: Path, error: SafetensorError) -> RunError:
-    with path.open("rb") as file:
-        start = file.read(8)
-    if is_encrypted(start):
-        return RunError(f"{path} is a detector under a key and no classifier", _FOR_DETECTORS)
-    if foreign := foreign_format(path, start):
-        return RunError(f"{path} is {foreign}, and can't be read", "Train a classifier anew with xraycls train")
-    return RunError(f"{path} is damaged or isn't a safetensors file ({error})")
-
-
-def _rebuild(description: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> Classifier:
+def _rebuilt(model: ModelFile) -> Classifier:
+    config = model.config
     # What the weights were trained with counts, also where a later version of the table differs.
-    architecture = replace(
-        find(description["architecture"]), mean=tuple(description["mean"]), std=tuple(description["std"])
-    )
-    net = build_net(architecture, len(description["classes"]), size=description["input_size"])
-    plan = PrunePlan.parse(description["pruned"]) if "pruned" in description else None
-    if plan:
-        apply_plan(net, plan)
-    state = net.state_dict()  # with the version numbers that some networks look for
-    wrong = [n for n in state if n not in tensors or tensors[n].shape != state[n].shape] + list(tensors.keys() - state)
-    if wrong:
-        raise ValueError(f"{len(wrong)} tensors differ, the first is {wrong[0]}")
-    state.update(tensors)
-    net.load_state_dict(state)
-    return Classifier(net, architecture, description["classes"], description["input_size"], plan).eval()
+    architecture = replace(find(model.network), mean=tuple(config["mean"]), std=tuple(config["std"]))
+    net = build_net(architecture, len(model.classes), size=config["input_size"])
+    model.fill(net)
+    return Classifier(
+        net, architecture, model.classes, config["input_size"], model.plan if model.plan.layers else None
+    ).eval()
 
 
 def _channels(values: RGB) -> torch.Tensor:

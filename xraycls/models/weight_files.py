@@ -16,10 +16,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from xraycls.errors import WeightsError
-from xraycls.models.encryption import is_encrypted
+from xraycls.models.files import METADATA_KEY, foreign_format
 from xraycls.models.pruning_plan import PrunePlan
 
-METADATA_KEY = "xraycls"
 BEST = Path("checkpoints", "best.safetensors")
 
 _CONTAINERS = ("state_dict_ema", "model_ema", "state_dict", "model_state_dict", "model")
@@ -33,8 +32,6 @@ _NUMBERS_OF_NUMPY: list[Any] = [
     *(type(np.dtype(kind)) for kind in _NUMBER_TYPES),
 ]
 _MAGIC = (b"PK", b"\x80")  # a zip archive, as torch has saved since 1.6, or a plain pickle before
-_HDF5 = b"\x89HDF\r\n\x1a\n"
-_TAO_SUFFIXES = (".tlt", ".etlt", ".hdf5", ".h5")
 
 
 @dataclass(frozen=True)
@@ -63,7 +60,8 @@ class WeightFile:
     def plan(self) -> PrunePlan | None:
         """How narrow the network is that the tensors are of; None unless the file is a pruned one of ours."""
         try:
-            return PrunePlan.parse(json.loads(self.metadata[METADATA_KEY])["pruned"])
+            plan = PrunePlan.parse(json.loads(self.metadata[METADATA_KEY])["pruned"])
+            return plan if plan.layers else None
         except (KeyError, TypeError, ValueError):
             return None
 
@@ -89,23 +87,6 @@ def read_weights(path: Path) -> WeightFile:
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
     return WeightFile(path, _unwrap(_read_torch(path), path), {})
-
-
-def foreign_format(path: Path, start: bytes) -> str:
-    """What a file is that can't be read as weights, in words: of Keras, of NVIDIA's TLT or TAO, or under a key of ours.
-
-    Args:
-        path: the file.
-        start: its first 8 bytes or more.
-
-    Returns:
-        Empty for files that are neither.
-    """
-    if is_encrypted(start):
-        return "a detector of xraycls under a key"
-    if start.startswith(_HDF5):
-        return "an HDF5 file of Keras, as NVIDIA's TAO has them"
-    return "encrypted by NVIDIA's TLT or TAO, or damaged" if path.suffix.lower() in _TAO_SUFFIXES else ""
 
 
 def _read_safetensors(path: Path) -> WeightFile:

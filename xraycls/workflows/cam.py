@@ -21,7 +21,7 @@ from xraycls.explain.cam import CamResult, class_activation_map
 from xraycls.explain.overlay import side_by_side
 from xraycls.inference.classification import TrainedModel
 from xraycls.inference.inputs import samples_of
-from xraycls.inference.load import load_model
+from xraycls.inference.load import load_classifier_model
 from xraycls.inference.predictor import Predictor, Result, overlapped
 from xraycls.training.precision import choose_device
 from xraycls.training.run_folder import safe_name
@@ -83,7 +83,7 @@ def cam(
         >>> explanation.class_name, explanation.map.shape
         ('PNEUMONIA', (32, 32))
     """
-    trained = load_model(model, choose_device(device))
+    trained = load_classifier_model(model, choose_device(device))
     return list(explain(trained, samples_of(paths), method=method, target=target))
 
 

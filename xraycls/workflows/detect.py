@@ -35,7 +35,7 @@ def detect(
     without an ``output``; the others are done all the same.
 
     Args:
-        model: a detector's file.
+        model: a detector's run folder or file.
         images: a path of a file or folder, the bytes of a file, a NumPy array [H, W] or [H, W, 3], a pydicom dataset,
             or a sequence of these.
         threshold: what an object must score, 0–1.

@@ -16,7 +16,7 @@ from torch import nn
 from xraycls.data.source import read_source
 from xraycls.data.table import SampleTable
 from xraycls.errors import DataError, UsageError, XrayclsError, install_command
-from xraycls.inference.load import load_model
+from xraycls.inference.load import load_classifier_model
 from xraycls.loaders.choose import ENGINES, build_loader
 from xraycls.loaders.dali_graph import is_installed
 from xraycls.loaders.recipes.classification import Recipe, find_recipe
@@ -83,7 +83,7 @@ def parity(
     if images < 1:
         raise UsageError(f"--images {images} leaves nothing to compare", "Give 1 or more, such as 64")
     place = choose_device(device)
-    trained = None if model is None else load_model(model, place).classifier
+    trained = None if model is None else load_classifier_model(model, place).classifier
     recipe = find_recipe(augment, size or (224 if trained is None else trained.size))
     if trained is not None and trained.size != recipe.size:
         raise UsageError(f"{model} takes pictures of {trained.size} pixels, not of --size {size}", "Leave out --size")

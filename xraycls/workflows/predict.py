@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from xraycls.data.files import atomic_write
 from xraycls.evaluation.write import write_predictions as write_csv
 from xraycls.inference.inputs import samples_of
-from xraycls.inference.load import load_model
+from xraycls.inference.load import load_classifier_model
 from xraycls.inference.predictor import Predictor
 from xraycls.training.precision import choose_device
 from xraycls.types import Prediction
@@ -58,7 +58,7 @@ def predict(
         >>> predictions[0].name, len(predictions[0].probabilities)
         ('film.jpeg', 2)
     """
-    trained = load_model(model, choose_device(device))
+    trained = load_classifier_model(model, choose_device(device))
     predictor = Predictor(model=trained, batch_size=batch_size, precision=precision, loader=loader, threads=threads)
     samples = samples_of(paths)
     predictions = []

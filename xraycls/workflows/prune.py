@@ -14,8 +14,8 @@ from xraycls.compress.prune import prune as prune_network
 from xraycls.errors import UsageError
 from xraycls.inference.load import weights_of
 from xraycls.models.classifier import Classifier, load_classifier, save_classifier
+from xraycls.models.files import METADATA_KEY, read_metadata
 from xraycls.models.pruning_plan import PrunePlan
-from xraycls.models.weight_files import METADATA_KEY, read_weights
 
 logger = logging.getLogger(__name__)
 
@@ -84,6 +84,6 @@ def prune(
         logger.warning("Nothing was removed: no channel is both weak enough and free to go. Try a larger -pth.")
     plan = (classifier.plan or PrunePlan({})).then(report.plan)
     pruned = Classifier(report.model, classifier.architecture, classifier.classes, classifier.size, plan)
-    extra = {key: text for key, text in read_weights(weights).metadata.items() if key != METADATA_KEY}
+    extra = {key: text for key, text in (read_metadata(weights) or {}).items() if key != METADATA_KEY}
     save_classifier(pruned, path, extra=extra)
     return PruneResult(path, classifier.architecture.name, report)

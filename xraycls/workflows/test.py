@@ -21,7 +21,7 @@ from xraycls.errors import DataError, RunError
 from xraycls.evaluation.report import Report, evaluate
 from xraycls.evaluation.write import write_report
 from xraycls.inference.classification import TrainedModel
-from xraycls.inference.load import load_model
+from xraycls.inference.load import load_classifier_model
 from xraycls.inference.predictor import Predictor
 from xraycls.training.precision import choose_device
 from xraycls.types import Prediction, Split
@@ -99,7 +99,7 @@ def test(
         >>> result.files[-1].name
         'test.json'
     """
-    trained = load_model(model, choose_device(device))
+    trained = load_classifier_model(model, choose_device(device))
     given = None if data is None else Path(data)
     table = _table(trained, given, images, split, strict, options, unseen_only)
     predictor = Predictor(

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from xraycls.errors import WeightsError
 from xraycls.models.build import under
 from xraycls.models.detection.base import Detector
-from xraycls.models.weight_files import METADATA_KEY, read_weights
+from xraycls.models.files import kind_of, read_metadata
+from xraycls.models.weight_files import read_weights
 
 logger = logging.getLogger(__name__)
 
@@ -26,11 +26,8 @@ def is_classifier(path: Path) -> bool:
     """Whether a file holds weights that are no detector's: torch's own files, and safetensors of other programs."""
     if path.suffix in (".pth", ".pt", ".bin"):
         return True
-    try:
-        with safe_open(path, framework="pt") as file:
-            return '"kind": "detector"' not in (file.metadata() or {}).get(METADATA_KEY, "")
-    except SafetensorError:  # encrypted, or a file of TAO: what opens models says so
-        return False
+    metadata = read_metadata(path)  # None: encrypted, or a file of TAO; what opens models says so
+    return metadata is not None and kind_of(metadata) != "detector"
 
 
 def transfer_classifier(detector: Detector, path: Path) -> list[str]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from xraycls.errors import UsageError
-from xraycls.models.detection.files import PLAIN, pruning_of, save_detector
+from xraycls.models.detection.files import pruning_of, save_detector
 from xraycls.models.detection.keras import detector_of_keras
+from xraycls.models.files import PLAIN
 from xraycls.models.keras_file import is_keras_file
 from xraycls.tao.mounts import Mounts
 from xraycls.workflows.detection.spec import config_of_spec

@@ -86,7 +86,7 @@ def infer(
     can differ a little from what it would say.
 
     Args:
-        model: a detector's file, as :func:`~xraycls.models.detection.files.find_model` takes it.
+        model: a detector's file, as :func:`~xraycls.models.files.find_model` takes it.
         images: a picture, or a folder; all formats that can be read, DICOM included.
         results: gets the folders ``images_annotated`` and ``labels``, and a ``status.json``.
         annotated: folder of the annotated pictures, instead of that in the results; DICOM becomes PNG.

@@ -13,7 +13,8 @@ from xraycls.compress.prune import PruneReport, prune
 from xraycls.data.files import require_other
 from xraycls.errors import UsageError, XrayclsError, unknown
 from xraycls.models.detection.base import Detector
-from xraycls.models.detection.files import find_model, load_detector, named_model, save_detector
+from xraycls.models.detection.files import load_detector, save_detector
+from xraycls.models.files import find_model, named_model
 from xraycls.tao.results import reported
 
 _PRUNED_FROM = "pruned_from"
@@ -37,7 +38,7 @@ def prune_detector(
     """Prune as TAO's ``ssd prune`` does, and write what is left.
 
     Args:
-        model: a detector's file, as :func:`~xraycls.models.detection.files.find_model` takes it.
+        model: a detector's file, as :func:`~xraycls.models.files.find_model` takes it.
         output: where to write; a suffix is added when it has none of a model's.
         key: that the model was saved with, and that the pruned one is.
         normalizer: as :func:`~xraycls.compress.prune.prune` takes it, like the next four.

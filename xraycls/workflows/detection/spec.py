@@ -15,7 +15,7 @@ from xraycls.data.lock import sole_writer
 from xraycls.errors import UsageError
 from xraycls.inference.load import load_detector_model
 from xraycls.models.detection.base import DetectorConfig
-from xraycls.models.detection.files import find_model, model_suffix
+from xraycls.models.files import find_model, model_suffix
 from xraycls.tao.mounts import Mounts
 from xraycls.tao.networks.base import TaoNetwork
 from xraycls.tao.programs import network_of_spec, open_spec
@@ -148,7 +148,7 @@ def evaluate_spec(
 
     Args:
         network: one of :data:`xraycls.tao.networks.NETWORKS`.
-        model: the detector's file, as :func:`xraycls.models.detection.files.find_model` takes it; None for the one
+        model: the detector's file, as :func:`xraycls.models.files.find_model` takes it; None for the one
             that the spec names.
         spec: its validation data, ``eval_config`` and ``nms_config`` count; the network and its input are the model's
             own, and what is for training need not be right or there.

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from xraycls.models.detection.files import find_model, load_detector, pruning_of
+from xraycls.models.detection.files import load_detector, pruning_of
 from xraycls.models.detection.transfer import is_classifier
+from xraycls.models.files import find_model
 from xraycls.models.keras_file import is_keras_file
 from xraycls.tao.networks.base import TaoNetwork
 from xraycls.tao.spec import Spec, value_at

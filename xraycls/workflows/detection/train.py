@@ -21,11 +21,12 @@ from xraycls.errors import UsageError
 from xraycls.loaders.choose import build_loader, choose_engine, notice
 from xraycls.loaders.objects import ObjectTable
 from xraycls.models.detection.base import Detector
-from xraycls.models.detection.files import find_model, load_detector, pruning_of, save_detector
+from xraycls.models.detection.files import load_detector, pruning_of, save_detector
 from xraycls.models.detection.keras import start_from_keras
 from xraycls.models.detection.registry import build_detector
 from xraycls.models.detection.transfer import is_classifier, transfer_classifier, transfer_detector
 from xraycls.models.encryption import encrypt
+from xraycls.models.files import find_model
 from xraycls.models.keras_file import is_keras_file
 from xraycls.training.detection import Detection
 from xraycls.training.distributed import current_world, joined
