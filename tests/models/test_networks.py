@@ -37,7 +37,7 @@ def original(request):
     suppression = Suppression(confidence=0.001, iou=0.5, top_k=20)
     sizes = {"height": HEIGHT, "width": WIDTH, "suppression": suppression, **SMALLER.get(network, {})}
     try:
-        config = DETECTORS[network][0](network=network, backbone=backbone, classes=CLASSES, **sizes)
+        config = DETECTORS[network].config_class()(network=network, backbone=backbone, classes=CLASSES, **sizes)
         return build_detector(config).eval()
     except UsageError as error:
         if backbone not in error.message:

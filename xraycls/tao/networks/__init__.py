@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from xraycls.errors import unknown
+from xraycls.models.detection.registry import DETECTORS, attribute
 from xraycls.tao.networks.base import TaoNetwork
-from xraycls.tao.networks.faster_rcnn import FASTER_RCNN
-from xraycls.tao.networks.ssd import SSD
-from xraycls.tao.networks.yolo_v4 import YOLO_V4
 
-NETWORKS: Mapping[str, TaoNetwork] = {each.name: each for each in (SSD, YOLO_V4, FASTER_RCNN)}
-"""By the name of the program. The command line, spec-check, kinds of specs and results follow this table."""
+_SPECS: list[TaoNetwork] = [
+    attribute(name) for name in dict.fromkeys(each.specs for each in DETECTORS.values()) if name
+]
+
+NETWORKS: Mapping[str, TaoNetwork] = {network.name: network for network in _SPECS}
+"""By the name of the program. The command line, spec-check, kinds of specs and results follow this table, which is made
+from :data:`xraycls.models.detection.registry.DETECTORS`."""
 
 
 def network_of(name: str) -> TaoNetwork:
