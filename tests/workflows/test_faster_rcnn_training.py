@@ -13,6 +13,7 @@ from xraycls.data.phantom import write_phantom
 from xraycls.data.siim2kitti import siim2kitti
 from xraycls.models.detection.files import load_detector
 from xraycls.tao.dataset_convert import dataset_convert
+from xraycls.workflows.detection.convert_weights import convert_weights
 
 SPEC = """
 random_seed: 42
@@ -132,6 +133,15 @@ def test_evaluation_prints_every_overlap_and_the_recall_of_the_proposals(root, t
     assert "Class               AP                  precision           recall              RPN_recall" in printed
     assert re.findall(r"mAP@(\S+) = ", printed) == ["0.3", "0.4", "0.5", "[0.3:0.5]"]
     assert "95 % intervals" in printed
+
+
+def test_a_model_of_tao_is_evaluated_without_retraining(root, trained, capsys):
+    convert_weights(trained[0], root / "of_tao.hdf5")
+    tables = []
+    for model in (trained[0], root / "of_tao.hdf5"):
+        assert run("evaluate", "-e", spec(root, "whole", epochs=2), "-m", model, "--precision", "fp32") == 0
+        tables.append(re.findall(r"^(?:opacity|mAP).*", capsys.readouterr().out, re.MULTILINE))
+    assert tables[0] == tables[1]
 
 
 def test_a_pruned_model_is_retrained_and_finds_objects(root, trained, capsys):

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import torch
 
+from xraycls.cli import main
 from xraycls.errors import RunError, UsageError, WeightsError
 from xraycls.models.detection.files import load_detector
 from xraycls.models.detection.keras import detector_of_keras, start_from_keras
 from xraycls.models.detection.registry import build_detector, parse_detector_config
-from xraycls.tao.networks import NETWORKS
 from xraycls.workflows.detection.convert_weights import convert_weights
 from xraycls.workflows.detection.inference import infer
-from xraycls.workflows.detection.spec import config_of_spec, evaluate_spec
+from xraycls.workflows.detection.spec import config_of_spec
 from xraycls.workflows.detection.start import check_start
 
 pytest.importorskip("h5py")
@@ -45,6 +45,12 @@ dataset_config {{
   target_class_mapping {{ key: "opacity" value: "opacity" }}
 }}
 """
+
+
+def run(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as end:
+        main([str(argument) for argument in arguments])
+    return int(end.value.code or 0)
 
 
 @pytest.fixture(scope="module")
@@ -90,9 +96,22 @@ def test_a_converted_model_computes_what_the_original_does_and_needs_no_spec(mod
             torch.testing.assert_close(found, expected, rtol=0, atol=0)
 
 
-def test_tao_s_model_is_evaluated_and_finds_without_retraining(model, spec, films, tmp_path):
-    done = evaluate_spec(NETWORKS["ssd"], model, spec(), results=tmp_path / "evaluated", device="cpu")
-    assert done.report.images == 2
+@pytest.mark.parametrize("name", ["ssd.hdf5", "ssd"])
+def test_a_model_goes_back_to_tao_and_comes_again(model, spec, name, tmp_path, capsys):
+    convert_weights(model, tmp_path / "ssd.safetensors", spec())
+    assert run("convert-weights", tmp_path / "ssd.safetensors", tmp_path / name, "--to", "hdf5") == 0
+    assert "109,400 parameters, 116 layers as Keras has them" in capsys.readouterr().out
+    again, _ = detector_of_keras(tmp_path / "ssd.hdf5", config_of_spec(spec()))
+    original, _ = detector_of_keras(model, config_of_spec(spec()))
+    for found, expected in zip(again.net.state_dict().values(), original.net.state_dict().values(), strict=True):
+        torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
+def test_tao_s_model_is_evaluated_and_finds_without_retraining(model, spec, films, tmp_path, capsys):
+    assert run("ssd", "evaluate", "-m", model, "-e", spec(), "-r", tmp_path / "evaluated", "--device", "cpu") == 0
+    printed = capsys.readouterr().out
+    assert "opacity             AP" in printed
+    assert "2 images" in printed
     found = infer(model, films / "images", tmp_path / "found", spec=spec(), threshold=0.01, device="cpu")
     assert found.images == 2
     assert len(list((tmp_path / "found" / "labels").iterdir())) == 2
@@ -148,6 +167,7 @@ def test_a_spec_may_start_from_a_file_of_tao(model):
         ("model.tlt", b"encrypted", "out.safetensors", "decoded once with NVIDIA"),
         ("model.hdf5", None, "out.safetensors", "There is no file"),
         ("model.hdf5", b"\x89HDF\r\n\x1a\n", "out.bin", "Name it out.safetensors"),
+        ("model.hdf5", b"\x89HDF\r\n\x1a\n", "out.hdf5", "is HDF5 already"),
     ],
 )
 def test_wrong_files_are_one_sentence(name, content, target, words, spec, tmp_path):

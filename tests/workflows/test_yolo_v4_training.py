@@ -26,6 +26,7 @@ from xraycls.training.annealing import SoftStartCosine
 from xraycls.training.early_stopping import EarlyStopping
 from xraycls.training.reporter import Silent
 from xraycls.types import Detections
+from xraycls.workflows.detection.convert_weights import convert_weights
 from xraycls.workflows.detection.data import count_learnable
 from xraycls.workflows.detection.prune import prune_detector
 from xraycls.workflows.detection.spec import evaluate_spec, train_spec
@@ -237,6 +238,18 @@ def test_a_size_that_is_no_multiple_of_32_is_refused(root, tmp_path):
         YOLO_V4.job(open_spec(tmp_path / "odd.txt", YOLO_V4.spec), None)
     with pytest.raises(UsageError, match="The input of a YOLOv4 is 70 x 64"):
         train_spec(YOLO_V4, spec(root), root / "never", size=(70, 64))
+
+
+@pytest.mark.slow
+def test_a_model_of_tao_is_evaluated_without_retraining(root, trained, capsys):
+    convert_weights(trained.model, root / "of_tao.hdf5")
+    blocks = []
+    for model in (trained.model, root / "of_tao.hdf5"):
+        with pytest.raises(SystemExit) as end:
+            main(["yolo_v4", "evaluate", "-e", str(spec(root)), "-m", str(model), "--precision", "fp32"])
+        assert not end.value.code
+        blocks.append(re.search(r"\*{31}\nopacity.*\*{31}", capsys.readouterr().out, re.DOTALL)[0])
+    assert blocks[0] == blocks[1]
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Weights in Keras' HDF5 layout, as NVIDIA's TAO 5 writes them, read as data: no Keras, no code of the file runs.
+"""Weights in Keras' HDF5 layout, as NVIDIA's TAO 5 has them, read and written as data: no code of a file runs.
 
 A file may hold a whole model (``model.save``: the graph as JSON and the weights) or weights alone (``save_weights``).
 """
@@ -6,7 +6,7 @@ A file may hold a whole model (``model.save``: the graph as JSON and the weights
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from xraycls.data.files import atomic_write
 from xraycls.errors import MissingExtra, WeightsError
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
@@ -22,6 +23,7 @@ _MOST_BYTES = 2 << 30  # of all weights; the largest network of TAO has half a g
 _MOST_TEXT = 64 << 20  # characters of the graph
 _SAFE_FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32"}
 _WRAPPER = "TimeDistributed"
+_BACKEND, _VERSION = "tensorflow", "2.2.4"  # of Keras, as TAO 5 has it
 _FETCH_AGAIN = "Fetch or copy it again"
 
 
@@ -63,14 +65,15 @@ class KerasFile:
         path: the file.
         name: of the model, such as "ssd_resnet"; "" in files of weights alone.
         layers: by name, in the model's order.
-        input_shape: channels, height and width of the network's input; None where the file doesn't say.
+        input_shape: channels, height and width of the network's input, the latter None where the network takes any
+            size; None where the file doesn't say.
         has_graph: whether the file tells which layer follows which.
     """
 
     path: Path
     name: str
     layers: Mapping[str, KerasLayer]
-    input_shape: tuple[int, int, int] | None
+    input_shape: tuple[int, int | None, int | None] | None
     has_graph: bool
 
     def normalizations(self) -> dict[str, str]:
@@ -118,16 +121,83 @@ def read_keras_file(path: Path) -> KerasFile:
         WeightsError: it isn't such a file, is cut short, or holds what is refused.
         MissingExtra: h5py isn't installed.
     """
-    try:
-        import h5py
-    except ModuleNotFoundError as error:
-        raise MissingExtra("The package h5py", "tao") from error
+    h5py = _h5py()
     try:
         with h5py.File(path, "r") as file:
             return _Reader(path, h5py).read(file)
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, RecursionError, MemoryError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightsError(f"{path} is damaged or cut short ({reason[:120]})", _FETCH_AGAIN) from error
+
+
+@dataclass(frozen=True, slots=True)
+class KerasModel:
+    """A model to be written.
+
+    Attributes:
+        name: such as "ssd_resnet".
+        layers: in the model's order, each with all of its settings but name and ``trainable``.
+        inputs: names of its input layers.
+        outputs: names of the layers that give its outputs.
+    """
+
+    name: str
+    layers: Sequence[KerasLayer]
+    inputs: Sequence[str]
+    outputs: Sequence[str]
+
+
+def write_keras_file(path: Path, model: KerasModel) -> None:
+    """Write a model as Keras 2.2.4 writes one that was never compiled, atomically.
+
+    Args:
+        path: the file.
+        model: what to write.
+
+    Raises:
+        XrayclsError: the file can't be written; an old one is untouched.
+        MissingExtra: h5py isn't installed.
+    """
+    h5py = _h5py()
+    graph = {
+        "name": model.name,
+        "layers": [_described(layer) for layer in model.layers],
+        "input_layers": [[each, 0, 0] for each in model.inputs],
+        "output_layers": [[each, 0, 0] for each in model.outputs],
+    }
+    text = h5py.string_dtype("ascii")  # which h5py 2, that Keras 2.2.4 has, reads as bytes as Keras expects
+    by_whom = {"backend": _BACKEND, "keras_version": _VERSION}
+    with atomic_write(path) as temporary, h5py.File(temporary, "w") as file:
+        group = file.create_group("model_weights")
+        for name, value in by_whom.items():
+            file.attrs.create(name, value, dtype=text)
+            group.attrs.create(name, value, dtype=text)
+        file.attrs.create("model_config", json.dumps({"class_name": "Model", "config": graph}), dtype=text)
+        group.attrs["layer_names"] = np.asarray([layer.name.encode() for layer in model.layers])
+        for layer in model.layers:
+            own = group.create_group(layer.name)
+            weights = {f"{layer.name}/{kind}:0": values for kind, values in layer.weights.items()}
+            own.attrs["weight_names"] = np.asarray([weight.encode() for weight in weights])
+            for weight, values in weights.items():
+                own.create_dataset(weight, data=np.ascontiguousarray(values, np.float32))
+
+
+def _described(layer: KerasLayer) -> dict[str, Any]:
+    own = {} if layer.kind == "InputLayer" else {"trainable": True}
+    return {
+        "name": layer.name,
+        "class_name": layer.kind,
+        "config": {"name": layer.name, **own, **layer.config},
+        "inbound_nodes": [[[each, 0, 0, {}] for each in layer.inputs]] if layer.inputs else [],
+    }
+
+
+def _h5py() -> Any:
+    try:
+        import h5py
+    except ModuleNotFoundError as error:
+        raise MissingExtra("The package h5py", "tao") from error
+    return h5py
 
 
 class _Reader:
@@ -237,10 +307,10 @@ def _inputs(layer: Mapping[str, Any]) -> list[str]:
     return [str(source[0]) for source in nodes[0]]
 
 
-def _input_shape(model: Mapping[str, Any]) -> tuple[int, int, int] | None:
+def _input_shape(model: Mapping[str, Any]) -> tuple[int, int | None, int | None] | None:
     for layer in model.get("layers", ()):
         shape = layer["config"].get("batch_input_shape", ())
-        if layer["class_name"] == "InputLayer" and len(shape) == 4 and all(isinstance(n, int) for n in shape[1:]):
+        if layer["class_name"] == "InputLayer" and len(shape) == 4 and isinstance(shape[1], int):
             return shape[1], shape[2], shape[3]
     return None
 

@@ -1,4 +1,4 @@
-"""From a Keras file of TAO to a network here: which layer is which, in which layout, and how narrow pruning left it."""
+"""Between Keras files of TAO and networks here: which layer is which, in which layout, and how narrow."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from xraycls.errors import WeightsError
 from xraycls.models.keras_file import KerasFile, KerasLayer
-from xraycls.models.pruning_plan import apply_plan, plan_between
+from xraycls.models.pruning_plan import apply_plan, is_depthwise, plan_between
 
 _NORMALIZATION = {
     "gamma": "weight",
@@ -168,6 +168,34 @@ def kernel_to_torch(module: nn.Module, layer: KerasLayer) -> npt.NDArray[np.floa
         height, width, outputs, inputs = kernel.shape
         return kernel.transpose(2, 0, 1, 3).reshape(outputs * height * width, inputs, 1, 1)
     return kernel.transpose(3, 2, 0, 1)
+
+
+def keras_weights(layer: nn.Module, *, is_doubling: bool = False) -> dict[str, npt.NDArray[np.float32]]:
+    """Returns the weights of a layer by Keras' kinds and in its layouts: what :func:`load_keras` reads.
+
+    Args:
+        layer: a convolution, a linear layer or a batch normalisation.
+        is_doubling: whether a 1 x 1 convolution stands for a transposed one of 2 x 2, see :func:`kernel_to_torch`.
+    """
+    if isinstance(layer, _BatchNorm):
+        return {theirs: _numbers(getattr(layer, ours)) for theirs, ours in _NORMALIZATION.items()}
+    if not isinstance(layer, nn.Conv2d | nn.Linear):
+        raise TypeError(f"{type(layer).__name__} has no weights in Keras' layouts")
+    weight = _numbers(layer.weight)
+    if isinstance(layer, nn.Linear):
+        weights = {"kernel": weight.T}
+    elif is_doubling:
+        outputs, inputs = len(weight) // 4, weight.shape[1]
+        weights = {"kernel": weight.reshape(outputs, 2, 2, inputs).transpose(1, 2, 0, 3)}
+    elif is_depthwise(layer):
+        weights = {"depthwise_kernel": weight.transpose(2, 3, 0, 1)}
+    else:
+        weights = {"kernel": weight.transpose(2, 3, 1, 0)}
+    return weights if layer.bias is None else {**weights, "bias": _numbers(layer.bias)}
+
+
+def _numbers(tensor: Tensor) -> npt.NDArray[np.float32]:
+    return tensor.detach().cpu().float().numpy()
 
 
 def _first_difference(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> str:

@@ -83,11 +83,11 @@ class _Block(nn.Module):
 
     def with_inner(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the output and, of a bottleneck, the map after the second activation."""
-        shortcut: Tensor = images if self.downsample is None else self.downsample(images)
         inner: Tensor = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(images)))))
         outer = inner
         if self.deep:
             inner = self.relu(inner)
             outer = self.bn3(self.conv3(inner))
+        shortcut: Tensor = images if self.downsample is None else self.downsample(images)
         total: Tensor = self.relu(outer + shortcut)
         return total, inner

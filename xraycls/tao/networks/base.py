@@ -12,8 +12,9 @@ from xraycls.tao.spec import Spec
 
 if TYPE_CHECKING:
     from xraycls.data.box_sources import BoxData
-    from xraycls.models.detection.base import Suppression
+    from xraycls.models.detection.base import Detector, Suppression
     from xraycls.models.detection.proposals import ProposalSettings
+    from xraycls.models.keras_file import KerasModel
     from xraycls.tao.results import Results
     from xraycls.training.job import DetectionJob, EvaluationConfig
 
@@ -70,6 +71,7 @@ class TaoNetwork:
         results: where a training's files go, from the folder of ``-r``; None for the layout of SSD and YOLO.
         judged: the model that a spec says to evaluate.
         inference: what a spec says of inference.
+        keras: a detector as the Keras model that TAO saves; None where it isn't known.
         is_strict: whether its programs print PASCAL VOC's strict figures, those of TAO's Faster R-CNN.
         decimals: of corners and scores in label files; None for the shortest decimals.
         digits: of the average precisions that ``evaluate`` prints.
@@ -97,6 +99,7 @@ class TaoNetwork:
     results: Callable[[Spec[Any], Mounts | None, Path | None], Results] | None = None
     judged: Callable[[Spec[Any], Mounts | None], Path | None] | None = None
     inference: Callable[[Spec[Any], Mounts | None], InferencePlan] | None = None
+    keras: Callable[[Detector], KerasModel] | None = None
     is_strict: bool = False
     decimals: tuple[int, int] | None = None
     digits: int = 3

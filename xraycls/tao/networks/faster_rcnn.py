@@ -22,6 +22,7 @@ from xraycls.tao.networks.faster_rcnn_files import (
     path_in,
 )
 from xraycls.tao.networks.faster_rcnn_spec import FasterRCNNSpec, LRConfig, OptimizerConfig, Prediction
+from xraycls.tao.networks.keras_models import faster_rcnn_keras
 from xraycls.tao.spec import Spec
 from xraycls.training.annealing import ExponentialSteps, SoftStartSteps
 
@@ -330,6 +331,7 @@ FASTER_RCNN = TaoNetwork(
     job=faster_rcnn_job,
     evaluation=faster_rcnn_evaluation,
     suppression=faster_rcnn_suppression,
+    keras=faster_rcnn_keras,
     proposals=faster_rcnn_proposals,
     optional={"train": ("results_dir",), "evaluate": ("model",), "inference": ("model", "images")},
     results=faster_rcnn_results,

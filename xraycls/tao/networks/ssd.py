@@ -14,6 +14,7 @@ from xraycls.tao.common import SoftStartAnnealingScheduleConfig
 from xraycls.tao.detectnet import ColorAugmentation, Preprocessing, SpatialAugmentation
 from xraycls.tao.mounts import Mounts
 from xraycls.tao.networks.base import TaoNetwork
+from xraycls.tao.networks.keras_models import ssd_keras
 from xraycls.tao.networks.parts import MEANS, box_sources, evaluation_config, suppression_of
 from xraycls.tao.networks.ssd_anchors import read_anchors
 from xraycls.tao.networks.ssd_checks import (
@@ -195,5 +196,6 @@ SSD = TaoNetwork(
     job=ssd_job,
     evaluation=ssd_evaluation,
     suppression=ssd_suppression,
+    keras=ssd_keras,
     verbs=("train", "evaluate", "inference", "prune"),
 )

@@ -12,6 +12,7 @@ from xraycls.tao.common import LearningRateConfig, OptimizerConfig
 from xraycls.tao.literal import pairs
 from xraycls.tao.mounts import Mounts
 from xraycls.tao.networks.base import TaoNetwork
+from xraycls.tao.networks.keras_models import yolo_v4_keras
 from xraycls.tao.networks.parts import MEANS, box_sources, evaluation_config, suppression_of
 from xraycls.tao.networks.yolo_v4_checks import check_evaluation, check_suppression, check_yolo_v4, modern
 from xraycls.tao.networks.yolo_v4_spec import LAYERS, YOLOv4Spec
@@ -219,6 +220,7 @@ YOLO_V4 = TaoNetwork(
     job=yolo_v4_job,
     evaluation=yolo_v4_evaluation,
     suppression=yolo_v4_suppression,
+    keras=yolo_v4_keras,
     pretrained="training_config.pretrain_model_path",
     pruned="training_config.pruned_model_path",
     initial_epoch=_initial_epoch,
