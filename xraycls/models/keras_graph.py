@@ -21,7 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from xraycls.models.keras_file import KerasLayer
 from xraycls.models.keras_transfer import keras_weights
 
-CHANNELS_FIRST = {"data_format": "channels_first"}
+CHANNELS_FIRST: dict[str, Any] = {"data_format": "channels_first"}
 _GLOROT = {"scale": 1.0, "mode": "fan_avg", "distribution": "uniform", "seed": None}
 _KERNEL = {"class_name": "VarianceScaling", "config": _GLOROT}
 _ZEROS, _ONES = {"class_name": "Zeros", "config": {}}, {"class_name": "Ones", "config": {}}
@@ -159,11 +159,11 @@ def trace(net: nn.Module, example: Tensor, names: Mapping[str, str], source: str
     return graph
 
 
-class _Recorder(TorchDispatchMode):
+class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Turns every operator that a network calls into a layer of the graph."""
 
     def __init__(self, graph: KerasGraph, modules: Mapping[int, tuple[str, nn.Module]]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.graph, self.modules = graph, dict(modules)
         self._made: dict[int, str] = {}
         self._padded: dict[int, tuple[str, list[int]]] = {}
@@ -296,7 +296,13 @@ class _Recorder(TorchDispatchMode):
         epsilon: float,
     ) -> str:
         name, module = self.modules[id(weight)]
-        config = {"axis": 1, "momentum": round(1.0 - momentum, 6), "epsilon": epsilon, "center": True, "scale": True}
+        config: dict[str, Any] = {
+            "axis": 1,
+            "momentum": round(1.0 - momentum, 6),
+            "epsilon": epsilon,
+            "center": True,
+            "scale": True,
+        }
         for kind, value in (("beta", _ZEROS), ("gamma", _ONES)):
             config |= _initialised(kind, value)
         config |= {"moving_mean_initializer": _ZEROS, "moving_variance_initializer": _ONES}
