@@ -1,192 +1,192 @@
-"""SSD on real chest radiographs with boxes: average precision by cross-validation, and what it finds on eight films.
+"""Detectors on real chest radiographs with boxes: a table over networks, and their fusion as the last row.
 
     python -m benchmarks.real_boxes --labels rsna_labels.csv --images images --start classifier.safetensors
+    python -m benchmarks.real_boxes --nih nih_boxes --start classifier.safetensors --networks ssd yolo_v4
 
-The labels are a table as RSNA's 2018 challenge has it (x, y, width, height, Target) whose column ``image`` names the
-file. ``dataset_convert`` deals the patients to the folds, each of which is once the ``validation_fold`` of
-examples/siim_ssd/train.txt; only its paths and its backbone are changed. Nothing is chosen on the films that are
-tested: all folds train as long, and the last epoch counts.
+``--labels`` is a table as RSNA's 2018 challenge has it (x, y, width, height, Target) whose column ``image`` names the
+film: its patients are dealt to folds, each of which is tested by a model of the others, and the figures pool all folds.
+``--nih`` is a folder with NIH's boxes of eight findings (benchmarks/real_films.py): its validation split is tested once
+a network. Nothing is chosen on films that are tested: settings are fixed, and the last epoch counts.
+What was found is kept below ``--output`` a network and part; the table is printed of what is there.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import json
-import shutil
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from benchmarks.common import in_sentences, show, write_json
-from xraycls.cli.tao_printer import TaoPrinter
-from xraycls.data.box_sources import read_boxes
-from xraycls.data.formats.kitti import KittiObject, format_kitti, parse_kitti
-from xraycls.data.formats.rsna import read_rsna
+from benchmarks.localisation import PUBLISHED, localisation_accuracy
+from benchmarks.real_films import Films, nih_films, patient_of, rsna_films, write_parts
+from benchmarks.real_networks import LEAST, NETWORKS, TITLES, Cell, Training, read_detections, run
 from xraycls.data.lettering import write_picture
 from xraycls.data.sheet import Pixels, contact_sheet
 from xraycls.data.show import tile_of
-from xraycls.data.table import SampleTable
-from xraycls.evaluation.detection.cases import ImageBoxes, detections_from_boxes
-from xraycls.evaluation.detection.summary import detection_table
+from xraycls.evaluation.detection.cases import ImageBoxes
+from xraycls.evaluation.detection.summary import format_figure
 from xraycls.evaluation.detection.table import DetectionReport, detection_report
-from xraycls.progress import TrainingProgress
-from xraycls.tao.dataset_convert.run import dataset_convert
-from xraycls.tao.dataset_export import DatasetExport, KittiConfig
-from xraycls.tao.networks.ssd import SSD, ssd_job
-from xraycls.tao.networks.ssd_spec import DataSource, SSDSpec
-from xraycls.tao.programs import open_spec, read_spec
-from xraycls.tao.spec import write_spec
-from xraycls.types import Box, Sample
-from xraycls.workflows.detection.inference import infer
-from xraycls.workflows.detection.spec import train_spec
+from xraycls.inference.fusion import weighted_boxes_fusion
+from xraycls.types import Detections, Sample
 
-SPEC = Path(__file__).parents[1] / "examples" / "siim_ssd" / "train.txt"
-CLASS = "opacity"
-"""What every box is called."""
-LEAST, SURE, SHOWN = 0.01, 0.3, 8
-"""Score from which a box counts, and from which it is drawn on so many films."""
+FUSION = "weighted boxes fusion"
+FIGURES: Mapping[str, str] = {
+    "ap_sample": "AP@0.5, 11 points",
+    "ap_integrate": "AP@0.5, area",
+    "froc_1": "sensitivity, 1 false a film",
+    "froc_4": "4 false a film",
+}
+"""Columns of the table."""
+
+SURE, SHOWN = 0.3, 8
+"""Score from which a box is drawn, on so many films."""
 
 
 def main() -> None:
-    """Train and look once a fold, print the table and write JSON and eight pictures."""
+    """Train and test what isn't there yet, print the tables and write JSON and pictures."""
+    given = parse()
+    settings = Training(given.arch, given.size, dict(zip(given.networks, given.epochs, strict=True)), given.start)
+    results: dict[str, Any] = {}
+    for drawn in data_sets(given):
+        films = write_parts(drawn, given.output)
+        for network in given.networks:
+            for part in films.tested:
+                if not given.table_only:
+                    run(Cell(network, part, given.output / films.name), films, settings)
+        found = all_detections(films, given.networks, given.output / films.name)
+        if found:
+            results[films.name] = tell(films, found, given.output)
+    described = {"arch": given.arch, "size": given.size, "epochs": settings.epochs}
+    start = given.start.name if given.start else None
+    write_json(given.json, {"settings": {**described, "start": start}, "data": results})
+
+
+def parse() -> argparse.Namespace:
+    """The arguments."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--labels", type=Path, required=True, help="table of boxes")
-    parser.add_argument("--images", type=Path, required=True, help="folder of the films, PNG")
-    parser.add_argument("--start", type=Path, help="weights of a classifier for the backbone; random when omitted")
-    parser.add_argument("--arch", default="mobilenet_v2", help="backbone, with its layers after a colon: resnet:18")
+    parser.add_argument("--labels", type=Path, help="RSNA's table of boxes")
+    parser.add_argument("--images", type=Path, help="folder of its films")
+    parser.add_argument("--nih", type=Path, help="folder with boxes.csv, images.csv and images")
+    parser.add_argument("--networks", nargs="+", choices=tuple(NETWORKS), default=list(NETWORKS))
+    parser.add_argument("--start", type=Path, help="weights of a classifier for the backbones; random when omitted")
+    parser.add_argument("--arch", default="mobilenet_v2", help="backbone of all networks")
     parser.add_argument("--size", type=int, default=256)
-    parser.add_argument("--epochs", type=int, default=80)
+    parser.add_argument("--epochs", type=int, nargs="+", default=[60, 60, 30], help="of each network, in their order")
     parser.add_argument("--folds", type=int, default=4)
     parser.add_argument("--output", type=Path, default=Path("runs/real_boxes"))
+    parser.add_argument("--table-only", action="store_true", help="print what is there, train nothing")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
-    table = read_films(given.labels, given.images, given.output)
-    records = write_records(table, given.output, given.folds)
-    films: list[Sample] = []
-    found: list[Sample] = []
-    for fold in range(given.folds):
-        spec = write_fold(records, fold, given.arch, given.output)
-        tested = read_boxes(ssd_job(open_spec(spec, SSDSpec)).data).validation
-        looked = look(train(spec, given), given.output / "kitti" / "images")
-        films += tested
-        found += [replace(film, boxes=looked[film.path.stem]) for film in tested]
-    report = judged(films, found)
-    header, *rows = detection_table(report)
-    negatives = f"{report.negatives} of them without a box"
-    show(f"{report.images} films, {negatives}; {given.folds}-fold cross-validation, 95 % intervals", header, rows)
-    write_picture(sheet(films, found), given.output / "seen.jpg")
-    settings = {name: getattr(given, name) for name in ("arch", "size", "epochs", "folds")}
-    start = given.start.name if given.start else None
-    write_json(given.json, {"settings": settings | {"start": start}, "report": report.to_dict()})
+    if (given.labels is None) != (given.images is None) or not (given.labels or given.nih):
+        parser.error("give --labels with --images, or --nih, or all three")
+    given.epochs = given.epochs[: len(given.networks)]
+    if len(given.epochs) < len(given.networks):
+        parser.error("give --epochs for each of --networks")
+    return given
 
 
-def read_films(labels: Path, images: Path, work: Path) -> SampleTable:
-    """The films of a table, each box an opacity."""
-    work.mkdir(parents=True, exist_ok=True)
-    renamed = work / "stage_2_train_labels.csv"
-    columns = ("x", "y", "width", "height", "Target")
-    with labels.open(newline="", encoding="utf-8") as source, renamed.open("w", newline="", encoding="utf-8") as target:
-        writer = csv.writer(target)
-        writer.writerow(("patientId", *columns))
-        writer.writerows((Path(row["image"]).stem, *(row[each] for each in columns)) for row in csv.DictReader(source))
-    table = read_rsna(renamed, images=images)
-    return table.with_samples(
-        replace(sample, boxes=tuple(replace(box, label=CLASS) for box in sample.boxes)) for sample in table
+def data_sets(given: argparse.Namespace) -> list[Films]:
+    """The data sets that were asked for."""
+    films = [rsna_films(given.labels, given.images, given.output, given.folds)] if given.labels else []
+    return [*films, nih_films(given.nih)] if given.nih else films
+
+
+def all_detections(films: Films, networks: Sequence[str], folder: Path) -> dict[str, list[Detections]]:
+    """What each network found in all tested films, as far as it has been asked about all of them, and their fusion."""
+    found = {}
+    for network in networks:
+        cells = [Cell(network, part, folder) for part in films.tested]
+        if all(cell.results.is_file() for cell in cells):
+            found[network] = [each for cell in cells for each in read_detections(cell, films)]
+    if len(found) > 1:
+        found[FUSION] = [weighted_boxes_fusion(each) for each in zip(*found.values(), strict=True)]
+    return found
+
+
+def tell(films: Films, found: Mapping[str, list[Detections]], output: Path) -> dict[str, Any]:
+    """Print the tables of a data set, draw the films, and give all figures for JSON."""
+    reports = {network: judged(films, each) for network, each in found.items()}
+    first = next(iter(reports.values()))
+    rows = [
+        (TITLES.get(network, network), *(format_figure(report.figures[name]) for name in FIGURES))
+        for network, report in reports.items()
+    ]
+    title = f"{films.name}: {first.images} films, {first.negatives} without a box; 95 % intervals by patient"
+    show(title, ("", *FIGURES.values()), rows)
+    places = {}
+    if len(films.classes) > 1:
+        show_classes(films, reports)
+        places = {network: show_places(films, TITLES.get(network, network), each) for network, each in found.items()}
+    for network, each in found.items():
+        picture = sheet(films.judged, [one.to_boxes(films.classes) for one in each], TITLES.get(network, "fused"))
+        write_picture(picture, output / films.name / f"{network.replace(' ', '_')}.jpg")
+    return {
+        network: {
+            "cpu_minutes": minutes(films, network, output / films.name),
+            "report": report.to_dict(),
+            "localisation": places.get(network),
+        }
+        for network, report in reports.items()
+    }
+
+
+def show_classes(films: Films, reports: Mapping[str, DetectionReport]) -> None:
+    """Print the average precision of every class, a network a column."""
+    rows = [
+        (name, *(format_figure(report.per_class[name]["ap_sample"]) for report in reports.values()))
+        for name in films.classes
+    ]
+    show(f"{films.name}: AP@0.5 of each class, 11 points", ("", *(TITLES.get(n, n) for n in reports)), rows)
+
+
+def show_places(films: Films, title: str, found: Sequence[Detections]) -> dict[str, list[dict[str, Any]]]:
+    """Print NIH's localisation accuracy of a network beside what was published; gives it for JSON."""
+    truths = [ImageBoxes.from_boxes(film.boxes, films.classes) for film in films.judged]
+    accuracy = localisation_accuracy(truths, found, len(films.classes), [patient_of(film) for film in films.judged])
+    rows = []
+    for (rule, threshold), estimates in accuracy.items():
+        pairs = zip(estimates, PUBLISHED[rule, threshold], strict=True)
+        rows.append((f"{rule} {threshold:g}", *(f"{ours.value:.2f} ({theirs:.2f})" for ours, theirs in pairs)))
+    header = ("", *(name[:8] for name in films.classes))
+    show(f"{title}: localisation accuracy of the surest box (Wang et al. 2017, weakly supervised)", header, rows)
+    return {f"{rule} {threshold:g}": [e.to_dict() for e in each] for (rule, threshold), each in accuracy.items()}
+
+
+def judged(films: Films, found: Sequence[Detections]) -> DetectionReport:
+    """All figures over all tested films."""
+    truths = [ImageBoxes.from_boxes(film.boxes, films.classes) for film in films.judged]
+    patients = [patient_of(film) for film in films.judged]
+    return detection_report(
+        truths,
+        found,
+        films.classes,
+        confidence_threshold=LEAST / len(NETWORKS),  # fusion divides what one network alone has found
+        groups=patients,
+        resamples=1000,
     )
 
 
-def write_records(table: SampleTable, work: Path, folds: int) -> Path:
-    """The films as KITTI folders and as TFRecords whose folds share no patient; the folder of the records."""
-    records, kitti = work / "records", work / "kitti"
-    if records.is_dir():
-        return records
-    for name in ("images", "labels"):
-        (kitti / name).mkdir(parents=True, exist_ok=True)
-    frames = defaultdict[str, list[str]](list)
-    for film in table:
-        stem = film.path.stem
-        shutil.copy(film.path, kitti / "images" / f"{stem}.png")
-        (kitti / "labels" / f"{stem}.txt").write_text(format_kitti(map(KittiObject.of, film.boxes)))
-        frames[patient_of(film)].append(stem)
-    (work / "patients.json").write_text(json.dumps(frames))
-    config = KittiConfig(
-        root_directory_path=str(kitti.resolve()),
-        image_dir_name="images",
-        label_dir_name="labels",
-        partition_mode="sequence",
-        num_partitions=folds,
-        kitti_sequence_to_frames_file=str((work / "patients.json").resolve()),
-    )
-    write_spec(DatasetExport(kitti_config=config), work / "convert.txt")
-    dataset_convert(work / "convert.txt", records / "films")
-    return records
-
-
-def write_fold(records: Path, fold: int, arch: str, work: Path) -> Path:
-    """The spec whose validation fold is ``fold``."""
-    spec = read_spec(SPEC, SSDSpec)
-    assert spec.ssd_config
-    name, _, layers = arch.partition(":")
-    kitti = str((work / "kitti").resolve())
-    source = DataSource(tfrecords_path=f"{records.resolve()}/films*", image_directory_path=kitti)
-    data = replace(spec.dataset_config, data_sources=(source,), validation_fold=fold)
-    path = work / f"fold{fold}.txt"
-    write_spec(
-        replace(spec, dataset_config=data, ssd_config=replace(spec.ssd_config, arch=name, nlayers=int(layers or 0))),
-        path,
-    )
-    return path
-
-
-def train(spec: Path, given: argparse.Namespace) -> Path:
-    """The model of a fold; a fold whose training has ended isn't trained again."""
-    results = given.output / spec.stem
-    name = given.arch.replace(":", "")
-    model: Path = results / "weights" / f"ssd_{name}_epoch_{given.epochs:03d}.safetensors"
-    if not model.is_file():
-        size = given.size, given.size
-        with TrainingProgress() as reporter:
-            train_spec(
-                SSD, spec, results, weights=given.start, epochs=given.epochs, size=size, reporter=TaoPrinter(reporter)
-            )
-    return model
-
-
-def look(model: Path, images: Path) -> dict[str, tuple[Box, ...]]:
-    """What a model finds, by the names of the films."""
-    folder = model.parents[1] / "found"
-    infer(model, images, labels=folder, threshold=LEAST)
-    return {file.stem: tuple(o.box for o in parse_kitti(file.read_text(), file)) for file in folder.glob("*.txt")}
-
-
-def patient_of(film: Sample) -> str:
-    """NIH's number of a patient, which its file names begin with."""
-    return film.path.stem.partition("_")[0]
-
-
-def sheet(films: Sequence[Sample], found: Sequence[Sample]) -> Pixels:
+def sheet(films: Sequence[Sample], found: Sequence[Sequence[Any]], title: str) -> Pixels:
     """Eight films with boxes, evenly spread over all: what was drawn, and what was found with some confidence."""
-    of = {sample.path: sample for sample in found}
-    drawn = [sample for sample in films if sample.boxes]
+    pairs = [(film, boxes) for film, boxes in zip(films, found, strict=True) if film.boxes]
     tiles = []
-    for sample in drawn[:: max(len(drawn) // SHOWN, 1)][:SHOWN]:
-        sure = [box for box in of[sample.path].boxes if (box.score or 0.0) >= SURE]
+    for film, boxes in pairs[:: max(len(pairs) // SHOWN, 1)][:SHOWN]:
+        sure = [box for box in boxes if (box.score or 0.0) >= SURE]
         scores = ", ".join(f"{box.score:.2f}" for box in sure) or "nothing"
-        boxes = (*(replace(box, label="reader") for box in sample.boxes), *(replace(box, label="SSD") for box in sure))
-        tiles.append(replace(tile_of(sample, f"{sample.path.stem}\nSSD: {scores}"), boxes=boxes))
+        drawn = (*(replace(b, label="reader") for b in film.boxes), *(replace(b, label=title) for b in sure))
+        tiles.append(replace(tile_of(film, f"{film.path.stem}\n{title}: {scores}"), boxes=drawn))
     return contact_sheet(tiles, columns=4, side=320)
 
 
-def judged(films: Sequence[Sample], found: Sequence[Sample]) -> DetectionReport:
-    """All figures over all folds."""
-    return detection_report(
-        [ImageBoxes.from_boxes(film.boxes, (CLASS,)) for film in films],
-        [detections_from_boxes(film.boxes, (CLASS,)) for film in found],
-        (CLASS,),
-        groups=[patient_of(film) for film in films],
-    )
+def minutes(films: Films, network: str, folder: Path) -> float | None:
+    """CPU minutes that all cells of a network took; None for the fusion."""
+    if network not in NETWORKS:
+        return None
+    cells = [Cell(network, part, folder).results for part in films.tested]
+    return round(sum(float(json.loads(cell.read_text())["cpu_minutes"]) for cell in cells), 1)
 
 
 if __name__ == "__main__":

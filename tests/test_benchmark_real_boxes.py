@@ -1,63 +1,160 @@
-"""benchmarks.real_boxes: films, folds and figures, without training."""
+"""benchmarks.real_boxes: films, parts, figures and the settings of each network, without training."""
 
-from dataclasses import replace
+import json
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from benchmarks import real_boxes
-from xraycls.data.box_sources import read_boxes
-from xraycls.tao.networks.ssd import ssd_job
-from xraycls.tao.networks.ssd_spec import SSDSpec
-from xraycls.tao.programs import open_spec
+from benchmarks import real_boxes, real_films, real_networks
+from benchmarks.localisation import PUBLISHED, RULES, localisation_accuracy
+from xraycls.data.formats.kitti import read_kitti
+from xraycls.errors import DataError
+from xraycls.evaluation.detection.cases import ImageBoxes
+from xraycls.training.job import DetectionJob
+from xraycls.types import Detections
 
-ROWS = """image,x,y,width,height,Target
+RSNA = """image,x,y,width,height,Target
 00000001_000.png,10,20,30,40,1
 00000001_000.png,60,20,20,30,1
 00000001_001.png,,,,,0
 00000002_000.png,5,5,50,60,1
+00000003_000.png,,,,,0
 """
+BOXES = """image,label,x,y,width,height
+00000001_000.png,Mass,10,20,30,40
+00000002_000.png,Nodule,60,20,20,30
+"""
+IMAGES = """image,patient,split
+00000001_000.png,00000001,train
+00000002_000.png,00000002,val
+"""
+
+
+def draw(folder: Path, text: str) -> Path:
+    (folder / "images").mkdir(parents=True)
+    for name in {line.partition(",")[0] for line in text.splitlines()[1:]}:
+        cv2.imwrite(str(folder / "images" / name), np.full((100, 100), 90, np.uint8))
+    return folder
 
 
 @pytest.fixture
 def films(tmp_path):
-    images = tmp_path / "images"
-    images.mkdir()
-    for name in ("00000001_000", "00000001_001", "00000002_000"):
-        cv2.imwrite(str(images / f"{name}.png"), np.full((100, 100), 90, np.uint8))
-    (tmp_path / "labels.csv").write_text(ROWS)
-    return real_boxes.read_films(tmp_path / "labels.csv", images, tmp_path / "work")
+    folder = draw(tmp_path / "rsna", RSNA)
+    (folder / "labels.csv").write_text(RSNA)
+    drawn = real_films.rsna_films(folder / "labels.csv", folder / "images", tmp_path / "work", folds=2)
+    return real_films.write_parts(drawn, tmp_path / "work")
 
 
-def test_films_have_their_boxes(films):
-    found = {sample.path.stem: [(box.label, box.left, box.bottom) for box in sample.boxes] for sample in films}
-    assert found == {
-        "00000001_000": [("opacity", 10, 60), ("opacity", 60, 50)],
-        "00000001_001": [],
-        "00000002_000": [("opacity", 5, 65)],
-    }
+@pytest.fixture
+def nih(tmp_path):
+    folder = draw(tmp_path / "nih", IMAGES)
+    (folder / "boxes.csv").write_text(BOXES)
+    (folder / "images.csv").write_text(IMAGES)
+    return folder
 
 
-@pytest.mark.parametrize("fold", [0, 1])
-def test_no_patient_is_on_both_sides(films, tmp_path, fold):
-    records = real_boxes.write_records(films, tmp_path / "work", folds=2)
-    path = real_boxes.write_fold(records, fold, "resnet:10", tmp_path / "work")
-    spec = open_spec(path, SSDSpec)
-    assert spec.config.ssd_config.nlayers == 10
-    data = read_boxes(ssd_job(spec).data)
-    assert len(data.training) + len(data.validation) == 3
-    of = [{sample.path.stem: len(sample.boxes) for sample in part} for part in (data.training, data.validation)]
-    first, second = {"00000001_000": 2, "00000001_001": 0}, {"00000002_000": 1}
-    assert of in ([first, second], [second, first])
+def test_no_patient_is_in_two_folds(films):
+    patients = [{real_films.patient_of(film) for film in films.parts[part]} for part in films.tested]
+    assert len(films.judged) == 4
+    assert not patients[0] & patients[1]
 
 
-def test_what_readers_drew_is_found_perfectly(films):
-    table = list(films)
-    found = [replace(s, boxes=tuple(replace(box, score=0.9) for box in s.boxes)) for s in table]
-    report = real_boxes.judged(table, found)
-    assert report.figures["ap_integrate"].value == 1.0
-    assert (report.images, report.negatives, report.groups) == (3, 1, 2)
-    missed = real_boxes.judged(table, [replace(s, boxes=()) for s in table])
-    assert missed.figures["ap_integrate"].value == 0.0
-    assert real_boxes.sheet(table, found).ndim == 3
+def test_the_written_labels_hold_the_boxes(films, tmp_path):
+    for part, expected in films.parts.items():
+        folder = tmp_path / "work" / "rsna" / part
+        read = {s.path.stem: s.boxes for s in read_kitti(folder / "labels", images=folder / "images")}
+        assert {film.path.stem: len(film.boxes) for film in expected} == {n: len(each) for n, each in read.items()}
+        for film in expected:
+            assert [(b.label, b.left, b.bottom) for b in film.boxes] == [
+                (b.label, b.left, b.bottom) for b in read[film.path.stem]
+            ]
+
+
+def test_wide_films_and_their_boxes_are_reduced_alike(nih, tmp_path):
+    cv2.imwrite(str(nih / "images" / "00000001_000.png"), np.zeros((800, 1024), np.uint8))
+    written = real_films.write_parts(real_films.nih_films(nih), tmp_path / "work").parts["train"][0]
+    assert cv2.imread(str(written.path)).shape[:2] == (400, 512)
+    assert (written.boxes[0].left, written.boxes[0].bottom) == (5, 30)
+
+
+def test_nih_films_are_in_their_splits(nih):
+    films = real_films.nih_films(nih)
+    assert films.classes == ("Mass", "Nodule")
+    assert [film.path.stem for film in films.judged] == ["00000002_000"]
+
+
+def test_a_patient_in_both_splits_is_refused(nih):
+    (nih / "images.csv").write_text(IMAGES.replace("00000002,val", "00000001,val"))
+    with pytest.raises(DataError, match="The patient 00000001 is in both splits"):
+        real_films.nih_films(nih)
+
+
+@pytest.mark.parametrize("network", real_networks.NETWORKS)
+def test_settings_of_a_network_make_a_job_that_never_sees_the_tested_part(network, films, tmp_path):
+    cell = real_networks.Cell(network, "fold1", tmp_path / "work" / "rsna")
+    settings = real_networks.Training("mobilenet_v2", 160, {network: 3}, None)
+    made = DetectionJob.parse(real_networks.job(cell, films, settings))
+    assert (made.detector.network, made.loop.epochs, made.detector.width) == (network, 3, 160)
+    assert [source.labels.parent.name for source in made.data.training] == ["fold0"]
+    assert made.data.validation == ()
+    assert made.data.val_fraction == 0.0
+
+
+def keep(films, network, folder, score):
+    """Keep what readers drew as what a network found."""
+    for part in films.tested:
+        cell = real_networks.Cell(network, part, folder)
+        cell.results.parent.mkdir(parents=True, exist_ok=True)
+        found = {
+            film.path.stem: {
+                "boxes": [[b.left, b.top, b.right, b.bottom] for b in film.boxes],
+                "labels": [films.classes.index(b.label) for b in film.boxes],
+                "scores": [score] * len(film.boxes),
+            }
+            for film in films.parts[part]
+        }
+        cell.results.write_text(json.dumps({"cpu_minutes": 1.0, "detections": found}))
+
+
+def test_what_readers_drew_is_found_perfectly_by_each_network_and_their_fusion(films, tmp_path, capsys):
+    folder = tmp_path / "work" / "rsna"
+    keep(films, "ssd", folder, 0.9)
+    keep(films, "yolo_v4", folder, 0.5)
+    found = real_boxes.all_detections(films, ["ssd", "yolo_v4", "faster_rcnn"], folder)
+    assert list(found) == ["ssd", "yolo_v4", real_boxes.FUSION]
+    told = real_boxes.tell(films, found, tmp_path / "work")
+    assert [each["report"]["ap_integrate"]["value"] for each in told.values()] == [1.0, 1.0, 1.0]
+    assert told["ssd"]["report"]["bootstrap"]["groups"] == 3
+    assert told["ssd"]["cpu_minutes"] == 2.0
+    assert (folder / "weighted_boxes_fusion.jpg").is_file()
+    assert "SSD" in capsys.readouterr().out
+
+
+def test_films_without_detections_count_as_missed(films):
+    report = real_boxes.judged(films, [Detections.of()] * len(films.judged))
+    assert report.figures["ap_integrate"].value == 0.0
+
+
+def test_only_the_surest_box_of_a_class_is_localised():
+    truth = [ImageBoxes.of([[0, 0, 10, 10]], [0])]
+    right, wrong = [0, 0, 10, 8], [50, 50, 60, 60]
+    sure = localisation_accuracy(truth, [Detections.of([wrong, right], [0, 0], [0.2, 0.9])], 1, ["a"])
+    assert {key: each[0].value for key, each in sure.items()} == dict.fromkeys(sure, 1.0)
+    unsure = localisation_accuracy(truth, [Detections.of([wrong, right], [0, 0], [0.9, 0.2])], 1, ["a"])
+    assert unsure["IoU", 0.1][0].value == 0.0
+
+
+def test_intersection_over_the_detected_box_forgives_a_small_one():
+    truth = [ImageBoxes.of([[0, 0, 100, 100]], [0])]
+    found = localisation_accuracy(truth, [Detections.of([[0, 0, 20, 10]], [0], [0.9])], 1, ["a"])
+    assert found["IoBB", 0.5][0].value == 1.0
+    assert found["IoU", 0.1][0].value == 0.0
+
+
+def test_published_figures_stand_beside_every_threshold():
+    assert set(PUBLISHED) == {(rule, threshold) for rule, thresholds in RULES.items() for threshold in thresholds}
+    for rule, thresholds in RULES.items():  # a stricter threshold is met no more often
+        rows = np.array([PUBLISHED[rule, threshold] for threshold in thresholds])
+        assert (np.diff(rows, axis=0) <= 0).all()

@@ -1,5 +1,6 @@
 """The notebooks run from top to bottom and show what they promise."""
 
+import shutil
 from pathlib import Path
 
 import nbformat
@@ -9,9 +10,11 @@ from nbclient import NotebookClient
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
-def outputs_of(name: str, folder: Path) -> list:
-    """What the cells of a notebook give when it is run in a folder."""
+def outputs_of(name: str, folder: Path, settings: str | None = None) -> list:
+    """What the cells of a notebook give when it is run in a folder; ``settings`` replace its first cell of code."""
     notebook = nbformat.read(EXAMPLES / name, as_version=4)
+    if settings:
+        next(cell for cell in notebook.cells if cell.cell_type == "code").source = settings
     NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(folder)}}).execute()
     return [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
 
@@ -36,3 +39,18 @@ def test_the_rsna_notebook_runs(tmp_path):
     assert "boxes" in text
     assert "'PatientAge'" in text
     assert (tmp_path / "features" / "train.csv").is_file()
+
+
+@pytest.mark.exhaustive
+def test_the_faster_rcnn_notebook_runs(tmp_path):
+    shutil.copytree(EXAMPLES / "faster_rcnn", tmp_path / "faster_rcnn")
+    shutil.copytree(EXAMPLES / "yolo_v4", tmp_path / "yolo_v4")
+    for name in ("train", "retrain"):  # a walk for the test of it: a smaller network that looks at fewer regions
+        spec = tmp_path / "faster_rcnn" / f"{name}.txt"
+        text = spec.read_text().replace("resnet:18", "resnet:10").replace("roi_mini_batch: 32", "roi_mini_batch: 8")
+        spec.write_text(text.replace("rpn_nms_max_boxes: 50", "rpn_nms_max_boxes: 8"))
+    outputs = outputs_of("faster_rcnn.ipynb", tmp_path, "films, epochs, again, size = 12, 1, 1, 160")
+    assert sum("image/png" in o.get("data", {}) for o in outputs) == 1
+    work = tmp_path / "runs" / "faster_rcnn_notebook"
+    assert len(list((work / "found" / "images_annotated").iterdir())) == 12
+    assert all(name in text_of(outputs) for name in ("'trained'", "'pruned'", "'retrained'", "Pruning ratio"))

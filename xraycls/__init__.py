@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from xraycls.data.source import load_table
     from xraycls.data.table import SampleTable
     from xraycls.evaluation.report import evaluate
+    from xraycls.inference.fusion import weighted_boxes_fusion
     from xraycls.inference.load import load_model
     from xraycls.models.classifier import build_classifier, load_classifier
     from xraycls.progress import TrainingProgress
@@ -53,6 +54,7 @@ _LAZY = {
     "test": "xraycls.workflows.test",
     "train": "xraycls.workflows.train",
     "train_detector": "xraycls.workflows.detection.train",
+    "weighted_boxes_fusion": "xraycls.inference.fusion",
 }
 
 __all__ = [
@@ -84,6 +86,7 @@ __all__ = [
     "test",
     "train",
     "train_detector",
+    "weighted_boxes_fusion",
 ]
 
 

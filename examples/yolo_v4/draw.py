@@ -1,7 +1,7 @@
 """Synthetic radiographs with lead plates on them: five kinds of objects, as Darknet labels.
 
 A plate and its four corners are what the YOLOv4 spec of this example was made for. Each film is a phantom of
-``xraycls``; one to three bright plates lie on it, turned a little, with a rivet of its own kind at every corner.
+``xraycls``; one or two bright plates lie on it, turned a little, with a rivet of its own kind at every corner.
 ``python draw.py FOLDER --films 300`` writes ``FOLDER/{train,valid}/{images,labels}`` with ``classes.txt``, and
 ``data.yaml``.
 """
@@ -25,21 +25,21 @@ NAMES = (
     "3",
     "license_plate",
 )  # the spec maps the numbers to top_left, top_right, bottom_right, bottom_left
-CORNER = 0.10  # side of a corner's box, of the film's width
+CORNER = 0.15  # side of a corner's box, of the film's width
 
 
 def plates(rng: np.random.Generator, width: int, height: int) -> list[np.ndarray]:
-    """The corners of one to three plates that don't meet, each [4, 2] clockwise from the top left, pixels."""
+    """The corners of one or two plates that don't meet, each [4, 2] clockwise from the top left, pixels."""
     found: list[np.ndarray] = []
     centres: list[np.ndarray] = []
-    wanted = int(rng.integers(1, 4))
+    wanted = int(rng.integers(1, 3))
     for _ in range(30):
         if len(found) == wanted:
             break
-        size = np.array([rng.uniform(0.22, 0.42) * width, rng.uniform(0.09, 0.15) * width])
-        centre = rng.uniform([0.25 * width, 0.2 * height], [0.75 * width, 0.8 * height])
+        size = np.array([rng.uniform(0.34, 0.50) * width, rng.uniform(0.18, 0.26) * width])
+        centre = rng.uniform([0.36 * width, 0.25 * height], [0.64 * width, 0.75 * height])
         apart = [np.abs(centre - other) for other in centres]
-        if any(dx < 0.48 * width and dy < 0.26 * height for dx, dy in apart):
+        if any(dy < 0.45 * width for _, dy in apart):
             continue
         angle = rng.uniform(-0.25, 0.25)
         turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])

@@ -1,0 +1,163 @@
+"""How each network of ``benchmarks.real_boxes`` is trained, and what it finds in the films that it is tested on.
+
+All settings were fixed before any film was tested. A training that was interrupted goes on where it stopped, and a
+network whose detections are there is neither trained nor asked again.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.real_films import Films
+from xraycls.cli.tao_printer import TaoPrinter
+from xraycls.data.files import atomic_write
+from xraycls.progress import TrainingProgress
+from xraycls.types import Detections
+from xraycls.workflows.detect import detect
+from xraycls.workflows.detection.train import train_detector
+
+TITLES: Mapping[str, str] = {"ssd": "SSD", "yolo_v4": "YOLOv4", "faster_rcnn": "Faster R-CNN"}
+
+LEAST = 0.01
+"""The score from which a box counts."""
+
+COMMON: Mapping[str, Any] = {
+    "optimizer": {"name": "adamw", "weight_decay": 0.05},
+    "rate": {"kind": "schedule", "name": "cosine", "base": 5e-4, "warmup_epochs": 1.0},
+    "loop": {"ema": 0.99, "clip_norm": 10.0, "monitor": "train_loss", "higher_is_better": False},
+    "batch_size": 4,
+    "tensorboard": False,
+    "checkpoint_every": 1000,
+}
+"""What all networks share."""
+
+NETWORKS: Mapping[str, Mapping[str, Any]] = {
+    "ssd": {"recipe": {"kind": "ssd", "crop_scale": [0.5, 1.0], "zoom_out": [1.0, 1.5], "contrast": 0.2}},
+    "yolo_v4": {
+        "detector": {"loss": {"box_weight": 5.0, "background_weight": 5.0}},
+        "recipe": {"kind": "yolo_v4", "jitter": 0.2, "mosaic": 0.3, "mosaic_min_ratio": 0.3},
+    },
+    "faster_rcnn": {
+        "detector": {
+            "scales": [16.0, 32.0, 64.0],
+            "scaling": 57.6,
+            "pool_size": 4,
+            "loss": {"roi_batch": 32, "gt_as_roi": True, "proposals": {"candidates": 2000, "count": 300, "iou": 0.7}},
+            "proposals": {"candidates": 1000, "count": 64, "iou": 0.7},
+        },
+        "recipe": {"kind": "detectnet", "zoom": [0.8, 1.2], "shift": [8, 8], "contrast": 0.2},
+    },
+}
+"""What differs; anchors of Faster R-CNN are those of an input of 128 pixels and grow with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One network, trained on all parts but one, and what it finds in that one.
+
+    Attributes:
+        network: a key of ``NETWORKS``.
+        part: that is tested.
+        folder: for results.
+    """
+
+    network: str
+    part: str
+    folder: Path
+
+    @property
+    def results(self) -> Path:
+        """What was found, as JSON; absent until then."""
+        return self.folder / self.network / f"{self.part}.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """Size and length of all trainings.
+
+    Attributes:
+        backbone: of every network.
+        size: of the input, pixels.
+        epochs: by network.
+        start: weights of a classifier for the backbone; None for random ones.
+        threads: decoding threads.
+    """
+
+    backbone: str
+    size: int
+    epochs: Mapping[str, int]
+    start: Path | None
+    threads: int | None = None
+
+
+def run(cell: Cell, films: Films, settings: Training) -> None:
+    """Train and test a cell unless its results are there."""
+    if cell.results.is_file():
+        return
+    started = time.process_time()
+    run_folder = cell.folder / cell.network / cell.part
+    with TrainingProgress() as reporter:
+        done = train_detector(
+            **job(cell, films, settings),
+            output=run_folder,
+            resume=True,
+            threads=settings.threads,
+            reporter=TaoPrinter(reporter),
+        )
+    found, classes = detect(
+        done.model, [film.path for film in films.parts[cell.part]], threshold=LEAST, threads=settings.threads
+    )
+    detections = {
+        result.sample.path.stem: {
+            "boxes": np.round(result.output.boxes, 2).tolist(),
+            "labels": result.output.labels.tolist(),
+            "scores": np.round(result.output.scores, 4).tolist(),
+        }
+        for result in found
+        if result.output is not None
+    }
+    minutes = (time.process_time() - started) / 60
+    with atomic_write(cell.results) as temporary:
+        temporary.write_text(
+            json.dumps({"classes": list(classes), "cpu_minutes": round(minutes, 2), "detections": detections})
+        )
+
+
+def job(cell: Cell, films: Films, settings: Training) -> dict[str, Any]:
+    """Returns the settings of a training, as ``train_detector`` takes them."""
+    own = NETWORKS[cell.network]
+    detector = dict(own.get("detector", {}))
+    if scales := detector.get("scales"):
+        detector["scales"] = [scale * settings.size / 128 for scale in scales]
+    learned = [cell.folder / name for name in films.parts if name != cell.part]
+    return {
+        **COMMON,
+        "detector": {
+            "network": cell.network,
+            "backbone": settings.backbone,
+            "classes": list(films.classes),
+            "width": settings.size,
+            "height": settings.size,
+            **detector,
+        },
+        "data": {
+            "training": [{"labels": str(each / "labels"), "images": str(each / "images")} for each in learned],
+            "val_fraction": 0.0,
+        },
+        "recipe": own["recipe"],
+        "loop": {**COMMON["loop"], "epochs": settings.epochs[cell.network]},
+        "weights": None if settings.start is None else str(settings.start.resolve()),
+    }
+
+
+def read_detections(cell: Cell, films: Films) -> list[Detections]:
+    """Returns what was found in each film of the tested part, in its order."""
+    found = json.loads(cell.results.read_text())["detections"]
+    return [Detections.of(**found[film.path.stem]) for film in films.parts[cell.part]]
