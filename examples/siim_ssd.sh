@@ -16,8 +16,8 @@ step() { printf '\n== %s (%s s so far)\n' "$1" "$(($(date +%s) - started))"; }
 started=$(date +%s)
 
 step "Synthetic radiographs: SIIM's DICOM files and tables, and others for a first classifier"
-xraycls --quiet data phantom --layout siim --images "$films" --size 256 --seed 42 "$work/siim"
-xraycls --quiet data phantom --images "$others" --size 200 --seed 7 "$work/others"
+xraycls --quiet data phantom --layout siim --number "$films" --size 256 --seed 42 "$work/siim"
+xraycls --quiet data phantom --number "$others" --size 200 --seed 7 "$work/others"
 
 step "SIIM to PNG and KITTI, KITTI to TFRecords"
 xraycls data siim2kitti --label "$work/siim/train_image_level.csv" --train "$work/siim/train" --pixel 256 \

@@ -19,7 +19,7 @@ started=$(date +%s)
 
 step "Phantoms with lead plates, and others for a first classifier"
 python "$here/draw.py" "$work/darknet" --films "$films" --size "$((size * 3 / 2))"
-xraycls --quiet data phantom --images "$others" --size 200 --seed 7 "$work/others"
+xraycls --quiet data phantom --number "$others" --size 200 --seed 7 "$work/others"
 
 step "Darknet labels to KITTI"
 for part in train valid; do

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from xraycls.cli import main
 from xraycls.cli.abbreviations import normalised
+from xraycls.inference.load import load_classifier_model
 from xraycls.training.run_folder import RunFolder
 
 FAST = "--weights none --size 32 --batch-size 6 --warmup-epochs 0 --device cpu --threads 1".split()
@@ -49,10 +51,19 @@ def test_the_ancestors_flags_become_todays():
 
 
 def test_training_tells_where_the_run_is_and_what_comes_next(tiny, tmp_path, capfd):
-    assert run("train", "--data", tiny, "--epochs", 1, "-o", tmp_path / "run", *FAST) == 0
+    assert run("train", tiny, "--epochs", 1, "-o", tmp_path / "a run", *FAST) == 0
     out, err = capfd.readouterr()
-    assert f"xraycls test {tmp_path / 'run'}" in out
+    assert f"xraycls test '{tmp_path / 'a run'}'" in out
     assert "epoch   1" in err
+    assert run("train", "-o", tmp_path / "a run", "--resume", "auto") == 0
+    assert f"{tmp_path / 'a run'} has finished all of its 1 epochs" in capfd.readouterr().err
+
+
+def test_the_data_may_stand_alone(tiny, tmp_path, capfd):
+    assert run("train", tiny, "--data", tmp_path, "-o", tmp_path / "run") == 2
+    assert f"{tiny} and --data {tmp_path} don't go together" in capfd.readouterr().err
+    assert run("train", tmp_path / "gone", "-o", tmp_path / "run") == 1
+    assert f"There is no file or folder {tmp_path / 'gone'}" in capfd.readouterr().err
 
 
 def test_training_prints_json_for_programs(tiny, tmp_path, capfd):
@@ -80,7 +91,11 @@ def test_test_writes_figures_predictions_pictures_and_a_page(here, capfd):
     assert len(rows) == 8
     for picture in ("roc", "pr", "reliability", "confusion"):
         assert cv2.imread(str(folder / "pictures" / f"{picture}.png")) is not None
-    assert "<html" in (folder / "report.html").read_text()
+    page = (folder / "report.html").read_text()
+    assert "8 images with 4 of the rarest class are few" in page
+    assert "Settings of the training" in page
+    assert figures["metadata"]["date"][:10] in page
+    assert (folder / "pictures" / "training.png").is_file()
 
 
 def test_test_on_other_data_leaves_the_runs_own_figures(here, draw_folder, tmp_path, capfd):
@@ -103,15 +118,22 @@ def test_predict_goes_on_after_a_bad_file(here, tiny, tmp_path, capfd):
         if not row["error"]:
             assert float(row["p_NORMAL"]) + float(row["p_PNEUMONIA"]) == pytest.approx(1)
     assert [row["name"] for row in json.loads((tmp_path / "predictions.json").read_text())] == [r["name"] for r in rows]
-    assert "1 of 9 files could not be read" in capfd.readouterr().err
+    out, err = capfd.readouterr()
+    assert "1 of 9 files could not be read" in err
+    assert re.search(r"(NORMAL|PNEUMONIA) at threshold 0\.\d+: NORMAL 0\.\d+, PNEUMONIA 0\.\d+\n", out)
 
 
-def test_cam_of_a_models_name_takes_its_newest_run(here, tiny):
+def test_cam_of_a_models_name_takes_its_newest_run(here, tiny, capfd):
     image = sorted((tiny / "test" / "PNEUMONIA").iterdir())[0]
     assert run("cam", "resnet18", image) == 0
     picture = cv2.imread("CAM_ResNet18.jpg")
     assert picture is not None
     assert picture.shape[1] > picture.shape[0]
+    threshold = load_classifier_model("runs/first").at_threshold()
+    assert re.search(rf"(NORMAL|PNEUMONIA){threshold}: 0\.\d+ → CAM_ResNet18\.jpg", capfd.readouterr().out)
+    assert run("cam", "runs/first", image, "--json") == 0
+    explained = json.loads(capfd.readouterr().out)["images"]
+    assert [row["picture"] for row in explained] == ["CAM_ResNet18-2.jpg"]
     assert np.ptp(picture.astype(int), axis=2).max() > 60, "no colours: the overlay is missing"
 
 

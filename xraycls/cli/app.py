@@ -26,6 +26,7 @@ from xraycls.cli import (
     train,
 )
 from xraycls.cli.abbreviations import AbbreviatedCommand, normalised
+from xraycls.cli.examples import add_examples
 from xraycls.cli.invocation import Invocation, tell_error
 from xraycls.cli.networks import add_networks
 from xraycls.errors import XrayclsError
@@ -52,6 +53,7 @@ add_networks(app, rich_help_panel="TAO")
 app.command("dataset_convert", cls=AbbreviatedCommand, rich_help_panel="TAO")(dataset_convert.dataset_convert)
 app.command("convert-weights", rich_help_panel="TAO")(convert_weights.convert_weights)
 app.command("dataset-convert", cls=AbbreviatedCommand, hidden=True)(dataset_convert.dataset_convert)
+add_examples(app)
 
 
 def _version(asked: bool) -> None:

@@ -31,7 +31,7 @@ def parity(
     data: Annotated[
         Path | None, typer.Option(help="Image folder, CSV, .npz or prepared data; the phantom when omitted.")
     ] = None,
-    images: Annotated[int, typer.Option(help="Pictures to compare, from all classes alike.")] = 64,
+    number: Annotated[int, typer.Option("--number", "-n", help="Pictures to compare, from all classes alike.")] = 64,
     size: Annotated[int | None, typer.Option(help="Side of the pictures, pixels; the model's own, or 224.")] = None,
     augment: Annotated[str, typer.Option(help="Recipe of the training views.")] = "radiograph",
     model: Annotated[
@@ -44,6 +44,7 @@ def parity(
     batch_size: BatchOption = 32,
     threads: ThreadsOption = None,
     as_json: JsonOption = False,
+    images: Annotated[int | None, typer.Option(hidden=True, help="The earlier name of --number.")] = None,
 ) -> None:
     """Compare the pictures of every engine with those of torch; the exit code is 1 where a bar is passed."""
     from xraycls.progress import counting
@@ -53,7 +54,7 @@ def parity(
     with counting("drawing") as progress:
         result = compare_engines(
             data,
-            images=images,
+            images=images or number,
             size=size,
             augment=augment,
             model=model,

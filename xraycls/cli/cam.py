@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from xraycls.cli.options import DeviceOption, ModelArgument, PathsArgument
+from xraycls.cli.options import DeviceOption, JsonOption, ModelArgument, PathsArgument
 
 _SHOWN = 10  # images told of; the rest is in the folder
 
@@ -19,8 +20,10 @@ def cam(
     target: Annotated[str | None, typer.Option(help="Class to explain; the predicted one by default.")] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the pictures.")] = Path(),
     device: DeviceOption = "auto",
+    as_json: JsonOption = False,
 ) -> None:
     """Show where a classifier looks: CAM_<Model>.jpg with the image, the overlay, the class and its probability."""
+    from xraycls.data.files import readable_name
     from xraycls.data.lettering import write_picture
     from xraycls.data.source import list_images
     from xraycls.inference.load import load_classifier_model
@@ -30,10 +33,11 @@ def cam(
 
     trained = load_classifier_model(run, choose_device(device))
     samples = list_images(paths)
-    failed, taken = 0, set[Path]()
+    failed, taken, rows = 0, set[Path](), list[dict[str, object]]()
     with counting("explaining") as progress:
         found = explain(trained, samples, method=method, target=target)
         for done, (sample, e) in enumerate(zip(samples, found, strict=True), start=1):
+            path = None
             if e.picture is None:
                 failed += 1
                 typer.echo(e.error, err=True)
@@ -41,10 +45,22 @@ def cam(
                 name = trained.classifier.architecture.name
                 path = cam_path(name, sample, output, alone=len(samples) == 1, taken=taken)
                 write_picture(e.picture, path)
-                if done <= _SHOWN:
-                    print(f"{e.name}: {e.class_name} {e.probability:.3f} → {path}")
+                if done <= _SHOWN and not as_json:
+                    decided = "" if target else trained.at_threshold()
+                    print(f"{readable_name(e.name)}: {e.class_name}{decided}: {e.probability:.3f} → {path}")
+            rows.append(
+                {
+                    "name": readable_name(e.name),
+                    "class": e.class_name or None,
+                    "probability": None if path is None else e.probability,
+                    "picture": None if path is None else str(path),
+                    "error": e.error,
+                }
+            )
             progress(done, len(samples))
-    if len(taken) > _SHOWN:
+    if as_json:
+        print(json.dumps({"threshold": trained.threshold, "method": method, "images": rows}))
+    elif len(taken) > _SHOWN:
         print(f"{len(taken)} pictures are in {output}.")
     if failed:
         typer.echo(f"{failed} of {len(samples)} images could not be read.", err=True)

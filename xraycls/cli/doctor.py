@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from xraycls.cli.invocation import print_table
 from xraycls.cli.options import JsonOption
 
 
@@ -15,11 +16,10 @@ def doctor(as_json: JsonOption = False) -> None:
     if as_json:
         print(json.dumps(facts, indent=2))
         return
-    from rich.console import Console
     from rich.table import Table
 
     for title, rows in facts.items():
         table = Table(title=title, title_justify="left", show_header=False)
         for name, value in rows.items():
             table.add_row(name, value)
-        Console(highlight=False).print(table)
+        print_table(table)

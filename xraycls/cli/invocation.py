@@ -8,12 +8,17 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
 
 from xraycls.errors import XrayclsError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_WIDE = 1000  # characters, more than any row has
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +38,11 @@ def invocation_of(context: Any) -> Invocation:
     """The call that a command's context belongs to."""
     given = context.find_object(Invocation)
     return given or Invocation(tuple(sys.argv[1:]))
+
+
+def print_table(table: Table) -> None:
+    """Print a table on standard output: as wide as the terminal, and with a row a line where programs read it."""
+    Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE).print(table)
 
 
 def tell_error(error: XrayclsError) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from xraycls.cli.invocation import print_table
 from xraycls.cli.options import JsonOption
 
 
@@ -15,11 +16,10 @@ def models(as_json: JsonOption = False) -> None:
     if as_json:
         print(json.dumps([{"name": a.name, "input_size": a.input_size, "cam_layer": a.cam_layer} for a in listed]))
         return
-    from rich.console import Console
     from rich.table import Table
 
     table = Table("Name", "Input", "CAM layer", "ImageNet weights")
     for a in listed:
         table.add_row(a.name, f"{a.input_size} px", a.cam_layer or "", a.weights or "")
-    Console(highlight=False).print(table)
+    print_table(table)
     print("Names are taken in any case. Any timm net: timm:NAME; any torchvision classifier: torchvision:NAME.")

@@ -37,15 +37,18 @@ def predict(
     as_json: JsonOption = False,
 ) -> None:
     """Predict images and folders; a bad file becomes a row with its error, and the exit code is 1 at the end."""
+    from xraycls.data.files import readable_name
+    from xraycls.inference.load import load_classifier_model
     from xraycls.progress import counting
-    from xraycls.workflows.predict import predict as predict_images
-    from xraycls.workflows.predict import prediction_rows, write_predictions
+    from xraycls.training.precision import choose_device
+    from xraycls.workflows.predict import predict_with, prediction_rows, write_predictions
 
+    trained = load_classifier_model(run, choose_device(device))
+    classes = trained.classes
     with counting("predicting") as progress:
-        predictions, classes = predict_images(
-            run,
+        predictions = predict_with(
+            trained,
             paths,
-            device=device,
             batch_size=batch_size,
             precision=precision,
             loader=chosen_loader(loader, dali),
@@ -58,11 +61,11 @@ def predict(
         print(json.dumps(prediction_rows(predictions, classes)))
     else:
         for p in predictions[:20]:
-            print(
-                p.error
-                if p.predicted is None
-                else f"{p.name}: {classes[p.predicted]} ({_shown(p.probabilities, classes)})"
-            )
+            if p.predicted is None:
+                print(readable_name(p.error or ""))
+            else:
+                decided = f"{classes[p.predicted]}{trained.at_threshold()}"
+                print(f"{readable_name(p.name)}: {decided}: {_shown(p.probabilities, classes)}")
         if len(predictions) > 20:
             print(f"… and {len(predictions) - 20} more in {files[0]}")
         print(f"Wrote {files[0]} and {files[1]}.")

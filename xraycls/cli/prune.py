@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from xraycls.cli.invocation import print_table
 from xraycls.cli.options import JsonOption
 from xraycls.cli.pruning_options import (
     CriterionOption,
@@ -69,14 +71,14 @@ def prune(
         _print_layers(report)
     print(f"Pruning ratio (pruned model / original model): {report.ratio}")
     print(f"Pruned model: {done.path}")
-    print(f"Next: xraycls train --base-model {done.architecture} --weights {done.path}")
+    again = ["xraycls", "train", "--base-model", done.architecture, "--weights", str(done.path)]
+    print(f"Next: {shlex.join(again)}")
 
 
 def _print_layers(report: PruneReport) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table("Layer", "Before", "After", "Kept whole because")
     for layer in report.layers:
         table.add_row(layer.name, str(layer.before), str(layer.after), layer.note)
-    Console(highlight=False).print(table)
+    print_table(table)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from xraycls.cli.invocation import print_table
 from xraycls.cli.options import (
     BatchOption,
     DaliOption,
@@ -26,8 +27,6 @@ from xraycls.types import SPLITS
 
 if TYPE_CHECKING:
     from xraycls.evaluation.report import Report
-
-_FEW = 20  # images below which an interval is a matter of a few of them
 
 
 @reads_data
@@ -55,7 +54,7 @@ def test(
     """Test a trained classifier: figures with 95 % intervals, predictions, pictures and a page."""
     if split not in SPLITS:
         raise unknown("split", split, SPLITS, "--split")
-    from xraycls.evaluation.summary import summary_table
+    from xraycls.evaluation.summary import caution, summary_table
     from xraycls.progress import counting
     from xraycls.workflows.test import test as test_classifier
 
@@ -80,14 +79,16 @@ def test(
     if as_json:
         print(json.dumps(result.report.to_dict(), allow_nan=False))
         return
-    from rich.console import Console
     from rich.table import Table
 
     header, *rows = summary_table(result.report)
-    table = Table(*header, title=_title(result.report), title_justify="left")
+    print(_title(result.report))
+    table = Table(*header)
     for row in rows:
         table.add_row(*row)
-    Console(highlight=False).print(table)
+    print_table(table)
+    if said := caution(result.report):
+        print(f"{said}.")
     if result.unreadable:
         print(f"{len(result.unreadable)} files could not be read and were left out.")
     for file in result.files:
@@ -96,5 +97,4 @@ def test(
 
 def _title(report: Report) -> str:
     positive = f", positive class {report.positive_class}" if report.positive_class else ""
-    few = " of few images: they say little" if report.n < _FEW else ""
-    return f"{report.n} images, 95 % intervals{few}{positive}"
+    return f"{report.n} images, 95 % intervals{positive}"

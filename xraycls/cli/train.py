@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable
 from inspect import Parameter, signature
@@ -20,7 +21,7 @@ from xraycls.training.config import STOP, TrainConfig, parse_config, read_config
 
 _FLAGS = {"learning_rate": ("--learning-rate", "--lr"), "class_map": ("--map",)}
 # Parameters of the command that are not settings of the run.
-_NOT_SETTINGS = {"output", "resume", "config", "colab", "dali", "as_json"}
+_NOT_SETTINGS = {"source", "output", "resume", "config", "colab", "dali", "as_json"}
 
 
 def _option(name: str, field: FieldInfo) -> Parameter:
@@ -39,7 +40,7 @@ def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
     """A command that takes an option for every field of TrainConfig in place of ``**settings``."""
     own = [p for p in signature(command, eval_str=True).parameters.values() if p.kind is not Parameter.VAR_KEYWORD]
     options = [_option(name, field) for name, field in TrainConfig.model_fields.items()]
-    parameters = [own[0], *options, *own[1:]]
+    parameters = [*own[:2], *options, *own[2:]]
     setattr(command, "__signature__", signature(command).replace(parameters=parameters))  # noqa: B010
     command.__annotations__ = {p.name: p.annotation for p in parameters}
     return command
@@ -48,6 +49,9 @@ def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
 @_with_settings
 def train(
     context: typer.Context,
+    source: Annotated[
+        Path | None, typer.Argument(metavar="[DATA]", help="The same as --data.", show_default=False)
+    ] = None,
     *,
     resume: Annotated[
         str | None, typer.Option(metavar="auto|RUN", help="Go on with an interrupted run.", rich_help_panel=STOP)
@@ -66,6 +70,10 @@ def train(
     Everything lands in a run folder: weights, settings, metrics, TensorBoard events.
     """
     settings = _settings(context, config)
+    if source is not None:
+        if context.params["data"] not in (None, source):
+            raise UsageError(f"{source} and --data {context.params['data']} don't go together", "Leave out one of them")
+        settings["data"] = source
     if dali:
         settings["loader"] = chosen_loader(options["loader"], dali)
     if colab:
@@ -91,7 +99,7 @@ def train(
         f"Finished: {why}. Best epoch {outcome.best_epoch}: {result.config.monitor} {outcome.best:.4f} on validation."
     )
     print(f"Run folder: {result.run.path}")
-    print(f"Next: xraycls test {result.run.path}")
+    print(f"Next: {shlex.join(['xraycls', 'test', str(result.run.path)])}")
 
 
 def _settings(context: typer.Context, config: Path | None) -> dict[str, Any]:

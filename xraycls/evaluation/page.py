@@ -8,7 +8,7 @@ from typing import Any
 
 from xraycls.evaluation.metrics import METRICS
 from xraycls.evaluation.report import Report
-from xraycls.evaluation.summary import class_table, format_threshold, format_value, summary_table
+from xraycls.evaluation.summary import caution, class_table, format_threshold, format_value, summary_table
 from xraycls.page import render
 
 CAPTIONS = {
@@ -17,18 +17,22 @@ CAPTIONS = {
     "reliability": "Reliability: what a predicted probability turned out to mean",
     "confusion": "Confusion matrix",
     "most_wrong": "The images predicted most wrongly",
+    "training": "The training of the model",
 }
 
 _HEADLINE = ("auroc", "sensitivity", "specificity", "balanced_accuracy")
 
 
-def render_page(report: Report, pictures: Mapping[str, Path], metadata: Mapping[str, Any]) -> str:
+def render_page(
+    report: Report, pictures: Mapping[str, Path], metadata: Mapping[str, Any], settings: Mapping[str, Any] | None = None
+) -> str:
     """The page.
 
     Args:
         report: what to show.
         pictures: from a key of ``CAPTIONS`` to a PNG file, in the order to show them.
-        metadata: what was tested on what; a row each, nested values as JSON.
+        metadata: what was tested on what, and when; a row each, nested values as JSON.
+        settings: of the training; None where they aren't known.
 
     Returns:
         HTML; names of classes and files, and metadata, are escaped.
@@ -43,6 +47,7 @@ def render_page(report: Report, pictures: Mapping[str, Path], metadata: Mapping[
         classes=[(_at(each.threshold), class_table(report, each)) for each in figures],
         pictures=[(CAPTIONS[key], path.read_bytes()) for key, path in pictures.items()],
         metadata=metadata,
+        settings=settings or {},
     )
 
 
@@ -67,4 +72,5 @@ def _at(threshold: float | None) -> str:
 def _about_intervals(report: Report) -> str:
     of = "images" if report.groups is None else f"{report.groups:,} groups of images, such as patients"
     positive = f" The positive class is {report.positive_class}." if report.positive_class else ""
-    return f"In brackets: 95 % bootstrap intervals, {report.resamples:,} resamples of {of}.{positive}"
+    few = f" {said}." if (said := caution(report)) else ""
+    return f"In brackets: 95 % bootstrap intervals, {report.resamples:,} resamples of {of}.{positive}{few}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +19,30 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _WIDTH = 6.8  # inches
+
+
+def training_plot(history: Sequence[Mapping[str, float]]) -> Figure:
+    """Losses of every epoch, and beside them the area under the ROC curve on validation.
+
+    Args:
+        history: a mapping an epoch with "epoch", "train_loss" and, where the epoch was validated, "val_loss" and
+            "val_auroc", as ``metrics.csv`` has them.
+    """
+    figure = style.new_figure(2 * _WIDTH, 4.6, "Training", f"{len(history)} epochs")
+    for axes, title, names in zip(
+        figure.subplots(1, 2),
+        ("Loss", "AUROC on validation"),
+        (("train_loss", "val_loss"), ("val_auroc",)),
+        strict=True,
+    ):
+        style.quiet(axes, "Epoch", title)
+        for index, name in enumerate(names):
+            points = [(row["epoch"], row[name]) for row in history if not math.isnan(row.get(name, math.nan))]
+            if points:
+                label = {"train_loss": "training", "val_loss": "validation"}.get(name)
+                axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=label, **style.series(index))
+        style.legend(axes, "lower left")
+    return figure
 
 
 def roc_plot(report: Report, labels: IntArray, probabilities: FloatArray) -> Figure:

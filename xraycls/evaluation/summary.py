@@ -10,6 +10,7 @@ from xraycls.evaluation.report import Estimate, Figures, Report
 Table = list[tuple[str, ...]]
 
 _DASH = "\N{EN DASH}"
+_FEW, _FEW_A_CLASS = 20, 5  # images, and of one class, below which an interval is a matter of a few of them
 
 
 def format_value(value: float) -> str:
@@ -28,6 +29,14 @@ def format_threshold(threshold: float) -> str:
     """A threshold in three significant digits, or as many as tell it from 1."""
     shown = (f"{threshold:.{digits}g}" for digits in range(3, 18))
     return next(text for text in shown if text != "1" or threshold == 1)
+
+
+def caution(report: Report) -> str:
+    """What must be said of intervals of so few images; "" where there are enough."""
+    smallest = min(report.counts.values())
+    if report.n >= _FEW and smallest >= _FEW_A_CLASS:
+        return ""
+    return f"{report.n} images with {smallest} of the rarest class are few: the intervals say little"
 
 
 def summary_table(report: Report) -> Table:

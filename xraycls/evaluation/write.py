@@ -13,7 +13,7 @@ from xraycls.evaluation import style
 from xraycls.evaluation.cases import as_arrays
 from xraycls.evaluation.mistakes import ImageOf, most_wrong, most_wrong_plot
 from xraycls.evaluation.page import render_page
-from xraycls.evaluation.plots import confusion_plot, pr_plot, reliability_plot, roc_plot
+from xraycls.evaluation.plots import confusion_plot, pr_plot, reliability_plot, roc_plot, training_plot
 from xraycls.evaluation.report import Report, without_nan
 from xraycls.types import Prediction
 
@@ -28,6 +28,8 @@ def write_report(
     *,
     image_of: ImageOf | None = None,
     metadata: Mapping[str, Any] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    history: Sequence[Mapping[str, float]] = (),
 ) -> list[Path]:
     """Write everything there is to say about a test.
 
@@ -38,6 +40,8 @@ def write_report(
         image_of: from a row of ``predictions`` to its picture, uint8 [H, W], for the contact sheet of the most wrong
             images; there is no sheet without it, nor when no image is wrong.
         metadata: what was tested on what; JSON values, under "metadata" in ``test.json``.
+        settings: of the training, for the page.
+        history: its rows of ``metrics.csv``, for a picture of the curves.
 
     Returns:
         The files written, the JSON last: where it is, the rest is complete.
@@ -46,10 +50,10 @@ def write_report(
         XrayclsError: a file can't be written.
     """
     metadata = metadata or {}
-    pictures = _write_pictures(report, predictions, folder / "pictures", image_of)
+    pictures = _write_pictures(report, predictions, folder / "pictures", image_of, history)
     page = folder / "report.html"
     with atomic_write(page) as temporary:
-        temporary.write_text(render_page(report, pictures, metadata), encoding="utf-8")
+        temporary.write_text(render_page(report, pictures, metadata, settings), encoding="utf-8")
     rows = write_predictions(predictions, report.classes, folder / "predictions.csv")
     figures = folder / "test.json"
     unreadable = sum(prediction.error is not None for prediction in predictions)
@@ -81,7 +85,11 @@ def write_predictions(predictions: Sequence[Prediction], classes: Sequence[str],
 
 
 def _write_pictures(
-    report: Report, predictions: Sequence[Prediction], folder: Path, image_of: ImageOf | None
+    report: Report,
+    predictions: Sequence[Prediction],
+    folder: Path,
+    image_of: ImageOf | None,
+    history: Sequence[Mapping[str, float]],
 ) -> dict[str, Path]:
     labels, probabilities = as_arrays(predictions, len(report.classes))
     labels, probabilities = labels[labels >= 0], probabilities[labels >= 0]
@@ -92,6 +100,8 @@ def _write_pictures(
         "reliability": lambda: reliability_plot(report, labels, probabilities),
         "confusion": lambda: confusion_plot(report),
     }
+    if history:
+        draw["training"] = lambda: training_plot(history)
     if image_of and wrong:
         draw["most_wrong"] = lambda: most_wrong_plot(predictions, wrong, report.classes, image_of)
     else:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from xraycls.evaluation.cases import FloatArray, predicted_classes
+from xraycls.evaluation.summary import format_threshold
 from xraycls.inference.predictor import Result
 from xraycls.loaders.recipes.classification import Recipe
 from xraycls.models.classifier import Classifier
@@ -61,6 +62,10 @@ class TrainedModel:
     def decide(self, probabilities: FloatArray) -> int:
         """Returns the class index that probabilities [C] mean, at the operating threshold where there is one."""
         return int(predicted_classes(probabilities[None], 0.5 if self.threshold is None else self.threshold)[0])
+
+    def at_threshold(self) -> str:
+        """Returns " at threshold 0.422", to stand behind the class that was decided for; "" without a threshold."""
+        return "" if self.threshold is None else f" at threshold {format_threshold(self.threshold)}"
 
     def predictions(self, results: Iterable[Result[FloatArray]]) -> Iterator[Prediction]:
         """Returns an iterator with one :class:`~xraycls.types.Prediction` a result."""

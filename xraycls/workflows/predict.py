@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from xraycls.data.files import atomic_write
 from xraycls.evaluation.write import write_predictions as write_csv
+from xraycls.inference.classification import TrainedModel
 from xraycls.inference.inputs import samples_of
 from xraycls.inference.load import load_classifier_model
 from xraycls.inference.predictor import Predictor
@@ -59,6 +60,29 @@ def predict(
         ('film.jpeg', 2)
     """
     trained = load_classifier_model(model, choose_device(device))
+    predictions = predict_with(
+        trained,
+        paths,
+        batch_size=batch_size,
+        precision=precision,
+        loader=loader,
+        threads=threads,
+        progress=progress,
+    )
+    return predictions, trained.classes
+
+
+def predict_with(
+    trained: TrainedModel,
+    paths: Picture | Iterable[Picture],
+    *,
+    batch_size: int = 64,
+    precision: str = "auto",
+    loader: str = "auto",
+    threads: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Prediction]:
+    """Returns predictions of a model that is loaded; arguments are those of :func:`predict`."""
     predictor = Predictor(model=trained, batch_size=batch_size, precision=precision, loader=loader, threads=threads)
     samples = samples_of(paths)
     predictions = []
@@ -66,7 +90,7 @@ def predict(
         predictions.append(prediction)
         if progress:
             progress(len(predictions), len(samples))
-    return predictions, trained.classes
+    return predictions
 
 
 def prediction_rows(predictions: Sequence[Prediction], classes: Sequence[str]) -> list[dict[str, Any]]:

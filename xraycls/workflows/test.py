@@ -6,6 +6,7 @@ import logging
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from xraycls.evaluation.write import write_report
 from xraycls.inference.classification import TrainedModel
 from xraycls.inference.load import load_classifier_model
 from xraycls.inference.predictor import Predictor
+from xraycls.training.config import read_config
 from xraycls.training.precision import choose_device
 from xraycls.types import Prediction, Split
 from xraycls.version import __version__
@@ -129,6 +131,7 @@ def test(
     )
     folder = output or _folder(trained, data, split)
     metadata = {
+        "date": datetime.now().astimezone().isoformat(timespec="seconds"),
         "xraycls": __version__,
         "model": trained.classifier.architecture.name,
         "weights": str(trained.weights),
@@ -138,7 +141,16 @@ def test(
         "unreadable": len(failures),
     }
     picture: Callable[[int], GreyImage] = lambda index: open_image(table[index]).pixels()  # noqa: E731
-    files = write_report(report, predictions, folder, image_of=picture, metadata=metadata)
+    run = trained.run
+    files = write_report(
+        report,
+        predictions,
+        folder,
+        image_of=picture,
+        metadata=metadata,
+        settings=read_config(run.config) if run else None,
+        history=run.read_metrics() if run else (),
+    )
     return TestResult(report, files, failures)
 
 

@@ -166,7 +166,7 @@ def _train(config: TrainConfig, run: RunFolder, runtime: Runtime, reporter: Repo
         if resume:
             training.load_state_dict(state)
             del state
-            reporter.message(f"Going on with {run.path} at epoch {training.epoch + 1}, batch {training.step + 1}.")
+            reporter.message(_told_resumed(training))
             _tell_other_engine(run, engine, reporter)
         if runtime.world.is_main:
             remove_leftovers(run.path)
@@ -282,6 +282,17 @@ def _describe_run(run: RunFolder, config: TrainConfig, engine: str, table: Sampl
             "counts": {split: table.split(split).counts() for split in table.splits},
         }
     )
+
+
+def _told_resumed(training: Training) -> str:
+    """Where a resumed training stands."""
+    run = training.run.path
+    if training.epoch >= training.config.epochs:
+        return f"{run} has finished all of its {training.epoch} epochs; a larger --epochs goes on with it."
+    if training.is_finished:
+        more = f"--patience above {training.config.patience}"
+        return f"{run} has stopped early after {training.epoch} epochs; a {more} goes on with it."
+    return f"Going on with {run} at epoch {training.epoch + 1}, batch {training.step + 1}."
 
 
 def _tell_other_engine(run: RunFolder, engine: str, reporter: Reporter) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from xraycls.cli.invocation import print_table
 from xraycls.cli.options import JsonOption
 from xraycls.cli.reading import reads_data
 from xraycls.data.options import ReadOptions
@@ -65,7 +66,6 @@ def audit(
 
 def _show(made: Audit) -> None:
     """A line a finding, the gravest first, and how the classes are spread."""
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
@@ -80,4 +80,4 @@ def _show(made: Audit) -> None:
     for finding in made.findings:
         count = f"{len(finding.samples):,}" if finding.samples else ""
         shown.add_row(f"[{colours[finding.severity]}]{finding.severity}", escape(finding.title), count)
-    Console(highlight=False).print(shown)
+    print_table(shown)

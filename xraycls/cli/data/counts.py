@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from xraycls.cli.invocation import print_table
+
 if TYPE_CHECKING:
     from xraycls.data.table import SampleTable
 
@@ -17,7 +19,6 @@ def patients_of(table: SampleTable) -> int:
 def print_counts(parts: Mapping[str, SampleTable]) -> None:
     """A row a part: images of each class, images, and patients where they are known."""
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
     classes = next(iter(parts.values())).classes
@@ -28,4 +29,4 @@ def print_counts(parts: Mapping[str, SampleTable]) -> None:
     for name, part in parts.items():
         counts = (*part.counts().values(), len(part))
         shown.add_row(name, *(f"{count:,}" for count in counts), f"{patients_of(part):,}" if patients_of(part) else "–")
-    Console(highlight=False).print(shown)
+    print_table(shown)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from xraycls.cli.data.counts import patients_of
+from xraycls.cli.options import JsonOption
 from xraycls.cli.reading import reads_data
 from xraycls.data.options import ReadOptions
 
@@ -20,6 +23,7 @@ def list_samples(
         Path | None, typer.Argument(help="Image folder, CSV, .npz or prepared data; the phantom when omitted.")
     ] = None,
     images: Annotated[Path | None, typer.Option(help="Folder that a CSV's paths start from.")] = None,
+    as_json: JsonOption = False,
     *,
     options: ReadOptions,
 ) -> None:
@@ -29,7 +33,11 @@ def list_samples(
     table = read_table(path, images=images, options=options)
     parts: dict[str, SampleTable] = {name: table.split(name) for name in table.splits}
     parts = parts or {"all": table}
+    if as_json:
+        counted = {name: {"images": part.counts(), "patients": patients_of(part)} for name, part in parts.items()}
+        print(json.dumps({"root": str(table.root), "source": table.source, "classes": table.classes, "parts": counted}))
+        return
     for name, part in parts.items():
         counts = ", ".join(f"{count} {label}" for label, count in part.counts().items())
-        patients = len({s.patient for s in part if s.patient})
+        patients = patients_of(part)
         print(f"{name}: {counts}" + (f" ({patients} patients)" if patients else ""))

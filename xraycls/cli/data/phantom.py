@@ -10,13 +10,14 @@ import typer
 
 def phantom(
     folder: Annotated[Path, typer.Argument(help="Where to write.")],
-    images: Annotated[int, typer.Option(min=6, help="How many.")] = 600,
+    number: Annotated[int, typer.Option("--number", "-n", min=6, help="How many.")] = 600,
     seed: Annotated[int, typer.Option(min=0, help="Another seed draws other patients.")] = 0,
     size: Annotated[int, typer.Option(min=64, max=8192, help="Mean width, pixels.")] = 512,
     layout: Annotated[
         str, typer.Option(help="folder, or as a public set: siim, rsna, nih, coronahack, kermany.")
     ] = "folder",
     dicom: Annotated[bool, typer.Option("--dicom", help="Write DICOM files as well.")] = False,
+    images: Annotated[int | None, typer.Option(min=6, hidden=True, help="The earlier name of --number.")] = None,
 ) -> None:
     """Draw synthetic chest radiographs: an image folder, boxes as KITTI, and DICOM on request.
 
@@ -27,7 +28,7 @@ def phantom(
 
     with counting("drawing") as progress:
         table = write_phantom(
-            folder, images=images, seed=seed, size=size, layout=layout, dicom=dicom, progress=progress
+            folder, images=images or number, seed=seed, size=size, layout=layout, dicom=dicom, progress=progress
         )
     for split in table.splits:
         counts = ", ".join(f"{count} {name}" for name, count in table.split(split).counts().items())

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from xraycls.cli.options import JsonOption
 from xraycls.cli.reading import reads_data
 from xraycls.data.options import ReadOptions
 
@@ -37,6 +39,7 @@ def show(
     size: Annotated[
         int | None, typer.Option(help="Side of the network's input, pixels; 224.", rich_help_panel="Augmented")
     ] = None,
+    as_json: JsonOption = False,
     *,
     options: ReadOptions,
 ) -> None:
@@ -58,4 +61,4 @@ def show(
     else:
         sheet = sample_sheet(table, n=n, seed=seed)
     write_picture(sheet, output)
-    print(output)
+    print(json.dumps({"sheet": str(output), "images": len(table), "counts": table.counts()}) if as_json else output)

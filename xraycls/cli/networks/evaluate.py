@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from xraycls.cli.invocation import print_table
 from xraycls.cli.options import DeviceOption, LoaderOption, PrecisionOption, ThreadsOption
 from xraycls.cli.tao_command import key_of, say_ignored
 from xraycls.cli.tao_options import KeyOption, MountOption, OptionalModelOption, SpecOption
@@ -69,7 +70,6 @@ def evaluate(
 
 def print_figures(report: DetectionReport) -> None:
     """Print all figures of a report with their intervals as a table."""
-    from rich.console import Console
     from rich.table import Table
 
     from xraycls.evaluation.detection.summary import detection_table
@@ -78,4 +78,4 @@ def print_figures(report: DetectionReport) -> None:
     table = Table(*header, title=f"{report.images:,} images, 95 % intervals", title_justify="left")
     for row in rows:
         table.add_row(*row)
-    Console(highlight=False).print(table)
+    print_table(table)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from xraycls.cli.invocation import print_table
 from xraycls.cli.options import JsonOption
 from xraycls.cli.tao_options import MountOption, SpecOption
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from xraycls.tao.report import FieldReport
 
 _STYLES = {"honoured": "green", "approximated": "yellow", "ignored": "red", "not yet": "magenta"}
-_WIDTH = 240  # columns where there is no terminal
+
 _LONGEST = 60  # characters of a value in the table
 
 
@@ -46,7 +46,6 @@ def spec_check(program: str) -> Callable[..., None]:
 
 
 def _show(reports: tuple[FieldReport, ...]) -> None:
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
@@ -56,7 +55,7 @@ def _show(reports: tuple[FieldReport, ...]) -> None:
     for each in reports:
         outcome = f"[{_STYLES[each.outcome]}]{each.outcome}[/]"
         table.add_row(str(each.line or ""), escape(each.field), escape(_short(each.value)), outcome, escape(each.note))
-    Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH).print(table)
+    print_table(table)
 
 
 def _short(value: object) -> str:
