@@ -15,7 +15,7 @@ from xraycls.evaluation.intervals import (
     group_indices,
     percentile_interval,
 )
-from xraycls.evaluation.metrics import ranking
+from xraycls.evaluation.ranking import RankedCases
 
 
 def mean_of(values):
@@ -43,7 +43,7 @@ def test_a_group_is_drawn_as_a_whole():
 def test_the_bootstrap_is_a_plain_loop_over_the_same_counts(cases):
     labels, probabilities = cases(60, 2)
     found = bootstrap(
-        lambda weights: {"auroc": ranking(labels == 1, probabilities[:, 1], weights)[0]},
+        lambda weights: {"auroc": RankedCases(labels == 1, probabilities[:, 1]).areas(weights)[0]},
         60,
         resamples=100,
         seed=5,
@@ -108,7 +108,7 @@ def test_the_interval_of_the_auroc_covers_the_truth():
     for seed in range(200):
         scores = rng.normal(size=120) + positive
         drawn = bootstrap(
-            lambda weights, s=scores: {"auroc": ranking(positive, s, weights)[0]},
+            lambda weights, s=scores: {"auroc": RankedCases(positive, s).areas(weights)[0]},
             120,
             resamples=300,
             seed=seed,

@@ -61,6 +61,8 @@ def test_without_a_threshold_there_is_nothing_at_it(cases):
 
 def test_each_figure_has_the_interval_that_suits_it(cases):
     labels, probabilities = cases(150, 2)
+    order = np.argsort(probabilities[:, 1])  # in which a report draws
+    labels, probabilities = labels[order], probabilities[order]
     report = evaluate(labels, probabilities, CLASSES, resamples=100, seed=2)
     drawn = bootstrap(lambda weights: weighted_scores(labels, probabilities, weights), 150, resamples=100, seed=2)
     for name, figure in report.figures.overall.items():

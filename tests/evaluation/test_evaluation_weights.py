@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from xraycls.evaluation.metrics import METRICS, PER_CLASS, per_class, ranking, scores, weighted_scores
+from xraycls.evaluation.metrics import METRICS, PER_CLASS, per_class, scores, weighted_scores
+from xraycls.evaluation.ranking import RankedCases
 
 CLOSE = {"rel": 0, "abs": 1e-12}
 
@@ -95,6 +96,6 @@ def test_a_resample_of_one_class_is_undefined_without_a_warning():
 def test_all_scores_tied_rank_like_chance():
     weights = random_weights(10, rows=3)
     positive = np.arange(10) < 4
-    auroc, average_precision = ranking(positive, np.full(10, 0.5), weights)
+    auroc, average_precision = RankedCases(positive, np.full(10, 0.5)).areas(weights)
     assert auroc == pytest.approx([0.5] * 3)
     assert average_precision == pytest.approx(weights[:, :4].sum(axis=1) / weights.sum(axis=1))

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from xraycls.evaluation.cases import FloatArray, IntArray, predicted_classes, ratio
+from xraycls.evaluation.cases import FloatArray, IntArray, predicted_classes, ratio, sums
 
 BINS = 15
 
@@ -64,11 +64,29 @@ def weighted_calibration_error(
     Returns:
         float64 [...].
     """
-    probability, outcome = _pairs(labels, probabilities)
-    in_bin = _bin_of(probability, bins)[:, None] == np.arange(bins)
-    # A bin's share times its gap is |Σ w (probability - outcome)| / Σ w: the bin's own weight cancels.
-    gaps = weights @ np.where(in_bin, (probability - outcome)[:, None], 0.0)
-    return np.asarray(np.abs(gaps).sum(axis=-1) / weights.sum(axis=-1))
+    return np.asarray(CalibrationGaps(labels, probabilities, bins).under(weights) / weights.sum(axis=-1))
+
+
+class CalibrationGaps:
+    """By how much the probabilities of some cases miss what came true, bin by bin, whatever each case counts.
+
+    Args:
+        labels: int64 [n].
+        probabilities: float64 [n, C].
+        bins: how many of equal width.
+    """
+
+    def __init__(self, labels: IntArray, probabilities: FloatArray, bins: int = BINS) -> None:
+        probability, outcome = _pairs(labels, probabilities)
+        self._bins, self._bin, self._gap = bins, _bin_of(probability, bins), probability - outcome
+
+    def under(self, weights: FloatArray) -> FloatArray:
+        """Σ over bins of |Σ weight · (probability - outcome)|, float64 [...], for weights [..., n].
+
+        Divided by the sum of the weights that is the expected calibration error: a bin's share times its gap doesn't
+        depend on the bin's own weight.
+        """
+        return np.asarray(np.abs(sums(self._bin, self._bins, weights * self._gap)).sum(axis=-1))
 
 
 def reliability_curve(labels: IntArray, probabilities: FloatArray, bins: int = BINS) -> ReliabilityCurve:

@@ -22,8 +22,8 @@ from xraycls.evaluation.cases import FloatArray, IntArray
 
 RESAMPLES = 2000
 CONFIDENCE = 0.95
-# Elements of one [R, n] array: 16 MB, so a statistic with a dozen temporaries stays below 256 MB at any n.
-_CHUNK = 2**21
+# Elements of one [R, n] array: 2 MB, so that the temporaries of a statistic stay in the processor's cache.
+_CHUNK = 2**18
 
 Statistic = Callable[[FloatArray], dict[str, FloatArray]]
 
@@ -67,9 +67,9 @@ def draw_counts(members: IntArray, resamples: int, rng: np.random.Generator) -> 
         float64 [R, n], whole numbers; cases of one group have the same count.
     """
     n_groups = int(members.max()) + 1
-    drawn = rng.integers(n_groups, size=(resamples, n_groups)) + n_groups * np.arange(resamples)[:, None]
-    counts = np.bincount(drawn.ravel(), minlength=resamples * n_groups).reshape(resamples, n_groups)
-    return counts[:, members].astype(np.float64)
+    drawn = rng.integers(n_groups, size=(resamples, n_groups))
+    counts = np.stack([np.bincount(row, minlength=n_groups) for row in drawn]).astype(np.float64)
+    return counts if np.array_equal(members, np.arange(n_groups)) else counts.take(members, axis=1)
 
 
 def group_indices(groups: Sequence[Hashable | None]) -> IntArray:

@@ -4,29 +4,30 @@ Two classes: class 1 is the positive one. Three or more: macro averages of one-v
 occur in the labels. What can't be computed, such as a sensitivity without positive cases or an area under the curve
 of one class only, is NaN: never an exception, never a made-up number.
 
-A bootstrap resample is a weighting: how often each case was drawn. Each figure is a few matrix products and cumulative
-sums over weights [..., n], and equals what scikit-learn gives for the same ``sample_weight``; so thousands of
-resamples of every metric take about a second.
+A bootstrap resample is a weighting: how often each case was drawn. Each figure is a few sums over weights [..., n], and
+equals what scikit-learn gives for the same ``sample_weight``; what doesn't depend on the weights is worked out once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from xraycls.errors import unknown
-from xraycls.evaluation.calibration import weighted_calibration_error
+from xraycls.evaluation.calibration import CalibrationGaps
 from xraycls.evaluation.cases import (
-    BoolArray,
     FloatArray,
     IntArray,
     log_losses,
     predicted_classes,
     ratio,
     squared_errors,
+    sums,
 )
+from xraycls.evaluation.ranking import RankedCases
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +96,7 @@ def scores(labels: IntArray, probabilities: FloatArray, threshold: float = 0.5) 
 
 
 def weighted_scores(
-    labels: IntArray,
-    probabilities: FloatArray,
-    weights: FloatArray,
-    threshold: float = 0.5,
-    each: Mapping[str, FloatArray] | None = None,
+    labels: IntArray, probabilities: FloatArray, weights: FloatArray, threshold: float = 0.5
 ) -> dict[str, FloatArray]:
     """Every metric of ``METRICS`` under weights of the cases: as :func:`scores`, float64 [...] each.
 
@@ -108,18 +105,8 @@ def weighted_scores(
         probabilities: float64 [n, C].
         weights: float64 [..., n], not negative, some above 0.
         threshold: two classes only: class 1 is called where its probability is at least this.
-        each: what :func:`per_class` gave for the same arguments, to save computing it again.
     """
-    each = each or per_class(labels, probabilities, threshold, weights)
-    correct = predicted_classes(probabilities, threshold) == labels
-    total = weights.sum(axis=-1)
-    return {
-        **combined(each, np.unique(labels)),
-        "accuracy": weights @ correct.astype(np.float64) / total,
-        "brier": weights @ squared_errors(labels, probabilities) / total,
-        "ece": weighted_calibration_error(labels, probabilities, weights),
-        "loss": weights @ log_losses(labels, probabilities) / total,
-    }
+    return WeightedFigures(labels, probabilities, (threshold,)).under(weights)[0].overall
 
 
 def per_class(
@@ -138,58 +125,71 @@ def per_class(
         it, specificity without a case of another, the ranking metrics unless there are both.
     """
     weights = np.ones(len(labels)) if weights is None else weights
-    classes = np.arange(probabilities.shape[1])
-    is_class = labels[:, None] == classes
-    is_called = predicted_classes(probabilities, threshold)[:, None] == classes
-    support = weights @ is_class.astype(np.float64)
-    called = weights @ is_called.astype(np.float64)
-    hits = weights @ (is_class & is_called).astype(np.float64)
-    rest = weights.sum(axis=-1, keepdims=True) - support
-    ranked = np.array([ranking(is_class[:, c], probabilities[:, c], weights) for c in classes])  # [C, 2, ...]
-    return {
-        "precision": ratio(hits, called),
-        "sensitivity": ratio(hits, support),
-        "specificity": ratio(rest - called + hits, rest),
-        "f1": np.where(support > 0, ratio(2 * hits, support + called), np.nan),
-        "auroc": np.moveaxis(ranked[:, 0], 0, -1),
-        "average_precision": np.moveaxis(ranked[:, 1], 0, -1),
-    }
+    return WeightedFigures(labels, probabilities, (threshold,)).under(weights)[0].each
 
 
-def ranking(positive: BoolArray, scores: FloatArray, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Area under the ROC curve and average precision, exact with tied scores.
+class AtThreshold(NamedTuple):
+    """The metrics of ``METRICS``, float64 [...] each, and those of ``PER_CLASS``, float64 [..., C] each."""
 
-    AUROC is the weighted fraction of (positive, negative) pairs in the right order, a tie counting half (Hanley and
-    McNeil, Radiology 143, 1982). Average precision is the weighted mean, over positive cases, of the precision at
-    their score; that is scikit-learn's Σ (Rₖ - Rₖ₋₁) Pₖ.
+    overall: dict[str, FloatArray]
+    each: dict[str, FloatArray]
+
+
+class WeightedFigures:
+    """Every metric of a set of cases as a function of how much each case counts.
 
     Args:
-        positive: bool [n].
-        scores: float64 [n], higher for positive.
-        weights: float64 [..., n], not negative.
-
-    Returns:
-        AUROC and average precision, float64 [...] each; NaN where either class has no weight.
+        labels: int64 [n], 0 to C - 1; one or more.
+        probabilities: float64 [n, C].
+        thresholds: at which class 1 of two is called; three classes or more take one, which plays no part.
     """
-    positives, negatives = (
-        rows[np.argsort(scores[rows], kind="stable")] for rows in (np.flatnonzero(positive), np.flatnonzero(~positive))
-    )
-    own = weights[..., positives]
-    up_to_positive, up_to_negative = _cumulative(own), _cumulative(weights[..., negatives])
-    n_positive, n_negative = up_to_positive[..., -1], up_to_negative[..., -1]
 
-    at = scores[positives]
-    negatives_below = up_to_negative[..., np.searchsorted(scores[negatives], at, side="left")]
-    negatives_up_to = up_to_negative[..., np.searchsorted(scores[negatives], at, side="right")]
-    ordered = np.einsum("...p,...p->...", own, negatives_below + negatives_up_to) / 2
-    auroc = ratio(ordered, n_positive * n_negative)
+    def __init__(self, labels: IntArray, probabilities: FloatArray, thresholds: Sequence[float] = (0.5,)) -> None:
+        n_classes = probabilities.shape[1]
+        self._present = np.unique(labels)
+        called = [predicted_classes(probabilities, threshold) for threshold in thresholds]
+        # Cases with one label that are called the same at every threshold count together.
+        self._kinds, self._kind = np.unique(np.stack([labels, *called], axis=1), axis=0, return_inverse=True)
+        self._classes = np.arange(n_classes)
+        self._ranked = [RankedCases(labels == c, probabilities[:, c]) for c in self._classes]
+        self._gaps = CalibrationGaps(labels, probabilities)
+        self._squared, self._log = squared_errors(labels, probabilities), log_losses(labels, probabilities)
 
-    true = n_positive[..., None] - up_to_positive[..., np.searchsorted(at, at, side="left")]
-    false = n_negative[..., None] - negatives_below
-    # A positive that wasn't drawn may stand where nothing was called: weight 0 times precision 0/0 must stay 0.
-    precision = np.divide(true, true + false, out=np.zeros_like(true), where=own > 0)
-    average_precision = ratio(np.einsum("...p,...p->...", own, precision), n_positive)
-    return auroc, np.where(n_negative > 0, average_precision, np.nan)
+    def under(self, weights: FloatArray) -> list[AtThreshold]:
+        """The figures at each threshold.
+
+        Args:
+            weights: float64 [..., n], not negative, some above 0.
+        """
+        total = weights.sum(axis=-1)
+        areas = np.array([ranked.areas(weights) for ranked in self._ranked])  # [C, 2, ...]
+        auroc, average_precision = np.moveaxis(areas, (1, 0), (0, -1))
+        ranking = {"auroc": auroc, "average_precision": average_precision}
+        free = {
+            "brier": np.einsum("...n,n->...", weights, self._squared) / total,
+            "ece": self._gaps.under(weights) / total,
+            "loss": np.einsum("...n,n->...", weights, self._log) / total,
+        }
+        found = []
+        by_kind, label = sums(self._kind, len(self._kinds), weights), self._kinds[:, 0]
+        for called in self._kinds[:, 1:].T:
+            each = _of_calls(by_kind, label, called, self._classes) | ranking
+            accuracy = by_kind @ (label == called).astype(np.float64) / total
+            found.append(AtThreshold(combined(each, self._present) | {"accuracy": accuracy} | free, each))
+        return found
+
+
+def _of_calls(by_kind: FloatArray, label: IntArray, called: IntArray, classes: IntArray) -> dict[str, FloatArray]:
+    """What depends on who is called what; from the weight [..., K] of K kinds of cases, float64 [..., C] each."""
+    is_class, is_called = label[:, None] == classes, called[:, None] == classes
+    support, calls, hits = (by_kind @ rows.astype(np.float64) for rows in (is_class, is_called, is_class & is_called))
+    rest = by_kind.sum(axis=-1, keepdims=True) - support
+    return {
+        "precision": ratio(hits, calls),
+        "sensitivity": ratio(hits, support),
+        "specificity": ratio(rest - calls + hits, rest),
+        "f1": np.where(support > 0, ratio(2 * hits, support + calls), np.nan),
+    }
 
 
 def confusion(labels: IntArray, predicted: IntArray, n_classes: int) -> IntArray:
@@ -216,10 +216,3 @@ def combined(each: Mapping[str, FloatArray], present: IntArray) -> dict[str, Flo
     figures = {name: each[name][..., members].mean(axis=-1) for name in names}
     recall = each["sensitivity"][..., present].mean(axis=-1)
     return {**figures, "balanced_accuracy": recall if len(present) > 1 else np.full_like(recall, np.nan)}
-
-
-def _cumulative(weights: FloatArray) -> FloatArray:
-    """Weight of the first k cases, for k from 0 to n; [..., n] to [..., n + 1]."""
-    total = np.zeros((*weights.shape[:-1], weights.shape[-1] + 1))
-    np.cumsum(weights, axis=-1, out=total[..., 1:])
-    return total

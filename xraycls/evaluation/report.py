@@ -20,7 +20,7 @@ from xraycls.evaluation.intervals import (
     group_indices,
     percentile_interval,
 )
-from xraycls.evaluation.metrics import METRICS, PER_CLASS, confusion, per_class, scores, weighted_scores
+from xraycls.evaluation.metrics import METRICS, PER_CLASS, AtThreshold, WeightedFigures, confusion
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,15 +169,14 @@ def evaluate(
     if members is not None and members.max() + 1 == len(y):
         members = None  # each case stands alone, as it would without groups
 
-    def at(threshold: float) -> Figures:
-        return _figures(y, p, classes, threshold, members, resamples, seed)
-
+    thresholds = (0.5,) if threshold is None else (0.5, threshold)
+    figures = _figures(y, p, classes, thresholds, members, resamples, seed)
     return Report(
         classes=tuple(classes),
         counts={title: int((y == c).sum()) for c, title in enumerate(classes)},
         unlabelled=len(labels) - len(y),
-        figures=at(0.5),
-        operating=None if threshold is None else at(threshold),
+        figures=figures[0],
+        operating=None if threshold is None else figures[1],
         resamples=resamples,
         groups=None if members is None else int(members.max()) + 1,
     )
@@ -187,35 +186,59 @@ def _figures(
     labels: IntArray,
     probabilities: FloatArray,
     classes: Sequence[str],
-    threshold: float,
+    thresholds: Sequence[float],
     groups: IntArray | None,
     resamples: int,
     seed: int,
-) -> Figures:
-    def statistic(weights: FloatArray) -> dict[str, FloatArray]:
-        each = per_class(labels, probabilities, threshold, weights)
-        overall = weighted_scores(labels, probabilities, weights, threshold, each)
-        return {**overall, **{f"each {name}": values for name, values in each.items()}}
+) -> list[Figures]:
+    """The figures at each threshold, all from the same resamples.
 
-    drawn = bootstrap(statistic, len(labels), groups=groups, resamples=resamples, seed=seed)
-    overall = scores(labels, probabilities, threshold)
-    each = per_class(labels, probabilities, threshold)
-    matrix = confusion(labels, predicted_classes(probabilities, threshold), len(classes))
-    return Figures(
-        threshold=threshold if len(classes) == 2 else None,
-        overall={name: _estimate(name, value, drawn[name]) for name, value in overall.items()},
-        per_class={
-            title: {name: _estimate(name, each[name][c], drawn[f"each {name}"][:, c]) for name in PER_CLASS}
-            for c, title in enumerate(classes)
-        },
-        confusion=tuple(map(tuple, matrix.tolist())),
+    Cases are put in the order of their scores, so that what the ranking metrics look up lies side by side in memory.
+    """
+    order = np.argsort(probabilities[:, -1], kind="stable")
+    weighted = WeightedFigures(labels[order], probabilities[order], thresholds)
+    drawn = bootstrap(
+        lambda weights: _named(weighted.under(weights)),
+        len(labels),
+        groups=None if groups is None else groups[order],
+        resamples=resamples,
+        seed=seed,
     )
+    exact = _named(weighted.under(np.ones(len(labels))))
+
+    def at(number: int, threshold: float) -> Figures:
+        def estimate(name: str, key: str, column: int = 0) -> Estimate:
+            value, resampled = exact[key].reshape(-1), drawn[key].reshape(len(drawn[key]), -1)
+            return _estimate(name, float(value[column]), resampled[:, column])
+
+        matrix = confusion(labels, predicted_classes(probabilities, threshold), len(classes))
+        return Figures(
+            threshold=threshold if len(classes) == 2 else None,
+            overall={name: estimate(name, f"overall {number} {name}") for name in METRICS},
+            per_class={
+                title: {name: estimate(name, f"each {number} {name}", c) for name in PER_CLASS}
+                for c, title in enumerate(classes)
+            },
+            confusion=tuple(map(tuple, matrix.tolist())),
+        )
+
+    return [at(number, threshold) for number, threshold in enumerate(thresholds)]
+
+
+def _named(found: Sequence[AtThreshold]) -> dict[str, FloatArray]:
+    """Figures as the bootstrap takes them: by the number of the threshold and the name of the metric."""
+    return {
+        f"{kind} {number} {name}": values
+        for number, at in enumerate(found)
+        for kind, figures in (("overall", at.overall), ("each", at.each))
+        for name, values in figures.items()
+    }
 
 
 def _estimate(name: str, value: float, resampled: FloatArray) -> Estimate:
     inflated = name in METRICS and METRICS[name].inflated
     low, high = basic_interval(resampled, value) if inflated else percentile_interval(resampled)
-    return Estimate(float(value), low, high)
+    return Estimate(value, low, high)
 
 
 def without_nan(value: Any) -> Any:
