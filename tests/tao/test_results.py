@@ -7,10 +7,15 @@ from types import SimpleNamespace
 
 import pytest
 
+from tests.evaluation.detection.test_ap_faster_rcnn_text import CLASSES, GOLDEN, scene
+from xraycls.data.table import SampleTable
 from xraycls.errors import XrayclsError
-from xraycls.tao.results import Results, TaoReporter, reported
+from xraycls.loaders.views import Canvas
+from xraycls.tao.results import Results, StrictReporter, TaoReporter, reported
 from xraycls.tao.status import StatusLog
+from xraycls.training.job import EvaluationConfig
 from xraycls.training.reporter import Silent
+from xraycls.workflows.detection.evaluator import Evaluator
 
 EVALUATED = {
     "epoch": 1.0,
@@ -159,3 +164,39 @@ def test_dates_and_times_have_no_zeros_before_them(tmp_path, monkeypatch):
         '{"date": "4/5/2023", "time": "6:7:8", "status": "RUNNING", "verbosity": "INFO", "message": "x", '
         '"kpi": {"mAP": 0.5}}\n'
     )
+
+
+@pytest.mark.parametrize("name", GOLDEN["results"])
+def test_a_validation_of_faster_rcnn_is_printed_as_upstream_does(name, tmp_path):
+    """Every overlap, the recall of the proposals where it is known, and no line for a class that doesn't occur."""
+    ious = tuple(GOLDEN["iou_thresholds"] if "two thresholds" in name else GOLDEN["iou_thresholds"][:1])
+    mode = "sample" if name.startswith("11-point") else "integrate"
+    settings = EvaluationConfig(mode=mode, iou=ious[0], ious=ious, rule="voc")
+    truths, found = scene()
+    height, width = GOLDEN["image_hw"]
+    table = SampleTable((), (), tmp_path, "boxes")
+    evaluator = Evaluator(table, truths, tuple(CLASSES), Canvas(height, width), settings, GOLDEN["score_threshold"])
+    figures = evaluator.figures(dict(enumerate(found)))
+    assert math.isnan(figures["AP_zebra"])
+    if "no RPN recall" not in name:
+        hits = GOLDEN["rpn_recall_lists"]
+        figures |= {f"RPN_recall_{key}": sum(each) / len(each) for key, each in hits.items()}
+    told: list[str] = []
+    listener = Silent()
+    listener.message = told.append
+    reporter = StrictReporter(listener, CLASSES, ious)
+    reporter.epoch({"epoch": 3.0, **{f"val_{key}": value for key, value in figures.items()}}, True)
+    first, *block, last = told
+    assert (first, last) == ("Doing validation at epoch 3(1-based index)...", "Validation done!")
+    assert "\n".join(block) + "\n" == GOLDEN["results"][name]["text"]
+
+
+def test_the_recall_of_proposals_is_a_figure_of_a_validation(tmp_path):
+    truths, found = scene()
+    settings = EvaluationConfig(rule="voc")
+    table = SampleTable((), (), tmp_path, "boxes")
+    evaluator = Evaluator(table, truths, tuple(CLASSES), Canvas(240, 320), settings, 0.3)
+    proposals = {row: truth.boxes.astype("float32") for row, truth in enumerate(truths)}
+    figures = evaluator.figures(dict(enumerate(found)), proposals)
+    assert figures["RPN_recall_cat"] == figures["RPN_recall_dog"] == 1.0
+    assert math.isnan(figures["RPN_recall_zebra"])

@@ -46,7 +46,7 @@ def validate(rank: int, processes: int, folder: Path) -> None:
     recipe = detector.evaluation_recipe()
     evaluator = Evaluator.of(table, CLASSES, recipe, EvaluationConfig(iou=0.2), 0.005)
 
-    def figures(detections):
+    def figures(detections, proposals):
         rows = sorted(detections)
         scores, boxes = ([float(getattr(detections[row], name).sum()) for row in rows] for name in ("scores", "boxes"))
         return {**evaluator.figures(detections), "rows": rows, "scores": scores, "boxes": boxes}

@@ -23,7 +23,7 @@ def test_kernels_are_held_down_but_for_depthwise_ones(kind, backbone):
     expected = sum(float((k.abs() if kind == "L1" else k**2).detach().sum()) for k in kernels)
     with torch.inference_mode():
         plain, held = (
-            float(Detection(regularizer, lambda _: {}, lambda *_: None).loss(detector, batch))
+            float(Detection(regularizer, lambda *_: {}, lambda *_: None).loss(detector, batch))
             for regularizer in (Regularizer(), Regularizer(kind, 1e-4))
         )
     assert held - plain == pytest.approx(2 * 1e-4 * expected, rel=1e-3)

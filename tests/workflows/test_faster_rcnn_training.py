@@ -69,7 +69,7 @@ kitti_config {
   image_extension: ".png" partition_mode: "random" num_partitions: 2 val_split: 34 num_shards: 2
 }
 """
-FIGURES = r"(?:[\d.]+ +){3}"
+FIGURES = r"(?:[\d.]+ +){4}"
 pytestmark = pytest.mark.slow
 
 
@@ -122,9 +122,9 @@ def test_a_validation_prints_the_strict_figures(trained):
     _, printed = trained
     assert "Doing validation at epoch 1(1-based index)...\n" + "=" * 90 in printed
     assert re.search(
-        rf"Class +AP +precision +recall +\n-{{90}}\nopacity +{FIGURES}\n-{{90}}\nmAP@0.3 = [\d.]+", printed
+        rf"Class +AP +precision +recall +RPN_recall +\n-{{90}}\nopacity +{FIGURES}\n-{{90}}\nmAP@0.3 = [\d.]+", printed
     )
-    assert re.search(r"mAP@\[0\.3:0\.5\] = [\d.]+", printed)
+    assert re.findall(r"mAP@(\S+) = ", printed)[:4] == ["0.3", "0.4", "0.5", "[0.3:0.5]"]
 
 
 def test_evaluation_prints_every_overlap_and_the_recall_of_the_proposals(root, trained, capsys):

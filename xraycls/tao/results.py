@@ -11,7 +11,7 @@ from pathlib import Path
 
 from xraycls.data.rows import write_rows
 from xraycls.errors import XrayclsError
-from xraycls.evaluation.detection.printed import mean_line, strict_table
+from xraycls.evaluation.detection.printed import RPN_RECALL, at_overlap, mean_line, strict_table
 from xraycls.tao.status import StatusLog
 from xraycls.training.reporter import PassOn, Reporter
 
@@ -144,7 +144,7 @@ class StrictReporter(PassOn):
     Args:
         listener: the reporter to pass on to, which is told the block as a message.
         classes: names of the objects; empty without validation.
-        ious: thresholds of the evaluation; the figures of a class are those of the first.
+        ious: thresholds of the evaluation.
     """
 
     def __init__(self, listener: Reporter, classes: Sequence[str], ious: Sequence[float]) -> None:
@@ -158,12 +158,20 @@ class StrictReporter(PassOn):
         if math.isnan(row.get("val_mAP", math.nan)):
             return
         self.message(f"Doing validation at epoch {int(row['epoch'])}(1-based index)...")
-        names = [name for name in sorted(self.classes) if not math.isnan(row[f"val_precision_{name}"])]
-        figures = {name: [row[f"val_{kind}_{name}"] for kind in ("AP", "precision", "recall")] for name in names}
-        mean = sum(ap for ap, *_ in figures.values()) / len(figures) if figures else math.nan
-        self.message(strict_table(figures, mean, self.ious[0]))
+        for number, iou in enumerate(self.ious):
+            figures = self._figures(row, at_overlap(iou, number))
+            mean = sum(ap for ap, *_ in figures.values()) / len(figures) if figures else math.nan
+            self.message(strict_table(figures, mean, iou))
         if len(self.ious) > 1:
             self.message(mean_line(row["val_mAP"], self.ious[0], self.ious[-1]))
+        self.message("Validation done!")
+
+    def _figures(self, row: Mapping[str, float], overlap: str) -> dict[str, list[float]]:
+        """The columns of each class that occurs, and of a detector in two stages the recall of its proposals."""
+        columns = [*(f"{kind}{overlap}" for kind in ("AP", "precision", "recall")), RPN_RECALL]
+        found = {name: [row.get(f"val_{column}_{name}", math.nan) for column in columns] for name in self.classes}
+        occurring = {name: values for name, values in sorted(found.items()) if not math.isnan(values[0])}
+        return {name: [value for value in values if not math.isnan(value)] for name, values in occurring.items()}
 
 
 @contextmanager

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from xraycls.models.detection.base import Detector, total
-from xraycls.training.distributed import World, all_sum, gather_detections
+from xraycls.models.detection.base import Detector, Raw, total
+from xraycls.training.distributed import World, all_sum, gathered
 from xraycls.types import Batch, Detections, Objects
 
 
@@ -42,15 +44,16 @@ class Detection:
 
     Args:
         regularizer: of its kernels.
-        scores: figures of a validation split, from the detections in its pictures by their rows of the table; those
-            that could not be read are missing.
+        scores: figures of a validation split, from the detections in its pictures by their rows of the table, and
+            from the proposals [n, 4] of a first stage, none of a detector in one stage; pictures that could not be
+            read are missing.
         save: writes a detector to a path with some settings.
     """
 
     def __init__(
         self,
         regularizer: Regularizer,
-        scores: Callable[[Mapping[int, Detections]], Mapping[str, float]],
+        scores: Callable[[Mapping[int, Detections], Mapping[int, NDArray[np.float32]]], Mapping[str, float]],
         save: Callable[[Detector, Path, Mapping[str, str]], None],
     ) -> None:
         self.regularizer = regularizer
@@ -65,25 +68,32 @@ class Detection:
         return (total(terms) + self.regularizer(detector)) * (batch.weights > 0).sum()
 
     def reset(self) -> None:
-        """Forget the detections and the loss of the split."""
+        """Forget the detections, the proposals and the loss of the split."""
         self._detections: dict[int, Detections] = {}
+        self._regions: dict[int, NDArray[np.float32]] = {}
         self._losses: list[Tensor] = []
 
     def update(self, model: nn.Module, batch: Batch) -> None:
-        """Keep the detections of the pictures that could be read, by their row of the table, and the loss."""
+        """Keep the detections and proposals of the pictures that could be read, by their row of the table, and the
+        loss; all of one forward pass."""
         detector = _detector(model)
-        terms, detections = detector.loss_and_detections(batch.images, _objects(batch), batch.weights)
+        raw: Raw = detector(batch.images)
+        terms = detector.criterion(raw, _objects(batch), batch.weights)
+        regions = detector.regions(raw)
         readable = batch.weights > 0
         loss = (total(terms) + self.regularizer(detector)) * readable.sum()
         self._losses.append(torch.stack([loss, readable.sum().to(loss)]))
-        for row, index, kept in zip(detections, batch.indices.tolist(), readable.tolist(), strict=True):
-            if kept:
-                self._detections[index] = row
+        for row, (found, index) in enumerate(zip(detector.detect(raw), batch.indices.tolist(), strict=True)):
+            if readable[row]:
+                self._detections[index] = found
+                if regions:
+                    self._regions[index] = regions[row]
 
     def compute(self, world: World) -> dict[str, float]:
         """Returns the mean loss of a picture, and the figures of ``scores``."""
         loss, pictures = all_sum(torch.stack(self._losses).sum(dim=0), world).tolist()
-        return {"loss": loss / max(pictures, 1.0), **self.scores(gather_detections(self._detections, world))}
+        figures = self.scores(gathered(self._detections, world), gathered(self._regions, world))
+        return {"loss": loss / max(pictures, 1.0), **figures}
 
     def save(self, model: nn.Module, path: Path, settings: Mapping[str, str]) -> None:
         """Write the detector."""

@@ -6,12 +6,13 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import nn
 
-from xraycls.types import Detections
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,18 +73,18 @@ def gather_rows(tensor: torch.Tensor, world: World) -> torch.Tensor:
     return torch.cat(parts)
 
 
-def gather_detections(detections: Mapping[int, Detections], world: World) -> dict[int, Detections]:
-    """Returns the detections of all processes, by the row of the picture in its table.
+def gathered(found: Mapping[int, Found], world: World) -> dict[int, Found]:
+    """Returns what all processes found in pictures, by the row of the picture in its table.
 
     Args:
-        detections: those of this process; where two processes bring the same picture, the later rank's are taken.
+        found: by this process; where two processes bring the same picture, the later rank's is taken.
         world: the processes, which may bring different numbers of pictures.
     """
     if world.size == 1:
-        return dict(detections)
-    parts: list[dict[int, Detections]] = [{} for _ in range(world.size)]
-    dist.all_gather_object(parts, dict(detections))
-    return {row: found for part in parts for row, found in part.items()}
+        return dict(found)
+    parts: list[dict[int, Found]] = [{} for _ in range(world.size)]
+    dist.all_gather_object(parts, dict(found))
+    return {row: each for part in parts for row, each in part.items()}
 
 
 def share_buffers(model: nn.Module, world: World) -> None:

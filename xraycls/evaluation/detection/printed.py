@@ -17,6 +17,8 @@ TRAINING_DIGITS = 5
 
 _STARS, _DOUBLE, _SINGLE = "*" * 31, "=" * 90, "-" * 90
 _COLUMNS = ("Class", "AP", "precision", "recall")
+RPN_RECALL = "RPN_recall"
+"""The column of Faster R-CNN for the recall of its proposals."""
 
 
 def average_precision_block(average: AveragePrecision, digits: int = EVALUATE_DIGITS) -> str:
@@ -60,12 +62,17 @@ def strict_table(rows: Mapping[str, Sequence[float]], mean: float, iou: float) -
         iou: the threshold.
     """
     columns = (
-        (*_COLUMNS, "RPN_recall") if any(len(figures) > len(_COLUMNS) - 1 for figures in rows.values()) else _COLUMNS
+        (*_COLUMNS, RPN_RECALL) if any(len(figures) > len(_COLUMNS) - 1 for figures in rows.values()) else _COLUMNS
     )
     lines = [_DOUBLE, "".join(f"{column:<20}" for column in columns), _SINGLE]
     for name, figures in rows.items():
         lines += [f"{name:<20}" + "".join(f"{figure:<20.4f}" for figure in figures), _SINGLE]
     return "\n".join([*lines, f"mAP@{iou:.10g} = {mean:<20.4f}"])
+
+
+def at_overlap(iou: float, number: int) -> str:
+    """What the name of a figure at the threshold ``number`` of several ends with: nothing for the first, ``@0.75``."""
+    return f"@{iou:.10g}" if number else ""
 
 
 def mean_line(mean: float, first: float, last: float) -> str:

@@ -180,13 +180,6 @@ class Detector(nn.Module, ABC):
         """Returns the terms of the loss of a batch; overridden where the targets are needed during the forward pass."""
         return self.criterion(self(images), objects, weights)
 
-    def loss_and_detections(
-        self, images: Tensor, objects: Objects, weights: Tensor
-    ) -> tuple[dict[str, Tensor], list[Detections]]:
-        """Returns what validation needs, from one forward pass."""
-        raw: Raw = self(images)
-        return self.criterion(raw, objects, weights), self.detect(raw)
-
     def normalized(self, images: Tensor) -> Tensor:
         """Returns float [B, C, H, W]: grey levels minus the mean of each channel."""
         return images.to(self.mean.dtype) - self.mean

@@ -17,6 +17,7 @@ from xraycls.evaluation.detection.average_precision import (
     strict_average_precision,
 )
 from xraycls.evaluation.detection.cases import ImageBoxes, rounded
+from xraycls.evaluation.detection.printed import RPN_RECALL, at_overlap
 from xraycls.evaluation.detection.proposal_recall import proposal_recall
 from xraycls.evaluation.detection.table import DetectionReport, detection_report
 from xraycls.loaders.recipes.protocol import ViewRecipe
@@ -61,7 +62,7 @@ class Evaluator:
         return cls(table, truths_of(table, classes, recipe), classes, recipe.canvas, settings, confidence)
 
     def average(self, detections: Mapping[int, Detections]) -> AveragePrecision:
-        """Returns average precision by the rule of the settings; a class that doesn't occur has 0."""
+        """Returns average precision by the rule of the settings; a class that doesn't occur has 0, and NaN by VOC's."""
         settings = self.settings
         if settings.rule == "voc":
             return self._averaged(self.strict(detections))
@@ -75,16 +76,32 @@ class Evaluator:
             confidence_threshold=self.confidence,
         )
 
-    def figures(self, detections: Mapping[int, Detections]) -> dict[str, float]:
-        """Returns the figures of a validation during training: mAP, and AP of each class."""
-        strict = self.strict(detections) if self.settings.rule == "voc" else ()
-        average = self._averaged(strict) if strict else self.average(detections)
-        figures = {"mAP": average.mean, **{f"AP_{name}": value for name, value in average.per_class.items()}}
-        for name in self.classes if strict else ():
-            each = strict[0].per_class.get(name)
-            figures[f"precision_{name}"] = each.precision if each else math.nan
-            figures[f"recall_{name}"] = each.recall if each else math.nan
-        return figures
+    def figures(
+        self, detections: Mapping[int, Detections], proposals: Mapping[int, npt.NDArray[np.float32]] | None = None
+    ) -> dict[str, float]:
+        """Returns the figures of a validation during training: mAP, and AP of each class.
+
+        By PASCAL VOC's rule precision and recall, too, at every overlap of the settings (``AP@0.75_nodule`` from the
+        second on), and of a detector in two stages the recall of its proposals; NaN for a class that doesn't occur.
+
+        Args:
+            detections: by row.
+            proposals: of a first stage, [n, 4] by row.
+        """
+        if self.settings.rule != "voc":
+            average = self.average(detections)
+            return {"mAP": average.mean, **{f"AP_{name}": value for name, value in average.per_class.items()}}
+        strict = self.strict(detections)
+        figures = {"mAP": float(np.mean([each.mean for each in strict]))}
+        for number, one in enumerate(strict):
+            overlap = at_overlap(one.iou_threshold, number)
+            for name in self.classes:
+                each = one.per_class.get(name)
+                columns = (each.ap, each.precision, each.recall) if each else (math.nan,) * 3
+                kinds = (f"{kind}{overlap}_{name}" for kind in ("AP", "precision", "recall"))
+                figures |= dict(zip(kinds, columns, strict=True))
+        recalls = self.proposal_recall(proposals) if proposals else {}
+        return figures | {f"{RPN_RECALL}_{name}": recalls.get(name, math.nan) for name in self.classes if proposals}
 
     def strict(self, detections: Mapping[int, Detections]) -> tuple[StrictAveragePrecision, ...]:
         """Returns PASCAL VOC's strict figures, one an overlap of the settings."""
@@ -108,7 +125,7 @@ class Evaluator:
     def _averaged(self, strict: Sequence[StrictAveragePrecision]) -> AveragePrecision:
         """Average precision of classes at the first overlap, and the mean over all overlaps."""
         first = strict[0].per_class
-        per_class = {name: first[name].ap if name in first else 0.0 for name in self.classes}
+        per_class = {name: first[name].ap if name in first else math.nan for name in self.classes}
         return AveragePrecision(per_class, float(np.mean([each.mean for each in strict])))
 
     def report(self, detections: Mapping[int, Detections]) -> DetectionReport:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -196,7 +197,7 @@ def evaluate_spec(
             threads=threads,
             progress=progress,
         )
-        figures = {f"AP_{name}": value for name, value in done.average.per_class.items()}
+        figures = {f"AP_{name}": value for name, value in done.average.per_class.items() if not math.isnan(value)}
         status.write("Evaluation results", figures={"kpi": figures | {"mAP": done.average.mean}})
     return done
 
