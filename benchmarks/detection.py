@@ -32,7 +32,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.common import in_sentences, interleaved, median_ratio, options, show, show_not_measured, write_json
 from benchmarks.detection_input import input_pipelines
-from benchmarks.detection_peers import ssd300, ssd300_logits, ssd300_step
+from benchmarks.detection_peers import detection_step, ssd300, ssd300_logits
 from benchmarks.engines import devices
 from benchmarks.steps import Step, detector_step, synthetic_objects
 from xraycls.errors import unknown
@@ -100,7 +100,7 @@ def training_steps(given: argparse.Namespace, device: torch.device) -> dict[str,
     batch = synthetic_objects(given.step_batch_size or (32 if device.type == "cuda" else 4), SIZE)
     peer = ssd300()
     facts = {PEER: size_of(peer, partial(ssd300_logits, peer, torch.zeros(1, 3, SIZE, SIZE)))}
-    runs: dict[str, Step] = {PEER: ssd300_step(peer, batch, device)}
+    runs: dict[str, Step] = {PEER: detection_step(peer, batch, device)}
     for net in given.nets:
         for precision in sorted({"fp32", choose_precision("auto", device)}, reverse=True):
             detector = SSDDetector(

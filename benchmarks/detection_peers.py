@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import torch
 from PIL import Image
+from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import tv_tensors
 from torchvision.models.detection import ssd300_vgg16
@@ -114,20 +115,30 @@ def ssd300_logits(net: SSD, images: torch.Tensor) -> torch.Tensor:
     return logits
 
 
-def ssd300_step(net: SSD, batch: Batch, device: torch.device) -> Step:
-    """A step as in the reference scripts: fp32, contiguous, eager, SGD with momentum.
+def detection_targets(batch: Batch, device: torch.device) -> tuple[list[torch.Tensor], list[dict[str, torch.Tensor]]]:
+    """A batch as torchvision's detectors take it: pictures [3, H, W] of 0–1, and the boxes of each.
 
     Args:
-        net: of :func:`ssd300`.
         batch: with objects.
         device: that computes.
     """
     if batch.objects is None:
         raise ValueError("a detector trains on batches with objects")
+    images = list(batch.images.to(device).float().div(255).expand(-1, 3, -1, -1).contiguous())
+    return images, [_target(batch.objects, row, device) for row in range(len(images))]
+
+
+def detection_step(net: nn.Module, batch: Batch, device: torch.device) -> Step:
+    """A step as in the reference scripts: fp32, contiguous, eager, SGD with momentum.
+
+    Args:
+        net: a detector of torchvision.
+        batch: with objects.
+        device: that computes.
+    """
+    images, targets = detection_targets(batch, device)
     net.to(device).train()
     optimizer = torch.optim.SGD(net.parameters(), lr=_RATE, momentum=_MOMENTUM, weight_decay=_DECAY)
-    images = list(batch.images.to(device).float().div(255).expand(-1, 3, -1, -1).contiguous())
-    targets = [_target(batch.objects, row, device) for row in range(len(images))]
 
     def step() -> int:
         losses = net(images, targets)

@@ -83,7 +83,7 @@ def eager_step(architecture: Architecture, batch_size: int, device: torch.device
 def detector_step(detector: Detector, batch: Batch, precision: Precision, device: torch.device) -> Step:
     """A step of ``xraycls ssd train`` without its loop: hard-negative loss, L1 regulariser, SGD with momentum."""
     detector.to(device=device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    task = Detection(Regularizer("L1", 3e-5), lambda _: {}, lambda *_: None)
+    task = Detection(Regularizer("L1", 3e-5), lambda *_: {}, lambda *_: None)
     optimizer = torch.optim.SGD(detector.parameters(), lr=1e-4, momentum=0.9, fused=True)
     batch = batch.to(device)
 

@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import kstest, truncnorm
 
 from xraycls.loaders.objects import on_canvas
-from xraycls.loaders.recipes.detectnet import DetectNetRecipe
+from xraycls.loaders.recipes.detectnet import DetectNetRecipe, Placement
 from xraycls.loaders.views import Canvas
 
 CANVAS = Canvas(100, 200)
@@ -28,16 +28,29 @@ def test_without_augmentation_training_sees_the_evaluation_view():
 
 
 def test_a_crop_is_all_that_is_used_of_a_source():
-    matrix = DetectNetRecipe(CANVAS, crop=(40, 20, 140, 70)).evaluation_views((400, 300)).matrices[0]
+    matrix = DetectNetRecipe(CANVAS, Placement((40, 20, 140, 70))).evaluation_views((400, 300)).matrices[0]
     assert np.allclose(matrix @ [0, 0, 1], [40, 20])
     assert np.allclose(matrix @ [200, 100, 1], [140, 70])
 
 
 def test_without_resizing_a_source_keeps_its_own_scale():
-    matrix = DetectNetRecipe(CANVAS, resize=False).evaluation_views((400, 300)).matrices[0]
+    matrix = DetectNetRecipe(CANVAS, Placement(resize=False)).evaluation_views((400, 300)).matrices[0]
     assert np.allclose(matrix, np.eye(2, 3))
-    halved = DetectNetRecipe(CANVAS, resize=False, scale=(0.5, 0.25)).evaluation_views((400, 300)).matrices[0]
+    recipe = DetectNetRecipe(CANVAS, Placement(resize=False, scale=(0.5, 0.25)))
+    halved = recipe.evaluation_views((400, 300)).matrices[0]
     assert np.allclose(halved @ [10, 10, 1], [20, 40])
+    # Another canvas shows as much of the picture.
+    larger = recipe.resized(400, 300).evaluation_views((400, 300)).matrices[0]
+    assert np.allclose(larger @ [400, 300, 1], halved @ [200, 100, 1])
+
+
+def test_an_input_of_no_fixed_size_keeps_the_aspect():
+    """The shorter side becomes as long as size_min says, unless the longer would be longer than it may."""
+    recipe = DetectNetRecipe(Canvas(100, 100), Placement(sides=(60, 100)))
+    upright, narrow = recipe.evaluation_views([(300, 400), (100, 400)]).matrices
+    assert np.allclose(upright @ [60, 80, 1], [300, 400])
+    assert np.allclose(narrow @ [25, 100, 1], [100, 400])
+    assert np.allclose(recipe.resized(50, 50).evaluation_views((300, 400)).matrices[0] @ [30, 40, 1], [300, 400])
 
 
 def test_flips_mirror_about_the_middle():

@@ -35,8 +35,11 @@ MODERN = (
 STEPS = "gt_matching_iou_threshold_range { start: 0.5 end: 0.9 step: 0.1 }"
 SOFT = "soft_start { base_lr: 0.5 start_lr: 0.1 soft_start: 0.1 annealing_points: 0.8 annealing_divider: 2 }"
 ADAM = "adam { beta_1: 0.9 beta_2: 0.99 }"
+CROP = "preprocessing { crop_left: 1 crop_top: 1 crop_right: 900 crop_bottom: 300 "
 BASES = (
     MODERN,
+    MODERN.replace("preprocessing {", CROP).replace("resnet:18", "efficientnet:b0"),
+    TLT2_FASTER_RCNN.replace("preprocessing {", CROP),
     MODERN.replace("gt_matching_iou_threshold: 0.5", STEPS)
     .replace("step { base_lr: 1e-5 gamma: 1.0 step_size: 30 }", SOFT)
     .replace("sgd { momentum: 0.9 }", ADAM),

@@ -1,5 +1,6 @@
 """A spec of Faster R-CNN in any dialect as a job."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from tests.tao.test_tao_networks import TLT2_FASTER_RCNN
 from tests.tao.test_tao_rules import FASTER_RCNN
 from xraycls.data.box_sources import BoxSource, read_boxes
 from xraycls.errors import DataError, SpecError, UsageError
+from xraycls.loaders.recipes.detectnet import DetectNetRecipe, Placement
+from xraycls.loaders.views import Canvas
 from xraycls.models.detection.base import Suppression
 from xraycls.models.detection.faster_rcnn_loss import FasterRCNNLoss
 from xraycls.models.detection.proposals import ProposalSettings
@@ -159,13 +162,84 @@ def test_tlt_2_gives_the_same_kind_of_job(job_of):
     assert job.batch_size == 16
 
 
-def test_an_input_of_no_fixed_size_is_refused(job_of):
-    with pytest.raises(SpecError, match=r"size_min leaves the size of the input open"):
-        job_of(
-            FASTER_RCNN,
-            ("size_height_width { height: 384 width: 1248 }", "size_min { min: 600 }"),
-            ("output_image_width: 1248 output_image_height: 384 ", ""),
-        )
+OPEN_SIZE = (
+    ("size_height_width { height: 384 width: 1248 }", "size_min { min: 600 }"),
+    ("output_image_width: 1248 output_image_height: 384 ", "output_image_min: 600 output_image_max: 1000 "),
+)
+
+
+def test_an_input_of_no_fixed_size_is_a_square_that_keeps_the_aspect(job_of):
+    flip = ("3 }", "3 } spatial_augmentation { hflip_probability: 0.25 zoom_min: 1 zoom_max: 2 rotate_rad_max: 1 }")
+    job = job_of(FASTER_RCNN, *OPEN_SIZE, flip, ("num_epochs: 12", "num_epochs: 12 enable_augmentation: true"))
+    detector = job.detector
+    assert (detector.height, detector.width, detector.sides) == (1000, 1000, (600, 1000))
+    # As in TAO it is flipped alone.
+    assert job.recipe == DetectNetRecipe(Canvas(1000, 1000), Placement(sides=(600, 1000)), 0.25, smallest=(0, 0))
+    smaller = job.resized(500, 500)
+    assert smaller.detector.sides == smaller.recipe.placement.sides == (300, 500)
+    assert job_of(FASTER_RCNN, *OPEN_SIZE).recipe.horizontal_flip == 0
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("output_image_min: 600", "output_image_min: 512",
+         "preprocessing.output_image_min is 512, but the network's is 600"),
+        ("output_image_max: 1000", "", "preprocessing.output_image_max is 0; it must be 600 or more"),
+        ("size_min { min: 600 }", "size_min { }", "size_height_width leaves the size of the input open"),
+        ("size_min { min: 600 }", "size_min { min: 100 }", "size_min.min is 100; it must be 160 or more"),
+    ],
+)  # fmt: skip
+def test_an_input_of_no_fixed_size_needs_both_bounds(job_of, old, new, message):
+    with pytest.raises(SpecError, match=re.escape(message)):
+        job_of(FASTER_RCNN, *OPEN_SIZE, (old, new))
+
+
+def test_pictures_come_onto_the_canvas_as_preprocessing_says(job_of):
+    assert job_of().recipe.placement == Placement(resize=False)  # as in TAO, where pictures must have the size
+    crop = "crop_left: 10 crop_top: 20 crop_right: 522 crop_bottom: 404 scale_width: 0.5 enable_auto_resize: true"
+    job = job_of(FASTER_RCNN, ("output_image_channel: 3", f"output_image_channel: 3 {crop}"))
+    assert job.recipe.placement == Placement((10, 20, 522, 404), True, (0.5, 1.0))
+    assert DetectionJob.parse(job.described()) == job
+
+
+def test_a_model_of_another_input_is_judged_by_as_much_of_every_picture(job_of, tmp_path):
+    job_of()
+    view = FASTER_RCNN_NETWORK.view(open_spec(tmp_path / "spec.txt", FasterRCNNSpec), Canvas(192, 624))
+    (matrix,) = view.evaluation_views([(1248, 384)]).matrices
+    assert (matrix @ [624, 192, 1]).tolist() == [1248, 384]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("crop_left: 500 crop_right: 400 crop_bottom: 9", "crop_left is 500; it must be below crop_right, which is 400"),
+        ("crop_right: 400", "crop_bottom is missing; a crop needs all four sides"),
+        ("scale_width: -1", "scale_width is -1; it must be 0 or more"),
+        ("min_bbox_width: -1", "min_bbox_width is -1; it must be 0 or more"),
+    ],
+)
+def test_mistakes_of_preprocessing_are_named(job_of, given, message):
+    with pytest.raises(SpecError, match=rf"spec.txt, line \d+: augmentation_config.preprocessing.{re.escape(message)}"):
+        job_of(FASTER_RCNN, ("output_image_channel: 3", f"output_image_channel: 3 {given}"))
+
+
+def test_mistakes_of_augmentation_are_named(job_of):
+    for given, message in (
+        ("spatial_augmentation { hflip_probability: 2 }", "spatial_augmentation.hflip_probability is 2; it must be 0"),
+        ("spatial_augmentation { zoom_min: 2 zoom_max: 1 }", "spatial_augmentation.zoom_min is above zoom_max"),
+        ("color_augmentation { contrast_scale_max: -1 }", "color_augmentation.contrast_scale_max is -1; it must"),
+    ):
+        with pytest.raises(SpecError, match=re.escape(f"augmentation_config.{message}")):
+            job_of(FASTER_RCNN, ("output_image_channel: 3 }", f"output_image_channel: 3 }} {given}"))
+
+
+def test_an_activation_is_of_efficientnet_alone(job_of):
+    asked = ("rpn_stride: 16", "rpn_stride: 16 activation { activation_type: 'relu' }")
+    assert job_of(FASTER_RCNN, asked, ("resnet:18", "efficientnet:b0")).detector.activation == "relu"
+    assert job_of(FASTER_RCNN, asked, ("resnet:18", "darknet:19")).detector.activation is None
+    with pytest.raises(SpecError, match="activation_type is 'gelu'; it must be one of relu, swish"):
+        job_of(FASTER_RCNN, ("rpn_stride: 16", "rpn_stride: 16 activation { activation_type: 'gelu' }"))
 
 
 def test_a_picture_with_too_many_objects_is_named(job_of, tmp_path):
@@ -216,11 +290,30 @@ def test_the_older_name_of_a_backbone_is_said_to_be_approximated(tmp_path, job_o
     assert [(each.field, each.outcome) for each in told] == [("model_config.arch", "approximated")]
 
 
-def test_collected_specs_become_jobs(shared):
-    wrong = ("grayscale", "vgg19_bs2")  # three channels of a grey input, and a field that TAO refuses, too
-    paths = sorted((shared / "reference" / "sample_specs").glob("*faster_rcnn__default_spec*"))
-    right = [path for path in paths if not path.stem.endswith(wrong)]
-    assert len(right) > 50
+def written(text: str, name: str, otherwise: float = 0.0) -> float:
+    """The number that a spec's text gives a field, read without any parser of ours."""
+    found = re.search(rf"^[^#\n]*\b{name}\s*:\s*([-+.\w]+)", text, re.MULTILINE)
+    return {"true": 1.0, "false": 0.0}.get(found[1].lower()) or float(found[1]) if found else otherwise
+
+
+def test_collected_specs_become_jobs_whose_recipe_is_what_they_say(shared):
+    wrong = ("default_spec_grayscale", "vgg19_bs2")  # three channels of a grey input, and a field that TAO refuses, too
+    paths = sorted((shared / "reference" / "sample_specs").glob("*faster_rcnn__*spec*"))
+    right = [path for path in paths if not path.stem.endswith(wrong) and "dataset_" not in path.stem]
+    assert len(right) > 75
     for path in right:
+        text = path.read_text()
         job = faster_rcnn_job(open_spec(path, FasterRCNNSpec))
         assert DetectionJob.parse(job.described()) == job
+        recipe, changes = job.recipe, "enable_augmentation: true" in text.lower()
+        assert isinstance(recipe, DetectNetRecipe), path.name
+        assert recipe.horizontal_flip == pytest.approx(written(text, "hflip_probability") * changes), path.name
+        assert recipe.smallest == (written(text, "min_bbox_width"), written(text, "min_bbox_height"))
+        if "size_min" in text:
+            assert recipe.placement == Placement(sides=(600, 1000))
+            continue
+        assert recipe.placement == Placement(resize="enable_auto_resize: true" in text.lower()), path.name
+        assert recipe.zoom == ((written(text, "zoom_min"), written(text, "zoom_max")) if changes else (1, 1))
+        assert recipe.contrast == pytest.approx(written(text, "contrast_scale_max") * changes)
+        assert recipe.shift == ((written(text, "translate_max_x"), written(text, "translate_max_y")) if changes else (0, 0))
+        assert (job.detector.height, job.detector.width) == (written(text, r"height"), written(text, r"width"))

@@ -47,7 +47,7 @@ def test_what_is_found_goes_by_the_picture():
     nothing = Objects(torch.zeros(0, 4), *torch.zeros(2, 0, dtype=torch.int64), torch.zeros(0, dtype=torch.bool))
     places = torch.tensor([4, 0, 2])
     scored = []
-    task = Detection(Regularizer(), lambda found: scored.append(found) or {"mAP": 0.5}, lambda *_: None)
+    task = Detection(Regularizer(), lambda found, _: scored.append(found) or {"mAP": 0.5}, lambda *_: None)
     with torch.inference_mode():
         batch = Batch(images, places * 0, places, torch.tensor([1.0, 0.0, 1.0]), nothing)
         task.update(detector, batch)

@@ -9,6 +9,7 @@ import pytest
 from xraycls.data.box_sources import BoxData, BoxSource, read_boxes, read_validation
 from xraycls.data.open import open_image
 from xraycls.errors import DataError
+from xraycls.loaders.recipes.detectnet import DetectNetRecipe, Placement
 from xraycls.loaders.recipes.ssd import SSDRecipe
 from xraycls.loaders.recipes.tlt2 import TLT2Recipe
 from xraycls.loaders.views import Canvas
@@ -161,3 +162,20 @@ def test_records_of_numbered_classes_are_mapped(folder):
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(DataError, match=r"cut short in the record at byte 0"):
         open_image(read.table[0])
+
+
+@pytest.mark.parametrize(
+    ("placement", "cut"),
+    [
+        (Placement(), 0),
+        (Placement(resize=False), 4),
+        (Placement(resize=False, scale=(0.5, 1.0)), 0),
+        (Placement((0, 0, 60, 50), resize=False), 0),
+        (Placement(sides=(40, 64)), 0),
+    ],
+)
+def test_pictures_that_are_cut_are_counted(folder, caplog, placement, cut):
+    table = read_boxes(data_of(folder)).training
+    count_learnable(DetectNetRecipe(Canvas(50, 64), placement), ("opacity",), table)
+    said = "4 of 4 training pictures are larger than the input of 64 × 50 pixels and lose what lies at their right"
+    assert (said in caplog.text) == bool(cut)

@@ -61,8 +61,8 @@ def multiple_of(number: int) -> Limit:
 
 
 def one_of(*choices: object) -> Limit:
-    """One of a few."""
-    listed = ", ".join(map(str, choices))
+    """One of a few; a text without letters stands for a default."""
+    listed = ", ".join(str(choice) for choice in choices if choice != "")
     return Limit(lambda value: value in choices, f"be one of {listed}" if len(choices) > 1 else f"be {listed}")
 
 

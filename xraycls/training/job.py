@@ -118,13 +118,16 @@ class DetectionJob:
 
     def resized(self, width: int, height: int) -> DetectionJob:
         """Returns the same job for another input of the network, pixels."""
-        canvas = replace(self.recipe.canvas, width=width, height=height)
         recipe: Any = self.recipe
-        return replace(
-            self,
-            detector=self.detector.resized(width, height),
-            recipe=replace(recipe, canvas=canvas),
-        )
+        if isinstance(recipe, DetectNetRecipe):
+            recipe = recipe.resized(width, height)
+        else:
+            recipe = replace(recipe, canvas=replace(recipe.canvas, width=width, height=height))
+        return replace(self, detector=self.detector.resized(width, height), recipe=recipe)
+
+    def judging_recipe(self, detector: Detector) -> ViewRecipe:
+        """Returns how validation pictures come onto the canvas: as the recipe says, else as the detector sees all."""
+        return self.recipe if isinstance(self.recipe, DetectNetRecipe) else detector.evaluation_recipe()
 
     def with_training(self, epochs: int | None = None, batch_size: int | None = None) -> DetectionJob:
         """Returns the same job with other epochs and another batch size, where they are given."""

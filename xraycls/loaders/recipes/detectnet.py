@@ -1,6 +1,6 @@
 """Augmentation of Faster R-CNN, as the DetectNet messages of its specs describe it.
 
-The source is cropped and stretched to the canvas, then flipped, turned about the middle, zoomed, and shifted, in this
+The source is cropped and brought onto the canvas, then flipped, turned about the middle, zoomed, and shifted, in this
 order. The distributions are upstream's: zoom uniform, at a place drawn uniformly; shifts of whole pixels; contrast and
 grey shift truncated at two standard deviations.
 """
@@ -8,7 +8,7 @@ grey shift truncated at two standard deviations.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 import numpy as np
@@ -25,6 +25,53 @@ _TAIL = NormalDist().cdf(-_CUT)
 
 
 @dataclass(frozen=True, slots=True)
+class Placement:
+    """How pictures come onto the canvas, in training and in evaluation alike.
+
+    Attributes:
+        crop: left, top, right and bottom of what is used of every source, in its pixels; None for all of it.
+        resize: whether sources (or their crops) of any size are stretched to the canvas (``enable_auto_resize``).
+            Without it they are drawn into its top-left corner at the size that they have: what is larger is cut.
+        scale: factors of width and height that come on top.
+        sides: instead of all this, of an input of no fixed size (``size_min``): pixels that the shorter side becomes, and
+            that the longer has at most. The aspect is kept, and the picture lies in the top-left corner.
+    """
+
+    crop: Rectangle | None = None
+    resize: bool = True
+    scale: tuple[float, float] = (1.0, 1.0)
+    sides: tuple[int, int] | None = None
+
+    @property
+    def cuts(self) -> bool:
+        """Whether pictures that are too large lose what lies at their right and bottom."""
+        return not self.resize and self.sides is None
+
+    def regions(self, sizes: Floats) -> tuple[Floats, Floats]:
+        """Returns the top-left corner [2] and the sizes [n, 2] of what is used of sources of some sizes [n, 2]."""
+        if self.crop is None:
+            return np.zeros(2), sizes
+        left, top, right, bottom = self.crop
+        return np.array([left, top], np.float64), np.tile([right - left, bottom - top], (len(sizes), 1))
+
+    def factors(self, regions: Floats, canvas: Canvas) -> Floats:
+        """Returns the pixels of the source to one of the canvas, across and down, [n, 2]."""
+        if self.sides is not None:
+            shorter, longest = self.sides
+            ratio = np.maximum(regions.min(axis=1) / shorter, regions.max(axis=1) / longest)
+            return np.repeat(ratio[:, None], 2, axis=1)
+        own = regions / np.array([canvas.width, canvas.height]) if self.resize else np.ones_like(regions)
+        return own / np.array(self.scale)
+
+    def resized(self, across: float, down: float) -> Placement:
+        """Returns the same for a canvas that is so many times as wide and as high."""
+        if self.sides is not None:
+            shorter, longest = (round(side * min(across, down)) for side in self.sides)
+            return replace(self, sides=(shorter, longest))
+        return self if self.resize else replace(self, scale=(self.scale[0] * across, self.scale[1] * down))
+
+
+@dataclass(frozen=True, slots=True)
 class DetectNetRecipe(SinglePicture):
     """Crop, flip, rotation, zoom, shift, contrast and grey shift of the DetectNet message.
 
@@ -32,10 +79,7 @@ class DetectNetRecipe(SinglePicture):
 
     Attributes:
         canvas: of the network.
-        crop: left, top, right and bottom of what is used of every source, in its pixels; None for all of it.
-        scale: factors of width and height that sources (or their crops) are resized by where ``resize`` is off.
-        resize: whether sources of any size are stretched to the canvas (``enable_auto_resize``); without it they are
-            drawn into its top-left corner at the size that they have.
+        placement: how pictures come onto it.
         horizontal_flip: probability.
         vertical_flip: probability; upstream reads the field and never flips.
         rotation: largest angle, radians either way.
@@ -49,9 +93,7 @@ class DetectNetRecipe(SinglePicture):
     """
 
     canvas: Canvas
-    crop: Rectangle | None = None
-    scale: tuple[float, float] = (1.0, 1.0)
-    resize: bool = True
+    placement: Placement = Placement()
     horizontal_flip: float = 0.5
     vertical_flip: float = 0.0
     rotation: float = 0.0
@@ -68,8 +110,13 @@ class DetectNetRecipe(SinglePicture):
         """Whether training views change grey levels."""
         return any((self.contrast, self.color_shift))
 
+    def resized(self, width: int, height: int) -> DetectNetRecipe:
+        """Returns the same recipe for another canvas, pixels, which shows as much of every picture."""
+        placement = self.placement.resized(width / self.canvas.width, height / self.canvas.height)
+        return replace(self, canvas=replace(self.canvas, width=width, height=height), placement=placement)
+
     def evaluation_views(self, sizes: npt.ArrayLike) -> Views:
-        """The pictures (or their crops), stretched to the canvas."""
+        """The pictures as they come onto the canvas."""
         base = self._onto_canvas(np.asarray(sizes, np.float64).reshape(-1, 2))
         none = np.zeros(len(base))
         return Views(base[:, :2], none, none + 1.0, none + 1.0)
@@ -126,12 +173,8 @@ class DetectNetRecipe(SinglePicture):
 
     def _onto_canvas(self, sizes: Floats) -> Floats:
         """From points of the canvas to points of the source, float64 [n, 3, 3], without augmentation."""
-        corner, regions = np.zeros(2), sizes
-        if self.crop is not None:
-            left, top, right, bottom = self.crop
-            corner, regions = np.array([left, top], np.float64), np.tile([right - left, bottom - top], (len(sizes), 1))
-        pixels = np.array([self.canvas.width, self.canvas.height])
-        factors = regions / pixels if self.resize else np.tile(1.0 / np.array(self.scale), (len(sizes), 1))
+        corner, regions = self.placement.regions(sizes)
+        factors = self.placement.factors(regions, self.canvas)
         return _affine(factors[:, None] * np.eye(2), np.broadcast_to(corner, (len(sizes), 2)))
 
     def _flips(self, flipped: npt.NDArray[np.bool_]) -> Floats:

@@ -56,6 +56,8 @@ def efficientnet(variant: str, options: BodyOptions) -> Layout:
         for index in range(counts[number - 1]):
             shape = (inputs if index == 0 else outputs, outputs, expansion, kernel, first if index == 0 else 1)
             drop = options.drop_connect * done / total_blocks
+            if drop >= 1:  # Keras leaves such a dropout out
+                drop = 0.0
             _block(body, (number, index), shape, epsilon, drop, options)
             done += 1
         paths = tuple(path for path in body.parts if path.startswith(f"network.{number}."))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from xraycls.loaders.recipes.detectnet import DetectNetRecipe, Placement
+from xraycls.loaders.recipes.protocol import ViewRecipe
+from xraycls.loaders.views import Canvas
 from xraycls.models.backbones import Activation, BodyOptions, build_roi_network
 from xraycls.models.detection.base import Detector, DetectorConfig, Raw
 from xraycls.models.detection.faster_rcnn_loss import (
@@ -60,6 +63,8 @@ class FasterRCNNConfig(DetectorConfig):
         channel_order: of the input; ``mean`` is given in this order.
         scaling: what grey levels minus mean are divided by (``image_scaling_factor``).
         std_scaling: what the first stage's deltas are divided by.
+        sides: of an input of no fixed size, pixels of a picture's shorter side, and of the longer at most; None
+            stretches pictures to the input.
         spread: what the second stage's deltas of x, y, width and height are multiplied by (``classifier_regr_std``).
         proposals: those of evaluation and inference.
         loss: what it learns from.
@@ -79,13 +84,19 @@ class FasterRCNNConfig(DetectorConfig):
     channel_order: Literal["rgb", "bgr", "l"] = "bgr"
     scaling: float = 1.0
     std_scaling: float = 1.0
+    sides: tuple[int, int] | None = None
     spread: tuple[float, float, float, float] = (10.0, 10.0, 5.0, 5.0)
     proposals: ProposalSettings = field(default=ProposalSettings())
     loss: FasterRCNNLoss = field(default=FasterRCNNLoss())
 
+    def resized(self, width: int, height: int) -> Self:
+        """Returns the same configuration for another input, pixels."""
+        placement = Placement(sides=self.sides).resized(width / self.width, height / self.height)
+        return replace(self, width=width, height=height, sides=placement.sides)
+
     def architecture(self) -> dict[str, Any]:
         """What the weights depend on: neither which proposals are taken, nor what training leaves out at random."""
-        without = ("proposals", "dropout", "drop_connect")
+        without = ("proposals", "dropout", "drop_connect", "sides")
         return {name: value for name, value in super().architecture().items() if name not in without}
 
 
@@ -240,6 +251,15 @@ class FasterRCNN(Detector):
         probabilities = logits.float().softmax(dim=-1)[..., :-1]
         real = (rois.abs().sum(dim=-1) > 0)[..., None]
         return detections_of(probabilities.masked_fill(~real, -1.0), boxes, self.config.suppression)
+
+    def evaluation_recipe(self) -> ViewRecipe:
+        """Returns how pictures are rendered: squeezed onto the input, or with their aspect where it has no fixed size.
+
+        As in TAO that is so wherever pictures are predicted, whatever a spec says of crops in training.
+        """
+        if self.config.sides is None:
+            return super().evaluation_recipe()
+        return DetectNetRecipe(Canvas(self.config.height, self.config.width), Placement(sides=self.config.sides))
 
     def regions(self, raw: Raw) -> list[NDArray[np.float32]]:
         """Returns the proposals of each picture, without those that fill up."""

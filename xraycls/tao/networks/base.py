@@ -12,6 +12,8 @@ from xraycls.tao.spec import Spec
 
 if TYPE_CHECKING:
     from xraycls.data.box_sources import BoxData
+    from xraycls.loaders.recipes.protocol import ViewRecipe
+    from xraycls.loaders.views import Canvas
     from xraycls.models.detection.base import Detector, Suppression
     from xraycls.models.detection.proposals import ProposalSettings
     from xraycls.models.keras_file import KerasModel
@@ -61,6 +63,8 @@ class TaoNetwork:
         job: a spec as a job of training; None while the network can't be trained here.
         evaluation: what a spec says of evaluating a trained model, whatever else is in it: the validation data, how
             detections are judged, and which predicted boxes become detections.
+        view: how a spec brings pictures onto the input of a trained network in evaluation, from the canvas of that
+            input; None for as the network sees all pictures.
         suppression: the last of these alone, from a spec that needs nothing else.
         pretrained: the field of a spec that names a model to take weights from; "" where there is none.
         pruned: the field that names a pruned model to retrain; "" where there is none.
@@ -89,6 +93,7 @@ class TaoNetwork:
     verbs: tuple[str, ...] = ()
     job: Callable[[Spec[Any], Mounts | None], DetectionJob] | None = None
     evaluation: Callable[[Spec[Any], Mounts | None], Judging] | None = None
+    view: Callable[[Spec[Any], Canvas], ViewRecipe] | None = None
     suppression: Callable[[Spec[Any]], Suppression] | None = None
     pretrained: str = ""
     pruned: str = ""

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from xraycls.loaders.recipes.detectnet import DetectNetRecipe
+from xraycls.loaders.recipes.detectnet import DetectNetRecipe, Placement
 from xraycls.loaders.views import Canvas
 from xraycls.tao.checks import lower_case_mapping
 from xraycls.tao.detectnet import ColorAugmentation, SpatialAugmentation
@@ -146,7 +146,8 @@ def _detector(spec: Spec[FasterRCNNSpec], classes: tuple[str, ...]) -> FasterRCN
         order = "rgb" if image.image_channel_order == "rgb" else "bgr"
     proposals, suppression = predicting(spec.config.evaluation_config)
     across, down, wide, high = (training.classifier_regr_std[name] for name in "xywh")
-    activation: Any = {"relu": "relu", "swish": "swish"}.get(model.activation.activation_type)
+    # TAO reads it for EfficientNet alone.
+    chosen: Any = model.activation.activation_type if model.arch.startswith("efficientnet") else None
     return FasterRCNNConfig(
         backbone=backbone_of(model.arch),
         classes=classes,
@@ -163,9 +164,10 @@ def _detector(spec: Spec[FasterRCNNSpec], classes: tuple[str, ...]) -> FasterRCN
         pool_size_2x=model.roi_pooling_config.pool_size_2x,
         dropout=model.dropout_rate,
         drop_connect=model.drop_connect_rate,
-        activation=activation,
+        activation=chosen or None,
         channel_order=order,
         scaling=image.image_scaling_factor,
+        sides=_sides(spec),
         std_scaling=training.std_scaling,
         spread=(across, down, wide, high),
         proposals=proposals,
@@ -189,16 +191,23 @@ def _detector(spec: Spec[FasterRCNNSpec], classes: tuple[str, ...]) -> FasterRCN
 
 
 def _size(spec: Spec[FasterRCNNSpec]) -> tuple[int, int]:
-    """Height and width of the input; TAO sizes that differ from picture to picture are refused."""
+    """Height and width of the input; where TAO's has no fixed size, that of the largest picture."""
     size, first = spec.config.model_config.input_image_config, spec.config.augmentation_config.preprocessing
+    if sides := _sides(spec):
+        return sides[1], sides[1]
     height, width = first.output_image_height, first.output_image_width
     if fixed := size.size_height_width:
         height, width = fixed.height or height, fixed.width or width
-    if size.size_min or not height or not width:
-        field = f"{_IMAGE}.size_min" if size.size_min else f"{_IMAGE}.size_height_width"
+    if not height or not width:
         hint = "Give size_height_width { height: 512 width: 512 }"
-        raise spec.mistake(field, "leaves the size of the input open, and here it is fixed", hint)
+        raise spec.mistake(f"{_IMAGE}.size_height_width", "leaves the size of the input open", hint)
     return height, width
+
+
+def _sides(spec: Spec[FasterRCNNSpec]) -> tuple[int, int] | None:
+    """Of an input of no fixed size, what the shorter side becomes and the longer is at most; else None."""
+    size = spec.config.model_config.input_image_config.size_min
+    return (size.min, spec.config.augmentation_config.preprocessing.output_image_max) if size and size.min else None
 
 
 def _data(spec: Spec[FasterRCNNSpec], mounts: Mounts) -> BoxData:
@@ -233,18 +242,40 @@ def _weights(spec: Spec[FasterRCNNSpec], mounts: Mounts) -> Path | None:
     return next((path for path in paths if path), None)
 
 
+def faster_rcnn_view(spec: Spec[FasterRCNNSpec], canvas: Canvas) -> DetectNetRecipe:
+    """Returns how a spec brings pictures onto the input of a trained network in evaluation, where it may have another
+    size than in the spec."""
+    spec = modern(spec)
+    height, width = _size(spec)
+    return DetectNetRecipe(Canvas(height, width), _placement(spec)).resized(canvas.width, canvas.height)
+
+
+def _placement(spec: Spec[FasterRCNNSpec]) -> Placement:
+    first = spec.config.augmentation_config.preprocessing
+    if sides := _sides(spec):
+        return Placement(sides=sides)
+    corners = (first.crop_left, first.crop_top, first.crop_right, first.crop_bottom)
+    return Placement(
+        crop=corners if any(corners) else None,
+        resize=first.enable_auto_resize,
+        scale=(first.scale_width or 1.0, first.scale_height or 1.0),
+    )
+
+
 def _recipe(spec: Spec[FasterRCNNSpec], canvas: Canvas) -> DetectNetRecipe:
-    """The augmentation of DetectNet's messages; every picture is squeezed onto the canvas whole, in evaluation too."""
-    augmentation = spec.config.augmentation_config
+    """The augmentation of DetectNet's messages; an input of no fixed size is flipped alone, as in TAO."""
+    augmentation, placement = spec.config.augmentation_config, _placement(spec)
     first = augmentation.preprocessing
     smallest = (first.min_bbox_width, first.min_bbox_height)
-    if not spec.config.training_config.enable_augmentation:
-        return DetectNetRecipe(canvas, horizontal_flip=0.0, smallest=smallest)
     spatial = augmentation.spatial_augmentation or SpatialAugmentation()
+    if not spec.config.training_config.enable_augmentation or placement.sides:
+        flip = spatial.hflip_probability * spec.config.training_config.enable_augmentation
+        return DetectNetRecipe(canvas, placement, flip, smallest=smallest)
     color = augmentation.color_augmentation or ColorAugmentation()
     always = spatial.rotate_probability == 0 and spec.line(_ROTATION) is None  # older specs have no such field
     return DetectNetRecipe(
         canvas,
+        placement,
         horizontal_flip=spatial.hflip_probability,
         rotation=spatial.rotate_rad_max,
         rotation_probability=1.0 if always else spatial.rotate_probability,
@@ -330,6 +361,7 @@ FASTER_RCNN = TaoNetwork(
     verbs=("train", "evaluate", "inference", "prune"),
     job=faster_rcnn_job,
     evaluation=faster_rcnn_evaluation,
+    view=faster_rcnn_view,
     suppression=faster_rcnn_suppression,
     keras=faster_rcnn_keras,
     proposals=faster_rcnn_proposals,

@@ -11,7 +11,7 @@ from typing import Literal
 from xraycls.tao.checks import check_below, check_fields, check_given, check_limit, check_means, lower_case_mapping
 from xraycls.tao.common import RegularizerConfig
 from xraycls.tao.fields import definitions
-from xraycls.tao.limits import one_of
+from xraycls.tao.limits import at_least, one_of
 from xraycls.tao.networks.faster_rcnn_spec import (
     EvaluationConfig,
     FasterRCNNSpec,
@@ -68,6 +68,7 @@ def check_evaluation(spec: Spec[FasterRCNNSpec]) -> None:
     check_given(spec, "dataset_config", "dataset_config.target_class_mapping")
     check_fields(spec, "evaluation_config")
     check_below(spec, "evaluation_config.rpn_nms_max_boxes", "evaluation_config.rpn_pre_nms_top_N")
+    check_placement(spec)
     _check_evaluation(spec)
     _check_sources(spec)
 
@@ -158,9 +159,35 @@ def _check_data(spec: Spec[FasterRCNNSpec]) -> None:
             if ours and theirs and ours != theirs:
                 field = f"augmentation_config.preprocessing.output_image_{name}"
                 raise spec.mistake(field, f"is {ours}, but the network's is {theirs}")
+    if image.size_min and image.size_min.min:
+        if first.output_image_min not in (0, image.size_min.min):
+            field = "augmentation_config.preprocessing.output_image_min"
+            raise spec.mistake(field, f"is {first.output_image_min}, but the network's is {image.size_min.min}")
+        if first.output_image_max < image.size_min.min:
+            field = "augmentation_config.preprocessing.output_image_max"
+            raise spec.mistake(field, f"is {first.output_image_max}; it must be {image.size_min.min} or more")
+    check_placement(spec)
+    check_fields(spec, *(f"augmentation_config.{kind}_augmentation" for kind in ("spatial", "color")))
+    spatial = spec.config.augmentation_config.spatial_augmentation
+    if 0 < spatial.zoom_max < spatial.zoom_min:
+        raise spec.mistake("augmentation_config.spatial_augmentation.zoom_min", "is above zoom_max")
     channels = 3 if image.image_type == "RGB" else 1
     check_limit(spec, "augmentation_config.preprocessing.output_image_channel", one_of(channels))
     _check_sources(spec)
+
+
+def check_placement(spec: Spec[FasterRCNNSpec]) -> None:
+    """Raise SpecError for a crop without area, and for a factor or a least size below 0."""
+    holder, first = "augmentation_config.preprocessing", spec.config.augmentation_config.preprocessing
+    for low, high in (("left", "right"), ("top", "bottom")):
+        start, end = getattr(first, f"crop_{low}"), getattr(first, f"crop_{high}")
+        if (start or end) and start >= end:
+            raise spec.mistake(f"{holder}.crop_{low}", f"is {start}; it must be below crop_{high}, which is {end}")
+    if bool(first.crop_right) != bool(first.crop_bottom):
+        side = "bottom" if first.crop_right else "right"
+        raise spec.mistake(f"{holder}.crop_{side}", "is missing; a crop needs all four sides")
+    for name in ("scale_width", "scale_height", "min_bbox_width", "min_bbox_height"):
+        check_limit(spec, f"{holder}.{name}", at_least(0))
 
 
 def _check_sources(spec: Spec[FasterRCNNSpec]) -> None:

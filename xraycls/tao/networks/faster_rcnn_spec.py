@@ -10,10 +10,13 @@ from xraycls.tao.detectnet import AugmentationConfig, DatasetConfig
 from xraycls.tao.fields import DIALECTS, FIRST, HONOURED, LATER, Support, approximated, but, define, ignored, message
 from xraycls.tao.limits import above, all_above, at_least, between, one_of, up_to, within, zero_or_at_least
 
-_FIXED = ignored("the input has a fixed size")
+_PLACED = (*(f"crop_{side}" for side in ("left", "top", "right", "bottom")), "scale_width", "scale_height")
 _IMAGES = {
     "spatial_augmentation.vflip_probability": but(ignored("as in TAO, which reads it and never flips so")),
-    **{f"preprocessing.output_image_{name}": but(_FIXED) for name in ("min", "max")},
+    "preprocessing.output_image_min": but(ignored("size_min says the same")),
+    "preprocessing.output_image_max": but(approximated("of an input of no fixed size: the side of a square")),
+    "preprocessing.enable_auto_resize": but(HONOURED),
+    **{f"preprocessing.{name}": but(HONOURED) for name in _PLACED},
     **{f"spatial_augmentation.{name}": but(HONOURED) for name in ("rotate_rad_max", "rotate_probability")},
     **{f"spatial_augmentation.{name}": but(HONOURED) for name in ("zoom_min", "zoom_max")},
 }
@@ -50,7 +53,9 @@ class InputImageConfig:
 
     image_type: Literal["RGB", "GRAY_SCALE"] = define("three channels or one")
     size_min: SizeMin | None = define(
-        "an input of no fixed size", Support("not yet", "refused in training"), oneof="image_size_config"
+        "an input of no fixed size",
+        approximated("the input is a square of output_image_max pixels, with each film in its top-left corner"),
+        oneof="image_size_config",
     )
     size_height_width: SizeHeightWidth | None = define(
         "an input of a fixed size, each side 160 pixels or more", oneof="image_size_config"
@@ -87,7 +92,7 @@ class RoiPoolingConfig:
 class Activation:
     """Of an efficientnet: "relu" or "swish"."""
 
-    activation_type: str = define("its name")
+    activation_type: str = define("its name", one_of("", "relu", "swish"))
     activation_parameters: Mapping[str, float] = define("its numbers", ignored("relu and swish have none"))
 
 
@@ -117,7 +122,7 @@ class ModelConfig(Network):
 
     arch: str = define('of the backbone, "resnet:18"', one_of(*BACKBONES))
     use_bias: bool = define("in convolutions before a batch normalisation")
-    activation: Activation = define("of an efficientnet")
+    activation: Activation = define("of an efficientnet; others have their own")
 
 
 @message
@@ -131,10 +136,19 @@ class NetworkConfig(Network):
 
 
 @message
+class EtltModel:
+    """An exported model to make an engine of, up to TLT 3."""
+
+    model: str = define("its file")
+    calibration_cache: str = define("of 8-bit numbers")
+
+
+@message
 class TrtConfig:
     """A TensorRT engine to run instead of the model."""
 
     trt_engine: str = define("its file")
+    etlt_model: EtltModel | None = define("an exported model to make it of", dialects=_TO_TLT_3)
     trt_data_type: str = define("of its numbers", dialects=_TO_TLT_3)
     max_workspace_size_MB: int = define("while it is built", dialects=_TO_TLT_3)  # noqa: N815
 

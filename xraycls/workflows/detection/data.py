@@ -15,6 +15,7 @@ from xraycls.data.table import SampleTable
 from xraycls.errors import DataError
 from xraycls.evaluation.detection.cases import ImageBoxes, rounded_truth
 from xraycls.loaders.objects import ObjectTable, on_canvas
+from xraycls.loaders.recipes.detectnet import DetectNetRecipe
 from xraycls.loaders.recipes.protocol import ViewRecipe
 
 logger = logging.getLogger(__name__)
@@ -56,7 +57,8 @@ def check_pictures(recipe: ViewRecipe, table: SampleTable) -> None:
 def count_learnable(recipe: ViewRecipe, classes: Sequence[str], table: SampleTable) -> int:
     """Returns how many objects of training pictures remain on the network's input; a warning counts the others.
 
-    A warning also names the classes that no picture has an object of: they can't be learned.
+    A warning also names the classes that no picture has an object of: they can't be learned. Another counts the
+    pictures that are cut because a DetectNet recipe draws them at their own size.
 
     Raises:
         DataError: none remains.
@@ -66,6 +68,8 @@ def count_learnable(recipe: ViewRecipe, classes: Sequence[str], table: SampleTab
         logger.warning("No training picture has an object of the class %s: it can't be learned.", ", ".join(absent))
     sizes = picture_sizes(table)
     readable = [sample for sample, size in zip(table, sizes, strict=True) if size.max() > _UNREADABLE]
+    if isinstance(recipe, DetectNetRecipe) and recipe.placement.cuts:
+        _tell_cut(recipe, sizes)
     objects = ObjectTable(replace(table, samples=tuple(readable)), classes)
     counts = [len(boxes) for boxes in objects.boxes]
     matrices = recipe.evaluation_views(sizes[sizes.max(axis=1) > _UNREADABLE]).matrices
@@ -83,3 +87,19 @@ def count_learnable(recipe: ViewRecipe, classes: Sequence[str], table: SampleTab
             raise DataError(what, table.root, hint)
         logger.warning("%s, and are left out of training.", what)
     return kept
+
+
+def _tell_cut(recipe: DetectNetRecipe, sizes: npt.NDArray[np.float64]) -> None:
+    """Warn of pictures that the input doesn't hold at the size that they have."""
+    canvas = recipe.canvas
+    _, regions = recipe.placement.regions(sizes)
+    shown = regions / recipe.placement.factors(regions, canvas)
+    if cut := int((shown > np.array([canvas.width, canvas.height]) + 0.5).any(axis=1).sum()):
+        logger.warning(
+            "%d of %d training pictures are larger than the input of %d × %d pixels and lose what lies at their right "
+            "and bottom, as in TAO: set enable_auto_resize in preprocessing to stretch them.",
+            cut,
+            len(sizes),
+            canvas.width,
+            canvas.height,
+        )

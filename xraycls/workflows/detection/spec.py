@@ -186,6 +186,8 @@ def evaluate_spec(
             proposals=network.proposals(opened, "evaluation") if network.proposals else None,
             config=partial(config_of_spec, spec, network, mounts),
         )
+        if network.view:
+            trained = replace(trained, recipe=network.view(opened, trained.recipe.canvas))
         check_classes(trained, data.classes)  # before their pictures are looked for
         done = judge(
             trained,

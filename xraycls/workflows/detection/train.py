@@ -302,7 +302,7 @@ def _training(
         objects=objects(data.training),
         weights=np.array(data.weights) if data.weights else None,
     )
-    validated, judged_as = len(data.validation) > 0, detector.evaluation_recipe()
+    validated, judged_as = len(data.validation) > 0, job.judging_recipe(detector)
     validation = (
         loader(
             data.validation,
