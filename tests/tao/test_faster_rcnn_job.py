@@ -213,7 +213,10 @@ def test_a_model_of_another_input_is_judged_by_as_much_of_every_picture(job_of, 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("crop_left: 500 crop_right: 400 crop_bottom: 9", "crop_left is 500; it must be below crop_right, which is 400"),
+        (
+            "crop_left: 500 crop_right: 400 crop_bottom: 9",
+            "crop_left is 500; it must be below crop_right, which is 400",
+        ),
         ("crop_right: 400", "crop_bottom is missing; a crop needs all four sides"),
         ("scale_width: -1", "scale_width is -1; it must be 0 or more"),
         ("min_bbox_width: -1", "min_bbox_width is -1; it must be 0 or more"),
@@ -315,5 +318,6 @@ def test_collected_specs_become_jobs_whose_recipe_is_what_they_say(shared):
         assert recipe.placement == Placement(resize="enable_auto_resize: true" in text.lower()), path.name
         assert recipe.zoom == ((written(text, "zoom_min"), written(text, "zoom_max")) if changes else (1, 1))
         assert recipe.contrast == pytest.approx(written(text, "contrast_scale_max") * changes)
-        assert recipe.shift == ((written(text, "translate_max_x"), written(text, "translate_max_y")) if changes else (0, 0))
+        shift = (written(text, "translate_max_x"), written(text, "translate_max_y"))
+        assert recipe.shift == (shift if changes else (0, 0))
         assert (job.detector.height, job.detector.width) == (written(text, r"height"), written(text, r"width"))

@@ -1,4 +1,4 @@
-"""Specs of Faster R-CNN as people write them: every spelling of protobuf's text format, and every mistake a sentence."""
+"""Specs of Faster R-CNN as people write them: all spellings of protobuf's text format, and mistakes, a sentence each."""
 
 import re
 
@@ -24,7 +24,7 @@ SPELLINGS = {
     "windows": lambda text: text.replace("\n", "\r\n"),
     "tabs": lambda text: "\ufeff" + text.replace(" ", "\t\t"),
     "no blanks": lambda text: re.sub(r"\s*([{}:])\s*", r"\1", line_by_line(text)),
-    "comments": lambda text: line_by_line(text).replace("\n", "  # it's \"his\" { old: <value> }\n"),
+    "comments": lambda text: line_by_line(text).replace("\n", '  # it\'s "his" { old: <value> }\n'),
     "comment above": lambda text: "# # ' \" {\n#\n" + text,
     "colons": lambda text: re.sub(r"\b(\w+)\s*:?\s*\{", r"\1 : {", text),
     "angles": lambda text: re.sub(r"\b(\w+)\s*:?\s*\{", r"\1 <", text).replace("}", ">"),

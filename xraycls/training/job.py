@@ -19,7 +19,7 @@ from xraycls.loaders.recipes.ssd import SSDRecipe
 from xraycls.loaders.recipes.tlt2 import TLT2Recipe
 from xraycls.loaders.recipes.yolo_v4 import YoloV4Recipe
 from xraycls.loaders.views import Canvas
-from xraycls.models.detection.base import DetectorConfig
+from xraycls.models.detection.base import Detector, DetectorConfig
 from xraycls.models.detection.registry import parse_detector_config
 from xraycls.training.annealing import ExponentialSteps, SoftStartAnnealing, SoftStartCosine, SoftStartSteps
 from xraycls.training.config import LoopConfig

@@ -33,8 +33,8 @@ class Placement:
         resize: whether sources (or their crops) of any size are stretched to the canvas (``enable_auto_resize``).
             Without it they are drawn into its top-left corner at the size that they have: what is larger is cut.
         scale: factors of width and height that come on top.
-        sides: instead of all this, of an input of no fixed size (``size_min``): pixels that the shorter side becomes, and
-            that the longer has at most. The aspect is kept, and the picture lies in the top-left corner.
+        sides: instead of all this, of an input of no fixed size (``size_min``): pixels that the shorter side becomes,
+            and that the longer has at most. The aspect is kept, and the picture lies in the top-left corner.
     """
 
     crop: Rectangle | None = None

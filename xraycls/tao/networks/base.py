@@ -68,6 +68,7 @@ class TaoNetwork:
         suppression: the last of these alone, from a spec that needs nothing else.
         pretrained: the field of a spec that names a model to take weights from; "" where there is none.
         pruned: the field that names a pruned model to retrain; "" where there is none.
+        resumed: the field that names a model to go on from, which goes before both; "" where there is none.
         initial_epoch: the epoch, counted from 1, that a spec goes on with; 1 begins.
         differences: what is done otherwise than in TAO, in sentences that are told when a training begins.
         proposals: of a network in two stages, how many regions the first one proposes in either task.
@@ -97,6 +98,7 @@ class TaoNetwork:
     suppression: Callable[[Spec[Any]], Suppression] | None = None
     pretrained: str = ""
     pruned: str = ""
+    resumed: str = ""
     initial_epoch: Callable[[Spec[Any]], int] = lambda spec: 1
     differences: tuple[str, ...] = ()
     proposals: Callable[[Spec[Any], Literal["evaluation", "inference"]], ProposalSettings] | None = None

@@ -237,8 +237,8 @@ def _source(spec: Spec[FasterRCNNSpec], field: str, mounts: Mounts) -> BoxSource
 
 def _weights(spec: Spec[FasterRCNNSpec], mounts: Mounts) -> Path | None:
     """What training starts from: a model to go on from, else a pruned one, else pretrained weights, as in TAO."""
-    fields = ("resume_from_model", "retrain_pruned_model", "pretrained_weights")
-    paths = (path_in(spec, f"training_config.{field}", mounts) for field in fields)
+    fields = (FASTER_RCNN.resumed, FASTER_RCNN.pruned, FASTER_RCNN.pretrained)
+    paths = (path_in(spec, field, mounts) for field in fields)
     return next((path for path in paths if path), None)
 
 
@@ -367,6 +367,9 @@ FASTER_RCNN = TaoNetwork(
     proposals=faster_rcnn_proposals,
     optional={"train": ("results_dir",), "evaluate": ("model",), "inference": ("model", "images")},
     results=faster_rcnn_results,
+    pretrained="training_config.pretrained_weights",
+    pruned="training_config.retrain_pruned_model",
+    resumed="training_config.resume_from_model",
     initial_epoch=faster_rcnn_initial_epoch,
     judged=faster_rcnn_judged,
     inference=faster_rcnn_inference,

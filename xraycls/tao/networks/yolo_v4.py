@@ -223,6 +223,7 @@ YOLO_V4 = TaoNetwork(
     keras=yolo_v4_keras,
     pretrained="training_config.pretrain_model_path",
     pruned="training_config.pruned_model_path",
+    resumed="training_config.resume_model_path",
     initial_epoch=_initial_epoch,
     differences=(
         "Pictures are letterboxed about the middle of the input in evaluation and inference alike; TAO's inference "

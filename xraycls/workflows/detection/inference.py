@@ -28,11 +28,12 @@ from xraycls.tao.detection_labels import detection_labels
 from xraycls.tao.mounts import Mounts
 from xraycls.tao.networks import network_of
 from xraycls.tao.networks.base import InferencePlan, TaoNetwork
-from xraycls.tao.programs import open_spec
+from xraycls.tao.programs import network_of_spec, open_spec
 from xraycls.tao.results import reported
 from xraycls.training.precision import choose_device
 from xraycls.types import Detections, Sample
 from xraycls.workflows.detection.spec import config_of_spec
+from xraycls.workflows.detection.start import check_network
 
 logger = logging.getLogger(__name__)
 
@@ -123,7 +124,7 @@ def infer(
         described = partial(config_of_spec, spec) if spec else None
         trained = load_detector_model(model, choose_device(device), key=key, config=described)
         if spec:
-            trained.detector.config = _configured(spec, trained.detector.config)
+            trained.detector.config = _configured(spec, trained.detector.config, model)
         targets = output_paths(images, annotated)
         predictor = Predictor(model=trained, batch_size=batch_size, precision=precision, loader=loader, threads=threads)
         decimals = network_of(trained.detector.config.network).decimals
@@ -153,9 +154,10 @@ def plan_of(network: TaoNetwork, spec: Path | None, mounts: Mounts) -> tuple[Inf
     return network.inference(opened, mounts), opened.config.enc_key
 
 
-def _configured(spec: Path, config: Any) -> DetectorConfig:
+def _configured(spec: Path, config: Any, model: Path) -> DetectorConfig:
     """The configuration of a detector with what a spec says of predictions."""
-    network = network_of(config.network)
+    network = network_of_spec(spec)
+    check_network(network, config, model)
     if network.suppression is None:
         raise UsageError(f"Specs of {network.title} aren't read for this yet", "Leave out the spec")
     opened = open_spec(spec, network.spec)

@@ -32,7 +32,7 @@ from xraycls.training.reporter import Reporter, Silent
 from xraycls.training.run_folder import RunFolder
 from xraycls.workflows.detection.evaluate import Evaluation, check_classes, judge
 from xraycls.workflows.detection.resume import check_folder
-from xraycls.workflows.detection.start import check_start
+from xraycls.workflows.detection.start import check_network, check_start
 from xraycls.workflows.detection.train import DetectionTraining, Extras, run_job
 
 
@@ -186,6 +186,7 @@ def evaluate_spec(
             proposals=network.proposals(opened, "evaluation") if network.proposals else None,
             config=partial(config_of_spec, spec, network, mounts),
         )
+        check_network(network, trained.detector.config, model)
         if network.view:
             trained = replace(trained, recipe=network.view(opened, trained.recipe.canvas))
         check_classes(trained, data.classes)  # before their pictures are looked for

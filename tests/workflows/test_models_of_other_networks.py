@@ -1,0 +1,51 @@
+"""The file of another network in the place of a Faster R-CNN's is one sentence, whichever command gets it."""
+
+import pytest
+
+from tests.models.detectors import small_detector
+from tests.tao.test_tao_rules import FASTER_RCNN
+from xraycls.errors import SpecError, UsageError
+from xraycls.models.detection.files import save_detector
+from xraycls.tao.networks import NETWORKS
+from xraycls.workflows.detection.inference import infer
+from xraycls.workflows.detection.spec import evaluate_spec, train_spec
+
+NETWORK = NETWORKS["faster_rcnn"]
+
+
+@pytest.fixture(scope="module")
+def ssd(tmp_path_factory):
+    path = tmp_path_factory.mktemp("models") / "frcnn_kitti.epoch_3.safetensors"
+    save_detector(small_detector(), path)
+    return path
+
+
+@pytest.fixture
+def spec(tmp_path):
+    def write(training: str = ""):
+        path = tmp_path / "spec.txt"
+        path.write_text(FASTER_RCNN.replace("num_epochs: 12", f"num_epochs: 12 {training}"))
+        return path
+
+    return write
+
+
+def test_evaluation_and_inference_take_no_ssd(ssd, spec, tmp_path):
+    said = rf"{ssd.name} is a model of SSD, and not of Faster R-CNN. Use xraycls ssd"
+    with pytest.raises(UsageError, match=said):
+        evaluate_spec(NETWORK, ssd, spec(), results=tmp_path / "out")
+    with pytest.raises(UsageError, match=said):
+        infer(ssd, tmp_path, tmp_path / "out", spec=spec())
+
+
+@pytest.mark.parametrize("field", ["retrain_pruned_model", "resume_from_model"])
+def test_training_goes_on_with_no_ssd(ssd, spec, tmp_path, field):
+    with pytest.raises(SpecError, match=rf"spec.txt, line \d+: training_config.{field} names a model of SSD, /.*"):
+        train_spec(NETWORK, spec(f"{field}: '{ssd}'"), tmp_path / "out")
+
+
+def test_a_model_that_is_not_there_is_named(spec, tmp_path):
+    for field in ("retrain_pruned_model", "resume_from_model", "pretrained_weights"):
+        with pytest.raises(Exception, match=r"lost.epoch_3.hdf5") as caught:
+            train_spec(NETWORK, spec(f"{field}: '{tmp_path}/lost.epoch_3.hdf5'"), tmp_path / "out")
+        assert "\n" not in str(caught.value)
