@@ -1,4 +1,4 @@
-"""Specs of Faster R-CNN as people write them: all spellings of protobuf's text format, and mistakes, a sentence each."""
+"""Specs of Faster R-CNN as people write them: all spellings of the text format, and mistakes, a sentence each."""
 
 import re
 
