@@ -61,7 +61,7 @@ class Placement:
             ratio = np.maximum(regions.min(axis=1) / shorter, regions.max(axis=1) / longest)
             return np.repeat(ratio[:, None], 2, axis=1)
         own = regions / np.array([canvas.width, canvas.height]) if self.resize else np.ones_like(regions)
-        return own / np.array(self.scale)
+        return np.asarray(own / np.array(self.scale))
 
     def resized(self, across: float, down: float) -> Placement:
         """Returns the same for a canvas that is so many times as wide and as high."""
