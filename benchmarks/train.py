@@ -173,7 +173,7 @@ class Benchmark:
         ends = EpochEnds()
         result = xraycls.train(output=self.work / f"run-{self.runs}", reporter=ends, **config.model_dump())
         shutil.rmtree(result.run.path / "checkpoints")  # of a large network, a gigabyte a run
-        return result.run.read_environment()["engine"], list(ends.reports.values())[1:]
+        return result.run.read_environment().engine, list(ends.reports.values())[1:]
 
     def _rate(self, build: Callable[[], Callable[[], int]]) -> float:
         """Images a second of a step that is built for this measurement only, so that it leaves no memory behind."""

@@ -1,6 +1,7 @@
 """Errors that a user reads: one sentence that names the file, line or flag, and the way out."""
 
 import difflib
+import errno
 import re
 import shlex
 from collections.abc import Callable, Iterable
@@ -11,8 +12,41 @@ from typing import Any, ParamSpec, TypeVar
 P = ParamSpec("P")
 R = TypeVar("R")
 
+LONGEST = 2_000
+"""Characters of a message, and of its hint; what is longer loses its middle."""
+
+# What a terminal may obey or a log may take for another line: controls, line separators, marks that turn the writing
+# direction, and halves of surrogate pairs, which no file can hold as UTF-8.
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+
 _COMMAND = re.compile(r"\b(?:xraycls|pip|apt|kaggle) [a-z]")
 _FLAG = re.compile(r"(?<![\w-])--([a-z][a-z0-9-]*)(?:[ =]((?:[\w.]*\d|[\w.]*/)[\w./-]*|auto|none|torch)(?![\w=]))?")
+
+
+def shown(text: str, longest: int = LONGEST, keep: str = "") -> str:
+    """Returns a text as one line that a terminal and a log can show, whatever a file or a class is called.
+
+    Args:
+        text: of any origin.
+        longest: characters; a longer text loses its middle.
+        keep: control characters to leave as they are, such as line breaks.
+
+    Example:
+        >>> shown("two\\nlines")
+        'two\\\\nlines'
+        >>> shown("abcdefghij", longest=6)
+        'abcde … [4 characters left out] … j'
+    """
+    if len(text) > longest:
+        tail = longest // 4
+        head = longest - tail
+        text = f"{text[:head]} … [{len(text) - longest:,} characters left out] … {text[len(text) - tail :]}"
+    return _UNPRINTABLE.sub(lambda found: found[0] if found[0] in keep else _escaped(found[0]), text)
+
+
+def _escaped(character: str) -> str:
+    byte = ord(character) - 0xDC00  # of a file name that is not UTF-8, as Python carries it
+    return f"\\x{byte:02x}" if 0x80 <= byte <= 0xFF else character.encode("unicode_escape").decode()
 
 
 class XrayclsError(Exception):
@@ -26,8 +60,8 @@ class XrayclsError(Exception):
     exit_code = 1
 
     def __init__(self, message: str, hint: str | None = None) -> None:
-        self.message = message.rstrip(".")
-        self.hint = hint.rstrip(".") if hint else None
+        self.message = shown(message.rstrip("."))
+        self.hint = shown(hint.rstrip(".")) if hint else None
         super().__init__(self._sentence())
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -139,11 +173,60 @@ def unknown(kind: str, name: str, choices: Iterable[str], flag: str | None = Non
     return UsageError(f"Unknown {kind} {name!r}{where}", hint)
 
 
+def as_user_error(error: BaseException, path: object = None) -> XrayclsError | None:
+    """Returns the sentence for an error of the system: a path or setting that can't be one, or a machine out of means.
+
+    Args:
+        error: that Python raised.
+        path: what was worked on; None for the file that the error names.
+
+    Returns:
+        None for an error of another kind: it is a mistake in the program and keeps its traceback.
+
+    Example:
+        >>> print(as_user_error(OSError(errno.ENAMETOOLONG, "File name too long", "a" * 300 + ".png"), "a.png"))
+        a.png has a name that is too long. A name has at most 255 bytes, and a path 4,096.
+    """
+    if isinstance(error, OSError):
+        return _of_the_system(error, path)
+    what = str(path) if path else ""
+    if isinstance(error, UnicodeError):
+        text = error.object if isinstance(error, UnicodeEncodeError) else what
+        return UsageError(f"{_short(text)} is not valid Unicode", "Rename it, or give another setting")
+    if isinstance(error, ValueError) and "embedded null" in str(error):
+        return UsageError(f"{_short(what) or 'A path or setting'} holds a NUL character, which no name can have")
+    if isinstance(error, MemoryError) or "can't allocate memory" in str(error) or "failed to map segment" in str(error):
+        return XrayclsError("There is not enough memory", "Close other programs, raise the limit, or ask for less")
+    if isinstance(error, RecursionError):
+        return DataError(f"{_short(what) or 'A file'} is nested too deeply to be read")
+    if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
+        return XrayclsError("No further thread could be started", "Raise the limit on processes, or lower --threads")
+    return None
+
+
+def _of_the_system(error: OSError, path: object) -> XrayclsError | None:
+    names = [_short(str(name)) for name in (path, error.filename) if name not in (None, "")]
+    if error.errno == errno.ENAMETOOLONG:
+        what = names[0] if names else "A file"
+        return UsageError(f"{what} has a name that is too long", "A name has at most 255 bytes, and a path 4,096")
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return XrayclsError(f"The disk is full{f', writing {names[0]}' if names else ''}", "Free some space")
+    if error.errno is None:
+        return None
+    if not names and error.errno == errno.ENOENT:
+        return XrayclsError("The working folder is gone", "Change to one that exists")
+    return XrayclsError(f"{names[0] if names else 'A file'} could not be used: {error.strerror or error}")
+
+
+def _short(text: str) -> str:
+    return shown(text, 120)
+
+
 def with_arguments(function: Callable[P, R]) -> Callable[P, R]:
     """Returns the function with errors that name arguments, ``batch_size=8``, and not flags, ``--batch-size 8``.
 
     Messages are written with flags; the functions of the public API are wrapped by this, the command line calls them
-    unwrapped.
+    unwrapped. Errors of the system that :func:`as_user_error` knows become ours.
     """
 
     @wraps(function)
@@ -154,6 +237,10 @@ def with_arguments(function: Callable[P, R]) -> Callable[P, R]:
             error.message = in_arguments(error.message)
             error.hint = error.hint and in_arguments(error.hint)
             error.args = (error._sentence(),)
+            raise
+        except Exception as error:
+            if known := as_user_error(error):
+                raise known from error
             raise
 
     return called

@@ -10,17 +10,55 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook, RenderResult
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+from rich.segment import Segment
+
+from xraycls.errors import shown
 
 if TYPE_CHECKING:
     from xraycls.training.reporter import StepReport
 
 
+def printable(text: str) -> str:
+    """A text of several lines with the control characters in it shown as escapes."""
+    return shown(text, len(text), keep="\n\t")
+
+
+class _Escaped:
+    """What rich draws, with rich's own codes and without those in the texts."""
+
+    def __init__(self, inner: ConsoleRenderable) -> None:
+        self.inner = inner
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for segment in console.render(self.inner, options):
+            yield segment if segment.control else Segment(printable(segment.text), segment.style)
+
+
+class _Escape(RenderHook):
+    def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
+        return [_Escaped(each) for each in renderables]
+
+
+def console(*, stderr: bool = True, **options: Any) -> Console:
+    """A console of rich that shows the control characters in texts as escapes.
+
+    Args:
+        stderr: standard error, so that standard output stays readable for programs.
+        **options: others of rich's console.
+    """
+    stream = sys.stderr if stderr else sys.stdout
+    # Asked for now: a progress bar puts a stream of its own in its place.
+    made = Console(file=getattr(stream, "rich_proxied_file", stream), highlight=False, **options)
+    made.push_render_hook(_Escape())
+    return made
+
+
 def default_console() -> Console:
-    """Standard error, so that standard output stays readable for programs; silent with --quiet."""
+    """Standard error, or the notebook; silent with --quiet."""
     quiet = logging.getLogger("xraycls").level >= logging.WARNING
-    return Console(stderr="ipykernel" not in sys.modules, highlight=False, quiet=quiet)
+    return Console(highlight=False, quiet=quiet) if "ipykernel" in sys.modules else console(quiet=quiet)
 
 
 class _NowAndThen:
@@ -97,7 +135,7 @@ class TrainingProgress:
 
     def message(self, text: str) -> None:
         """Print a sentence."""
-        self.console.print(text, markup=False, soft_wrap=True)
+        self.console.print(printable(text), markup=False, soft_wrap=True)
 
     def _start(self, *columns: ProgressColumn, **fields: Any) -> None:
         if self.console.is_terminal or self.console.is_jupyter:

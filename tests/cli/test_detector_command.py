@@ -53,7 +53,7 @@ def test_settings_of_the_command_line_take_the_place_of_those_of_the_file(work):
 def test_a_run_is_evaluated_on_its_validation_images(work, capsys, tmp_path):
     assert run("detector", "evaluate", work / "run", "-o", tmp_path, *MACHINE) == 0
     found = json.loads((tmp_path / "evaluation.json").read_text())
-    assert found["images"] == RunFolder(work / "run").read_environment()["counts"]["val"]["images"]
+    assert found["images"] == json.loads(RunFolder(work / "run").environment.read_text())["counts"]["val"]["images"]
     assert "mAP" in capsys.readouterr().out
 
 

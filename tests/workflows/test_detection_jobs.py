@@ -45,7 +45,7 @@ def test_a_run_describes_itself(done, films):
     assert (run.is_of_detector(), run.exists()) == (True, False)
     assert find_runs(run.path.parent) == []  # of classifiers
     assert DetectionJob.read(run.config) == done.job
-    environment = run.read_environment()
+    environment = json.loads(run.environment.read_text())
     assert environment["classes"] == list(done.job.detector.classes)
     assert environment["counts"]["train"]["images"] + environment["counts"]["val"]["images"] == 16
     assert environment["precision"] == "fp32"

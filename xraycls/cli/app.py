@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import io
-import logging
 import sys
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.logging import RichHandler
 
 from xraycls.cli import (
     bench,
@@ -29,10 +25,14 @@ from xraycls.cli.abbreviations import AbbreviatedCommand, normalised
 from xraycls.cli.examples import add_examples
 from xraycls.cli.invocation import Invocation, tell_error
 from xraycls.cli.networks import add_networks
-from xraycls.errors import XrayclsError
+from xraycls.cli.secrets import hide_keys
+from xraycls.cli.terminal import PrintableGroup, standard_streams
+from xraycls.data.processors import wait_passively
+from xraycls.errors import XrayclsError, as_user_error
 from xraycls.version import __version__
 
 app = typer.Typer(
+    cls=PrintableGroup,
     help="Train, explain and ship chest-radiograph models.",
     no_args_is_help=True,
     rich_markup_mode="rich",
@@ -73,33 +73,30 @@ def _options(
     """These two are taken out by main, so that they may stand anywhere; here they are for --help."""
 
 
-def _log(*, quiet: bool) -> None:
-    console = Console(stderr=True, highlight=False)
-    if console.is_terminal:
-        handler: logging.Handler = RichHandler(
-            console=console, show_time=False, show_path=False, show_level=True, markup=False
-        )
-        form = "%(message)s"
-    else:  # a line a message, however long: programs read it
-        handler, form = logging.StreamHandler(), "%(levelname)-8s %(message)s"
-    logging.basicConfig(level=logging.WARNING, format=form, handlers=[handler], force=True)
-    logging.getLogger("xraycls").setLevel(logging.WARNING if quiet else logging.INFO)
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Run the program; exit code 0 done, 1 failed, 2 wrong usage, 130 stopped by Ctrl-C."""
+    hide_keys()
+    wait_passively()
     given = normalised(sys.argv[1:] if arguments is None else arguments)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # names of files that aren't UTF-8 are shown with escapes
-            stream.reconfigure(errors="backslashreplace")
-    _log(quiet="--quiet" in given)
     call = Invocation(tuple(given), debug="--debug" in given)
     try:
-        app([a for a in given if a not in ("--debug", "--quiet")], prog_name="xraycls", obj=call)
-    except XrayclsError as error:
+        with standard_streams(quiet="--quiet" in given):
+            _run(call, [a for a in given if a not in ("--debug", "--quiet")])
+    except XrayclsError as error:  # of the streams themselves
         if call.debug:
             raise
         tell_error(error)
         sys.exit(error.exit_code)
+
+
+def _run(call: Invocation, arguments: list[str]) -> None:
+    try:
+        app(arguments, prog_name="xraycls", obj=call)
     except KeyboardInterrupt:
         sys.exit(130)
+    except Exception as error:
+        known = error if isinstance(error, XrayclsError) else as_user_error(error)
+        if call.debug or known is None:
+            raise
+        tell_error(known)
+        sys.exit(known.exit_code)

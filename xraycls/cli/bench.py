@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xraycls.cli.options import BatchOption, DeviceOption, JsonOption, ThreadsOption
+from xraycls.progress import console
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -76,12 +77,11 @@ def parity(
 
 
 def _print(result: Parity, picture: Path) -> None:
-    from rich.console import Console
 
     from xraycls.workflows.parity_report import GREY_BARS
 
-    console = Console(highlight=False)
-    console.print(_table(result))
+    screen = console(stderr=False)
+    screen.print(_table(result))
     lines = [f"{engine} was left out: {reason.rstrip('.')}." for engine, reason in result.absent.items()]
     if result.unreadable:
         lines.append(f"{len(result.unreadable)} of {result.images} pictures could not be read and are left out.")
@@ -96,7 +96,7 @@ def _print(result: Parity, picture: Path) -> None:
     lines += [f"Beyond: {sentence}." for sentence in result.beyond] or ["Every engine is within the bars."]
     lines.append(f"The pair that differs most: {picture}")
     for line in lines:
-        console.print(line, markup=False, soft_wrap=True)
+        screen.print(line, markup=False, soft_wrap=True)
 
 
 def _table(result: Parity) -> Table:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-import yaml
 
 from xraycls.cli.abbreviations import AbbreviatedCommand
 from xraycls.cli.invocation import invocation_of
@@ -22,6 +21,7 @@ from xraycls.cli.pruning_options import (
     NormalizerOption,
     ThresholdOption,
 )
+from xraycls.data.documents import parse_yaml
 from xraycls.errors import UsageError
 
 if TYPE_CHECKING:
@@ -227,8 +227,8 @@ def _setting(text: str) -> tuple[str, Any]:
     """Name and value of ``--set``, which is read as YAML."""
     name, equals, value = text.partition("=")
     try:
-        return (name.strip(), yaml.safe_load(value)) if equals and name.strip() else _refuse(text)
-    except yaml.YAMLError:
+        return (name.strip(), parse_yaml(value)) if equals and name.strip() else _refuse(text)
+    except ValueError:
         return _refuse(text)
 
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.markup import escape
 
 from xraycls.errors import XrayclsError
+from xraycls.progress import console
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -42,7 +42,7 @@ def invocation_of(context: Any) -> Invocation:
 
 def print_table(table: Table) -> None:
     """Print a table on standard output: as wide as the terminal, and with a row a line where programs read it."""
-    Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE).print(table)
+    console(stderr=False, width=None if sys.stdout.isatty() else _WIDE).print(table)
 
 
 def tell_error(error: XrayclsError) -> None:
@@ -55,4 +55,4 @@ def tell_error(error: XrayclsError) -> None:
     if os.environ.get("RANK", "0") != "0":
         return
     head = "" if error.exit_code == 130 else "[bold red]Error:[/] "
-    Console(stderr=True, highlight=False).print(f"{head}{escape(str(error))}", soft_wrap=True)
+    console().print(f"{head}{escape(str(error))}", soft_wrap=True)

@@ -7,7 +7,15 @@ from typing import Annotated
 
 import typer
 
+from xraycls.data.processors import limited_to
 from xraycls.errors import UsageError
+
+
+def _limited(context: typer.Context, threads: int | None) -> int | None:
+    """Keep all pools of a command to ``--threads``."""
+    context.with_resource(limited_to(threads))
+    return threads
+
 
 ModelArgument = Annotated[
     str,
@@ -22,7 +30,13 @@ PrecisionOption = Annotated[
 ]
 BatchOption = Annotated[int, typer.Option(min=1, help="Images at a time.", rich_help_panel="Machine")]
 ThreadsOption = Annotated[
-    int | None, typer.Option(min=0, help="Decoding threads; all processors by default.", rich_help_panel="Machine")
+    int | None,
+    typer.Option(
+        min=0,
+        help="Threads of every pool; all processors by default.",
+        rich_help_panel="Machine",
+        callback=_limited,
+    ),
 ]
 LoaderOption = Annotated[
     str,

@@ -20,6 +20,7 @@ from xraycls.cli.abbreviations import AbbreviatedCommand, spelt_out
 from xraycls.cli.invocation import invocation_of, tell_error
 from xraycls.cli.tao_options import EXTRA, MACHINE
 from xraycls.errors import UsageError, XrayclsError
+from xraycls.progress import printable
 
 logger = logging.getLogger(__name__)
 
@@ -162,8 +163,13 @@ class _Both:
     def __init__(self, stream: IO[str], file: IO[str]) -> None:
         self.stream, self.file = stream, file
 
+    @property
+    def rich_proxied_file(self) -> _Both:
+        """Itself: not the terminal behind, which consoles of rich would look for."""
+        return self
+
     def write(self, text: str) -> int:
-        self.file.write(text)
+        self.file.write(printable(text))
         return self.stream.write(text)
 
     def flush(self) -> None:

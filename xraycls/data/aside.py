@@ -15,7 +15,7 @@ import numpy.typing as npt
 from PIL import Image as PillowImage
 
 from xraycls.data.files import is_special, readable_name
-from xraycls.data.processors import available_processors
+from xraycls.data.processors import available_processors, pool_size
 
 logger = logging.getLogger(__name__)
 
@@ -137,7 +137,7 @@ def _below(path: Path, root: Path) -> Path:
 
 
 def _looks(files: Sequence[Path]) -> dict[Path, _Look]:
-    with ThreadPoolExecutor(_WAITING) as pool:
+    with ThreadPoolExecutor(pool_size(_WAITING)) as pool:
         return {file: look for file, look in zip(files, pool.map(_look, files), strict=True) if look}
 
 

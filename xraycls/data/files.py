@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import hashlib
 import os
 import re
 import shutil
@@ -13,6 +14,10 @@ from pathlib import Path
 
 from xraycls.errors import DataError, UsageError, XrayclsError
 
+LONGEST_NAME = 255
+"""Bytes of a file's name, on the file systems in use."""
+
+_LONGEST_PATH = 4096  # bytes, of Linux
 _LONGEST_STEM = 150  # bytes
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}(\.\w+)?")
 _SPECIAL = (
@@ -27,8 +32,8 @@ _SPECIAL = (
 def atomic_write(path: Path) -> Iterator[Path]:
     """Give a temporary path beside ``path``, and move it into place when the block ends without an error.
 
-    The temporary file has the same suffix, is flushed to disk before the move and removed when the block fails.
-    Missing parent folders are made.
+    The temporary file has the same suffix, can be read by its owner alone, is flushed to disk before the move and
+    removed when the block fails. Missing parent folders are made.
 
     Raises:
         XrayclsError: the disk is full or the folder can't be written; the old file is untouched.
@@ -38,9 +43,14 @@ def atomic_write(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{stem}.{uuid.uuid4().hex[:8]}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("xb") as handle:
+            mode = stat.S_IMODE(os.fstat(handle.fileno()).st_mode)
+            temporary.chmod(0o600)
         yield temporary
         with temporary.open("rb") as handle:
             os.fsync(handle.fileno())
+        if temporary.stat().st_nlink == 1:  # of a file with two names, the mode is the other's
+            temporary.chmod(mode)
         temporary.replace(path)
     except OSError as error:
         raise write_error(error, path) from error
@@ -52,6 +62,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
 def share_file(source: Path, target: Path) -> None:
     """Give a finished file a second name, atomically: a hard link, or a copy where the file system has none."""
     with atomic_write(target) as temporary:
+        temporary.unlink()
         try:
             temporary.hardlink_to(source)
         except OSError:
@@ -72,6 +83,36 @@ def is_special(path: Path) -> str | None:
     except (OSError, ValueError):
         return None
     return next((f"a {kind}" for test, kind in _SPECIAL if test(mode)), None)
+
+
+def name_problem(name: str) -> str | None:
+    """Why a path can't be one on this system, in words that follow it: "holds a NUL character"; None where it can."""
+    if "\0" in name:
+        return "holds a NUL character, which no name can have"
+    try:
+        encoded = os.fsencode(name)
+    except UnicodeEncodeError:
+        return "is not valid Unicode"
+    if max(map(len, encoded.split(b"/"))) > LONGEST_NAME or len(encoded) >= _LONGEST_PATH:
+        return "has a name that is too long: names have at most 255 bytes, and paths 4,096"
+    return None
+
+
+def fitting_name(stem: str, suffix: str) -> str:
+    """A file name that is no longer than file systems take: a stem that is too long ends with a digest of itself.
+
+    Example:
+        >>> fitting_name("film", ".txt")
+        'film.txt'
+        >>> len(fitting_name("é" * 200, ".txt").encode())
+        255
+    """
+    encoded = os.fsencode(stem)
+    if len(encoded) + len(os.fsencode(suffix)) <= LONGEST_NAME:
+        return stem + suffix
+    digest = f"-{hashlib.blake2b(encoded, digest_size=4).hexdigest()}"
+    room = LONGEST_NAME - len(digest) - len(os.fsencode(suffix))
+    return encoded[:room].decode(errors="ignore") + digest + suffix
 
 
 def readable_name(name: str) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from xraycls.data.aside import log_set_aside, set_aside
 from xraycls.data.dicom import named_like_dicom, other_object
+from xraycls.data.processors import pool_size
 from xraycls.data.scan import IMAGE_SUFFIXES, Listing, PassedOver, list_folder
 from xraycls.data.spelling import in_order, one_spelling
 from xraycls.data.split import split_of_folder
@@ -115,7 +116,7 @@ def images_of(folder: Path) -> list[Path]:
 def _other_objects(images: Sequence[Path], root: Path) -> set[Path]:
     """The presentation states, reports and so on among the images: hospitals export them along, they are no fault."""
     candidates = [path for path in images if named_like_dicom(path.name)]
-    with ThreadPoolExecutor(_WAITING) as pool:
+    with ThreadPoolExecutor(pool_size(_WAITING)) as pool:
         kinds = list(pool.map(other_object, candidates))
     others = {path: kind for path, kind in zip(candidates, kinds, strict=True) if kind}
     if others:

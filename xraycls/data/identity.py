@@ -65,9 +65,13 @@ def read_identities(path: Path) -> Identities | None:
         return None
     try:
         arrays = load_file(path)
-        return Identities(arrays["digests"], arrays["signatures"])
-    except (SafetensorError, KeyError, OSError):
+        digests, signatures = arrays["digests"], arrays["signatures"]
+    except (SafetensorError, KeyError, OSError, ValueError):
         return None
+    kinds = digests.dtype == np.uint8 and signatures.dtype == np.int8
+    rows = digests.shape[0] if digests.shape else -1
+    is_sound = kinds and digests.shape == (rows, _DIGEST) and signatures.shape == (rows, _SIDE**2)
+    return Identities(digests, signatures) if is_sound else None
 
 
 def identities(samples: Sequence[Sample], progress: Callable[[int, int], None] | None = None) -> Identities:

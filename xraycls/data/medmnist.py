@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import threading
-import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib.npyio import NpzFile
 
+from xraycls.data.documents import DAMAGED_ARRAY
 from xraycls.data.table import SampleTable
 from xraycls.errors import DataError
 from xraycls.types import SPLITS, Sample
@@ -88,7 +87,7 @@ def _archive(path: Path) -> Iterator[NpzFile]:
             raise ValueError("it holds a single array")
         with archive:
             yield archive
-    except (OSError, ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+    except DAMAGED_ARRAY as error:
         raise DataError(f"{path} is not a readable .npz archive ({_reason(error)})", path) from error
 
 

@@ -17,6 +17,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from xraycls.data.documents import parse_json
 from xraycls.data.files import atomic_write
 from xraycls.data.image import GreyImage
 from xraycls.data.store import STORE, FileFacts
@@ -159,14 +160,14 @@ def _read_journal(path: Path, plan: dict[str, Any]) -> dict[int, Row]:
     """The rows of an earlier run with the same plan; the line that a kill cut short is passed over."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
-        if json.loads(lines[0]) != plan:
+        if parse_json(lines[0]) != plan:
             return {}
     except (OSError, ValueError, IndexError):
         return {}
     rows = {}
     for line in lines[1:]:
         try:
-            index, left, top, width, height, crc32, file = json.loads(line)
+            index, left, top, width, height, crc32, file = parse_json(line)
             rows[index] = Row(left, top, width, height, crc32, FileFacts(*file))
         except (ValueError, TypeError):
             continue

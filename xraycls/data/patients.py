@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from xraycls.data.dicom import DICOM_SUFFIXES, patient_from_dicom, pseudonym
+from xraycls.data.processors import pool_size
 from xraycls.data.table import SampleTable
 from xraycls.types import Sample
 
@@ -72,7 +73,7 @@ def with_patients(table: SampleTable) -> SampleTable:
     identifier that all images share, or that de-identifying programs write, is none: a warning says so.
     """
     if not any(sample.patient is not None for sample in table):
-        with ThreadPoolExecutor(_THREADS) as pool:
+        with ThreadPoolExecutor(pool_size(_THREADS)) as pool:
             patients = pool.map(lambda sample: _patient(sample, table), table)
             table = table.with_samples(replace(s, patient=p) for s, p in zip(table, patients, strict=True))
     return _without_placeholders(table)

@@ -21,7 +21,7 @@ from xraycls.data.lock import sole_writer
 from xraycls.data.open import open_image
 from xraycls.data.options import AS_IT_IS, ReadOptions
 from xraycls.data.partial_store import JOURNAL, PARTIAL, PartialStore, Row
-from xraycls.data.processors import available_processors, one_thread_a_picture
+from xraycls.data.processors import available_processors, limited_to, one_thread_a_picture
 from xraycls.data.source import read_source
 from xraycls.data.square import central_region, prepared_picture
 from xraycls.data.store import (
@@ -125,7 +125,7 @@ def prepare(
     if is_store(source):
         raise DataError(f"{source} is prepared data itself", source, "Prepare from the original files")
     _require_ours(folder, source)
-    with sole_writer(folder, "name another folder"):
+    with sole_writer(folder, "name another folder"), limited_to(threads):
         remove_leftovers(folder)
         table = read_source(source, images=images, strict=strict, progress=progress, options=options)
         _require_utf8(table)

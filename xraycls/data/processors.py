@@ -1,22 +1,94 @@
-"""The processors of this machine, and how pictures share them."""
+"""The processors that this process may use, and how its threads share them with each other and with neighbours."""
+
+from __future__ import annotations
 
 import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from contextvars import ContextVar
+from pathlib import Path, PurePosixPath
 
-import cv2
+_limit: ContextVar[int | None] = ContextVar("threads that were asked for", default=None)
 
 
 def available_processors() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Processors that this process may use, at least 1.
+
+    Counts those of its affinity mask, no more than the quota of its control group (as of containers and schedulers),
+    and no more threads than :func:`limited_to` allows.
+    """
+    whole = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(math.ceil(min(whole, _quota())), _limit.get() or whole)
+
+
+def pool_size(most: int) -> int:
+    """Threads of a pool that waits for the disk more than it computes: ``most``, unless fewer were asked for."""
+    return min(most, _limit.get() or most)
+
+
+@contextmanager
+def limited_to(threads: int | None) -> Iterator[None]:
+    """Keep every pool of threads that is opened in a block to a number, as ``--threads`` asks; None sets no limit."""
+    token = _limit.set(None if threads is None else max(threads, 1))
+    try:
+        yield
+    finally:
+        _limit.reset(token)
+
+
+def wait_passively() -> None:
+    """Let OpenMP's threads sleep while they wait, where this machine is shared; to be called before torch is loaded.
+
+    They spin by default. That is the fastest on processors of one's own; where other programs take turns on them, a
+    thread that spins keeps the one it waits for from running. What the user has set stays.
+    """
+    if is_shared():
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+
+def is_shared() -> bool:
+    """Whether other programs compete for the processors: a quota, an affinity mask, or more load than half of them."""
+    count = os.cpu_count() or 1
+    if available_processors() < count:
+        return True
+    return hasattr(os, "getloadavg") and os.getloadavg()[0] > count / 2
+
+
+def _quota(groups: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> float:
+    """Processors that the control groups of this process grant it; infinite where they set no limit."""
+    try:
+        lines = [line.split(":", 2) for line in groups.read_text().splitlines()]
+    except OSError:
+        return math.inf
+    quotas = [math.inf]
+    for _, controllers, path in lines:
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        base = root / "cpu" if controllers else root
+        above = (PurePosixPath(path), *PurePosixPath(path).parents)
+        quotas += [_quota_of(base / str(group).lstrip("/")) for group in above]
+    return max(min(quotas), 1)
+
+
+def _quota_of(group: Path) -> float:
+    """Processors that one group grants: of version 2 ``cpu.max``, of version 1 ``cpu.cfs_quota_us``."""
+    try:
+        if (group / "cpu.max").is_file():
+            quota, period = (group / "cpu.max").read_text().split()
+        else:
+            quota = (group / "cpu.cfs_quota_us").read_text().strip()
+            period = (group / "cpu.cfs_period_us").read_text().strip()
+        return math.inf if quota in ("max", "-1") else int(quota) / int(period)
+    except (OSError, ValueError, ZeroDivisionError):
+        return math.inf
 
 
 @contextmanager
 def one_thread_a_picture() -> Iterator[None]:
     """Work that is parallel over pictures: OpenCV's own threads inside each would only get in the way."""
+    import cv2
+
     before = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:

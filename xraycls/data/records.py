@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xraycls.data.files import require_regular
+from xraycls.data.rows import cell_text
 from xraycls.errors import DataError
 
 _DELIMITERS = ",;\t"
@@ -91,7 +92,7 @@ def read_table_records(
     taken = set(positions.values())
     records = []
     for line, cells in list(_split(path, text, delimiter))[1:]:
-        stripped = [cell.strip() for cell in cells]
+        stripped = [cell_text(cell.strip()) for cell in cells]
         if any(stripped):
             by_role = {role: stripped[at] if at < len(stripped) else "" for role, at in positions.items()}
             named_elsewhere = zip(header, stripped, strict=False)

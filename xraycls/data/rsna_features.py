@@ -12,6 +12,7 @@ from xraycls.data.dicom import Header, read_header
 from xraycls.data.folder import image_files
 from xraycls.data.formats.format import first_few
 from xraycls.data.formats.rsna import DETAILS, IMAGES, LABELS, read_rsna
+from xraycls.data.processors import pool_size
 from xraycls.data.records import header_of, read_records
 from xraycls.data.rows import write_rows, written_box
 from xraycls.errors import DataError, UsageError
@@ -145,7 +146,7 @@ def _class_names(path: Path) -> dict[str, str]:
 def _headers(paths: Sequence[Path], progress: Progress | None) -> dict[Path, Header]:
     """The headers that can be read."""
     headers = {}
-    with ThreadPoolExecutor(_THREADS) as pool:
+    with ThreadPoolExecutor(pool_size(_THREADS)) as pool:
         for done, (path, header) in enumerate(zip(paths, pool.map(_header, paths), strict=True), start=1):
             if header is not None:
                 headers[path] = header

@@ -10,7 +10,7 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from xraycls.data.files import atomic_write
-from xraycls.data.rows import write_rows
+from xraycls.data.rows import cell_text, csv_text, write_rows
 
 STATE = "siim2kitti.json"
 """The file by which the folder of a conversion is known."""
@@ -59,7 +59,7 @@ def append_to_journal(folder: Path, row: Numbered) -> None:
     start = "\n" if path.exists() else ""
     with path.open("a", encoding="utf-8", newline="") as handle:
         handle.write(start)
-        csv.writer(handle, lineterminator="").writerow(astuple(row))
+        handle.write(csv_text(astuple(row), ()).rstrip("\n"))
 
 
 def write_mapping(folder: Path, rows: Iterable[Numbered]) -> None:
@@ -84,5 +84,5 @@ def _rows(path: Path) -> Iterator[Numbered]:
     with suppress(OSError):
         for cells in csv.reader(path.read_text(encoding="utf-8", errors="replace").splitlines()):
             with suppress(ValueError):
-                number, name, study, width, height = cells
+                number, name, study, width, height = map(cell_text, cells)
                 yield Numbered(int(number), name, study, int(width), int(height))

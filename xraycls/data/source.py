@@ -12,7 +12,7 @@ from xraycls.data.audit import warn_of_faults
 from xraycls.data.classes import tell_positive, with_mapped_classes, with_positive
 from xraycls.data.csv import read_csv
 from xraycls.data.depth import decided_bits, with_bits
-from xraycls.data.files import require_regular
+from xraycls.data.files import name_problem, require_regular
 from xraycls.data.folder import pictures_below, read_folder
 from xraycls.data.formats import FORMATS, detect_format
 from xraycls.data.formats.beside import with_boxes_beside
@@ -134,6 +134,8 @@ def list_images(paths: Iterable[Path]) -> list[Sample]:
 
 
 def _images_in(path: Path) -> list[Sample]:
+    if name_problem(str(path)):  # it can't be there, which opening it says
+        return [Sample(path)]
     if is_store(path):
         return [replace(sample, label=None) for sample in read_store(path)]
     return [Sample(file) for file in pictures_below(path)] if path.is_dir() else [Sample(path)]

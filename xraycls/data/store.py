@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
+from xraycls.data.documents import DAMAGED_ARRAY
 from xraycls.data.image import Image
 from xraycls.data.table import SampleTable
 from xraycls.errors import DataError
@@ -280,7 +281,7 @@ def _mapped(folder: Path, file: StoreFile) -> npt.NDArray[np.uint8]:
     expected = (len(file.pictures.name), file.settings.size, file.settings.size)
     try:
         pixels = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except DAMAGED_ARRAY as error:
         raise DataError(f"{path} is cut short or damaged", path, _again(folder, file)) from error
     if pixels.dtype != np.uint8 or pixels.shape != expected or not pixels.flags.c_contiguous:
         raise DataError(

@@ -16,6 +16,7 @@ from PIL import Image
 
 from xraycls.data.dicom import DICOM_SUFFIXES, HEAD, dicom_problem, is_dicom
 from xraycls.data.files import is_special, readable_name
+from xraycls.data.processors import pool_size
 from xraycls.data.signatures import is_picture, kind_of
 from xraycls.data.table import SampleTable
 from xraycls.errors import DataError
@@ -47,7 +48,7 @@ def find_unreadable(samples: Iterable[Sample], progress: Progress | None = None)
     """
     paths = list(dict.fromkeys(sample.path for sample in samples if sample.member is None))
     unreadable = {}
-    with ThreadPoolExecutor(_THREADS) as pool:
+    with ThreadPoolExecutor(pool_size(_THREADS)) as pool:
         for done, (path, reason) in enumerate(zip(paths, pool.map(_problem, paths), strict=True), start=1):
             if reason:
                 unreadable[path] = reason

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xraycls.data.files import atomic_write, readable_name
+from xraycls.data.rows import write_rows
 from xraycls.evaluation import style
 from xraycls.evaluation.cases import as_arrays
 from xraycls.evaluation.mistakes import ImageOf, most_wrong, most_wrong_plot
@@ -73,14 +73,13 @@ def write_predictions(predictions: Sequence[Prediction], classes: Sequence[str],
     Raises:
         XrayclsError: the file can't be written.
     """
-    with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as handle:
-        writer = csv.writer(handle, lineterminator="\n")
-        writer.writerow(["name", "label", "predicted", *(f"p_{title}" for title in classes), "error"])
-        for prediction in predictions:
-            probabilities = [f"{p:.9g}" for p in prediction.probabilities] or [""] * len(classes)
-            label, predicted = ("" if c is None else classes[c] for c in (prediction.label, prediction.predicted))
-            name, error = readable_name(prediction.name), readable_name(prediction.error or "")
-            writer.writerow([name, label, predicted, *probabilities, error])
+    rows = []
+    for prediction in predictions:
+        probabilities = [f"{p:.9g}" for p in prediction.probabilities] or [""] * len(classes)
+        label, predicted = ("" if c is None else classes[c] for c in (prediction.label, prediction.predicted))
+        name, error = readable_name(prediction.name), readable_name(prediction.error or "")
+        rows.append([name, label, predicted, *probabilities, error])
+    write_rows(path, ["name", "label", "predicted", *(f"p_{title}" for title in classes), "error"], rows)
     return path
 
 

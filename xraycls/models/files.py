@@ -27,6 +27,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from xraycls.data.documents import parse_json
 from xraycls.data.files import atomic_write
 from xraycls.errors import RunError, UsageError
 from xraycls.models.encryption import WrongKey, decrypt, encrypt, is_encrypted
@@ -132,7 +133,7 @@ def read_model(path: Path, kind: Kind, *, key: str = "") -> ModelFile:
     """
     tensors, metadata = _content(path, key)
     with explained_damage(path):
-        description = json.loads(metadata.pop(METADATA_KEY, "{}"))
+        description = parse_json(metadata.pop(METADATA_KEY, "{}"))
         if not description or description.get("kind", "classifier") != kind:
             raise RunError(f"{path} holds weights, but not of a {kind} of xraycls")
         if description["format"] > FORMAT:
@@ -161,7 +162,7 @@ def read_metadata(path: Path) -> dict[str, str] | None:
 def kind_of(metadata: Mapping[str, str]) -> Kind | None:
     """Returns what kind of model the text of a safetensors file describes; None when it isn't ours."""
     try:
-        description = json.loads(metadata[METADATA_KEY])
+        description = parse_json(metadata[METADATA_KEY])
         return "detector" if description.get("kind") == "detector" else "classifier"
     except (AttributeError, KeyError, ValueError):
         return None
@@ -277,7 +278,7 @@ def _decrypted(content: bytes, path: Path, key: str) -> bytes:
 def _text(content: bytes) -> dict[str, str]:
     """The text of a sound safetensors file in memory; its own library gives that of files on disk only."""
     length = int.from_bytes(content[:8], "little")
-    return dict(json.loads(content[8 : 8 + length]).get("__metadata__", {}))
+    return dict(parse_json(content[8 : 8 + length]).get("__metadata__", {}))
 
 
 def _in_this_format(description: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from xraycls.data.documents import parse_json
 from xraycls.data.files import atomic_write
 from xraycls.errors import MissingExtra, WeightsError
 
@@ -241,7 +242,7 @@ class _Reader:
         text = text.decode() if isinstance(text, bytes) else str(text)
         if len(text) > _MOST_TEXT:
             raise WeightsError(f"The graph in {self.path} is {len(text):,} characters long, which no network needs")
-        model = json.loads(text)["config"]
+        model = parse_json(text)["config"]
         if not isinstance(model, dict):  # Keras' Sequential
             raise WeightsError(f"{self.path} is a Sequential model of Keras, which no detector of TAO is")
         for kind, name in _kinds(model):

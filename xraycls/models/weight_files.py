@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import pickle
 import re
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 
+from xraycls.data.documents import parse_json
 from xraycls.errors import WeightsError
 from xraycls.models.files import METADATA_KEY, foreign_format
 from xraycls.models.pruning_plan import PrunePlan
@@ -52,7 +52,7 @@ class WeightFile:
     def classes(self) -> tuple[str, ...] | None:
         """Class names in the order of the head's outputs; None unless the file is one of ours."""
         try:
-            return tuple(json.loads(self.metadata[METADATA_KEY])["classes"])
+            return tuple(parse_json(self.metadata[METADATA_KEY])["classes"])
         except (KeyError, TypeError, ValueError):
             return None
 
@@ -60,7 +60,7 @@ class WeightFile:
     def plan(self) -> PrunePlan | None:
         """How narrow the network is that the tensors are of; None unless the file is a pruned one of ours."""
         try:
-            plan = PrunePlan.parse(json.loads(self.metadata[METADATA_KEY])["pruned"])
+            plan = PrunePlan.parse(parse_json(self.metadata[METADATA_KEY])["pruned"])
             return plan if plan.layers else None
         except (KeyError, TypeError, ValueError):
             return None
@@ -117,7 +117,7 @@ def _read_torch(path: Path) -> Any:
             f"{path} holds Python objects and not only tensors; it was refused, because reading them can run any code",
             f"Save net.state_dict() alone, without the network or other objects beside it ({_culprit(error)})",
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except Exception as error:  # torch's reader of pickles trips over damage in any way
         raise WeightsError(f"{path} is damaged or cut short", "Fetch it again") from error
 
 

@@ -6,7 +6,6 @@ Where a folder of the container lies is told by ``--mount /workspace/tlt-experim
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -14,7 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from xraycls.errors import DataError, UsageError
+from xraycls.data.documents import parse_json
+from xraycls.data.files import name_problem
+from xraycls.errors import DataError, UsageError, shown
 
 FILES = (".tao_mounts.json", ".tlt_mounts.json")
 
@@ -37,9 +38,11 @@ class Mounts:
         """Where a path of a spec or a command line lies here: variables expanded, the deepest mount applied.
 
         Raises:
-            UsageError: a variable that isn't set.
+            UsageError: a variable that isn't set, or a name that no file can have.
         """
         expanded = _container(_VARIABLE.sub(self._variable, text))
+        if problem := name_problem(str(expanded)):
+            raise UsageError(f"{shown(text, 120)} {problem}")
         for folder in (expanded, *expanded.parents):
             if folder in self.folders:
                 return self.folders[folder] / expanded.relative_to(folder)
@@ -112,7 +115,7 @@ def _here(text: str) -> Path:
 
 def _read(file: Path) -> tuple[dict[PurePosixPath, Path], dict[str, str]]:
     try:
-        content: Any = json.loads(file.read_text(encoding="utf-8-sig"))
+        content: Any = parse_json(file.read_text(encoding="utf-8-sig"))
         mounts = {_container(m["destination"]): _here(m["source"]) for m in content.get("Mounts", [])}
         return mounts, {str(v["variable"]): str(v["value"]) for v in content.get("Envs", [])}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -43,11 +43,14 @@ def load_state(path: Path, unseal: Callable[[bytes], bytes] | None = None) -> di
         raise RunError(
             f"{path} holds objects other than tensors and was not loaded", "Only resume your own runs"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError) as error:
+    except Exception as error:  # torch's reader of pickles trips over damage in any way
         problem = (str(error).splitlines() or [type(error).__name__])[0]
         raise RunError(
             f"{path} is not a checkpoint or is cut short ({problem})", "Start a new run with another --output"
         ) from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise RunError(f"{path} is not a training state of this version of xraycls")
+    counts = [state.get(name) for name in ("epoch", "step", "plateaus")]
+    if not all(type(count) is int and count >= 0 for count in counts) or not isinstance(state.get("model"), dict):
+        raise RunError(f"{path} is damaged", "Start a new run with another --output")
     return state

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from xraycls.data.documents import parse_yaml
 from xraycls.data.files import atomic_write
 from xraycls.data.options import ReadOptions
 from xraycls.errors import UsageError, unknown
@@ -225,11 +226,11 @@ def parse_config(values: Mapping[str, Any], origin: str | None = None) -> TrainC
 def read_config(path: Path) -> dict[str, Any]:
     """The settings in a YAML file, validated; raises UsageError."""
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = parse_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UsageError(f"--config {path} does not exist") from error
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        raise UsageError(f"{path} is not a YAML file: {str(error).splitlines()[0]}") from error
+    except (ValueError, OSError) as error:
+        raise UsageError(f"{path} is not a YAML file: {error}") from error
     if not isinstance(values, dict):
         raise UsageError(f"{path} holds no settings", "A config.yaml from a run folder is a good start")
     parse_config(values, str(path))

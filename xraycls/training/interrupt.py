@@ -1,4 +1,4 @@
-"""Ctrl-C and a scheduler's SIGTERM as a wish to stop at the next safe point."""
+"""Ctrl-C, a scheduler's SIGTERM and a closed terminal as a wish to stop at the next safe point."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ class StopWish:
 
 @contextmanager
 def stop_on_signal() -> Iterator[StopWish]:
-    """Turn the first SIGINT or SIGTERM into a wish; a second SIGINT stops at once, as usual.
+    """Turn the first SIGINT, SIGTERM or SIGHUP into a wish; a second SIGINT stops at once, as usual.
+
+    A SIGHUP that is ignored, as ``nohup`` has it, stays ignored.
 
     Signals can only be caught in the main thread; elsewhere (some notebooks) nothing is changed.
     """
@@ -34,7 +36,7 @@ def stop_on_signal() -> Iterator[StopWish]:
     if threading.current_thread() is not threading.main_thread():
         yield wish
         return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in _signals()}
 
     def note(number: int, frame: FrameType | None) -> None:
         if wish.wanted and number == signal.SIGINT:
@@ -48,3 +50,9 @@ def stop_on_signal() -> Iterator[StopWish]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _signals() -> list[signal.Signals]:
+    hangup = getattr(signal, "SIGHUP", None)  # Windows has none
+    more = [hangup] if hangup and signal.getsignal(hangup) is not signal.SIG_IGN else []
+    return [signal.SIGINT, signal.SIGTERM, *more]

@@ -33,6 +33,7 @@ def launch(processes: int, device: str, arguments: Sequence[str]) -> int:
     if device != "cpu" and processes > gpus:
         raise UsageError(f"--gpus {processes} was asked for, but this machine has {gpus}", f"Use --gpus {max(gpus, 1)}")
     os.environ.setdefault("OMP_NUM_THREADS", str(max(available_processors() // processes, 1)))
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # they share the machine with each other
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # the processes speak for themselves
     options: dict[str, Any] = {"shutdown_timeout": _PATIENCE}
     known = {field.name for field in dataclasses.fields(LaunchConfig)}  # later than some versions that we support

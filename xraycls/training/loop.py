@@ -194,7 +194,17 @@ class Training:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a saved state."""
+        """Go on from a saved state.
+
+        Raises:
+            ValueError: it is damaged, or of another network.
+        """
+        try:
+            self._restore(state)
+        except (AttributeError, LookupError, OverflowError, RuntimeError, TypeError, ValueError) as error:
+            raise ValueError(next(iter(str(error).splitlines()), type(error).__name__)) from error
+
+    def _restore(self, state: dict[str, Any]) -> None:
         self.epoch, self.step, self.plateaus = state["epoch"], state["step"], state["plateaus"]
         if self.runtime.world.is_main:  # the sum over all processes; looking at it adds them up again
             self.losses.copy_(state["losses"])

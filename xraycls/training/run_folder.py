@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import platform
@@ -13,7 +12,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict
+
 from xraycls.data.files import atomic_write, readable_name
+from xraycls.data.rows import read_rows, write_rows
 from xraycls.data.table import SampleTable
 from xraycls.errors import RunError
 from xraycls.training.config import TrainConfig, read_config
@@ -23,6 +25,24 @@ RUNS = Path("runs")
 
 DETECTOR_MARK = ("kind", "detector")
 """The first field of a detector's config.yaml, and its value."""
+
+
+class RunFacts(BaseModel):
+    """What ``environment.json`` tells of a run for those that go on with it; the rest of it is for people.
+
+    Attributes:
+        engine: that gave the pictures; None when unknown, as are the others.
+        dataset: fingerprint of the images and labels.
+        classes: in the order of the outputs.
+        processes: that trained together.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    engine: str | None = None
+    dataset: str | None = None
+    classes: tuple[str, ...] = ()
+    processes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +64,16 @@ class RunFolder:
     def metrics(self) -> Path:
         """A row an epoch."""
         return self.path / "metrics.csv"
+
+    @property
+    def samples(self) -> Path:
+        """Which image is in which split."""
+        return self.path / "samples.csv"
+
+    @property
+    def environment(self) -> Path:
+        """Versions, machine and what tells this run from another."""
+        return self.path / "environment.json"
 
     @property
     def best(self) -> Path:
@@ -82,49 +112,61 @@ class RunFolder:
         return TrainConfig.model_validate(read_config(self.config))
 
     def read_metrics(self) -> list[dict[str, float]]:
-        """The rows of metrics.csv so far."""
-        if not self.metrics.is_file():
-            return []
-        with self.metrics.open(newline="") as handle:
-            return [{name: float(value or "nan") for name, value in row.items()} for row in csv.DictReader(handle)]
+        """The rows of metrics.csv so far; raises RunError when the file is damaged."""
+        try:
+            rows = read_rows(self.metrics) if self.metrics.is_file() else []
+            return [{name: float(value or "nan") for name, value in row.items()} for row in rows]
+        except ValueError as error:
+            raise _damaged(self.metrics, error) from error
 
     def write_metrics(self, rows: list[dict[str, float]]) -> None:
         """Write all rows of metrics.csv; NaN becomes an empty cell."""
-        with atomic_write(self.metrics) as temporary, temporary.open("w", newline="") as handle:
-            names = max(rows, key=len, default={"epoch": 0.0})  # an epoch without validation has fewer
-            writer = csv.DictWriter(handle, fieldnames=list(names), lineterminator="\n")
-            writer.writeheader()
-            for row in rows:
-                writer.writerow({name: "" if math.isnan(value) else f"{value:.6g}" for name, value in row.items()})
+        names = list(max(rows or [{"epoch": 0.0}], key=len))  # an epoch without validation has fewer
+        write_rows(self.metrics, names, [[_number(row.get(name, math.nan)) for name in names] for row in rows])
 
     def write_samples(self, table: SampleTable) -> None:
         """Write which image is in which split."""
-        path = self.path / "samples.csv"
-        with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as handle:
-            writer = csv.writer(handle, lineterminator="\n")
-            writer.writerow(["path", "label", "split", "patient"])
-            for s in table:
-                label = "" if s.label is None else table.classes[s.label]
-                writer.writerow([readable_name(table.origin_of(s)), label, s.split or "", s.patient or ""])
+        rows = []
+        for s in table:
+            label = "" if s.label is None else table.classes[s.label]
+            rows.append([readable_name(table.origin_of(s)), label, s.split or "", s.patient or ""])
+        write_rows(self.samples, ["path", "label", "split", "patient"], rows)
 
     def read_samples(self) -> dict[str, str]:
-        """Image → its split."""
-        path = self.path / "samples.csv"
-        if not path.is_file():
-            return {}
-        with path.open(encoding="utf-8", newline="") as handle:
-            return {row["path"]: row["split"] for row in csv.DictReader(handle)}
+        """Image → its split; raises RunError when the file is damaged."""
+        try:
+            rows = read_rows(self.samples) if self.samples.is_file() else []
+            return {row["path"]: row["split"] for row in rows}
+        except (ValueError, LookupError) as error:
+            raise _damaged(self.samples, error) from error
 
-    def read_environment(self) -> dict[str, Any]:
-        """What :meth:`write_environment` wrote; empty when a kill came before it."""
-        path = self.path / "environment.json"
-        return dict(json.loads(path.read_text())) if path.is_file() else {}
+    def read_environment(self) -> RunFacts:
+        """What :meth:`write_environment` wrote; empty when a kill came before it.
+
+        Raises:
+            RunError: the file is damaged.
+        """
+        if not self.environment.is_file():
+            return RunFacts()
+        try:
+            return RunFacts.model_validate_json(self.environment.read_bytes())
+        except (OSError, ValueError) as error:
+            raise _damaged(self.environment, error) from error
 
     def write_environment(self, extra: Mapping[str, Any]) -> None:
         """Write versions, machine and what else tells this run from another."""
         facts = environment() | dict(extra)
-        with atomic_write(self.path / "environment.json") as temporary:
+        with atomic_write(self.environment) as temporary:
             temporary.write_text(json.dumps(facts, indent=2) + "\n")
+
+
+def _damaged(path: Path, error: Exception) -> RunError:
+    first = next(iter(str(error).splitlines()), type(error).__name__)
+    return RunError(f"{path} is damaged ({first})", "Restore it from a copy, or start a new run in another folder")
+
+
+def _number(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.6g}"
 
 
 def new_run(model: str, root: Path = RUNS) -> RunFolder:

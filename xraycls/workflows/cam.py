@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from xraycls.data.files import fitting_name
 from xraycls.data.image import GreyImage
 from xraycls.data.open import open_image
 from xraycls.errors import DataError, unknown
@@ -147,7 +148,7 @@ def cam_path(model_name: str, sample: Sample, folder: Path, *, alone: bool, take
             does one that would replace an earlier picture.
     """
     stem = f"CAM_{safe_name(model_name)}" + ("" if alone else f"_{sample.path.stem}")
-    numbered = (folder / f"{stem}{suffix}.jpg" for suffix in chain([""], (f"-{n}" for n in count(2))))
+    numbered = (folder / fitting_name(stem, f"{suffix}.jpg") for suffix in chain([""], (f"-{n}" for n in count(2))))
     path = next(path for path in numbered if path not in taken and not path.exists())
     taken.add(path)
     return path

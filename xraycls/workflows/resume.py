@@ -80,7 +80,7 @@ def _find(resume: Path | str, output: RunFolder | None, config: TrainConfig) -> 
 
 def in_order_of(run: RunFolder, table: SampleTable) -> SampleTable:
     """The table with its classes in the order that a run was started with, where they are the same."""
-    before = tuple(run.read_environment().get("classes", ()))
+    before = run.read_environment().classes
     return with_class_order(table, before) if set(before) == set(table.classes) else table
 
 
@@ -95,7 +95,7 @@ def check_same_data(
         boxes: whether the boxes must be the same, too.
         hint: what else the user may have wanted; "" for nothing.
     """
-    before = run.read_environment().get("dataset")
+    before = run.read_environment().dataset
     if before not in (None, table.fingerprint(boxes=boxes)):
         raise RunError(
             f"{table.root} has changed since {run.path} was started: it no longer holds the same images and labels",
@@ -105,8 +105,8 @@ def check_same_data(
 
 def check_same_processes(run: RunFolder, processes: int) -> None:
     """Raise UsageError when the run was started with another number of processes: its batches would differ."""
-    before = run.read_environment().get("processes", processes)
-    if before != processes:
+    before = run.read_environment().processes
+    if before not in (None, processes):
         raise UsageError(f"{run.path} was started with {before} processes, not {processes}", f"Add --gpus {before}")
 
 

@@ -38,7 +38,7 @@ def splits_of_run(run: RunFolder, table: SampleTable) -> SampleTable | None:
 
     Names below the root, file sizes and labels tell, so that a data set that was moved or copied is the same.
     """
-    before = run.read_environment().get("dataset")
+    before = run.read_environment().dataset
     config = run.read_config()
     labelled = table.with_samples(s for s in table if s.label is not None)
     with _quiet():

@@ -17,9 +17,10 @@ import torch
 from xraycls.data.depth import bits_of
 from xraycls.data.files import remove_leftovers
 from xraycls.data.lock import sole_writer
+from xraycls.data.processors import limited_to
 from xraycls.data.source import load_table
 from xraycls.data.table import SampleTable
-from xraycls.errors import UsageError
+from xraycls.errors import RunError, UsageError
 from xraycls.evaluation.metrics import metric, scores
 from xraycls.evaluation.thresholds import choose_threshold
 from xraycls.loaders.cache import picture_caches
@@ -127,7 +128,8 @@ def train(
         logging.getLogger("xraycls.data").setLevel(logging.ERROR)
         reporter = None
     run = run or new_run(config.base_model)
-    with sole_writer(run.path) if world.is_main else nullcontext(), joined(world, device):
+    alone = sole_writer(run.path) if world.is_main else nullcontext()
+    with alone, joined(world, device), limited_to(config.threads):
         return _train(config, run, runtime, reporter or Silent(), resume=resumed is not None)
 
 
@@ -164,7 +166,12 @@ def _train(config: TrainConfig, run: RunFolder, runtime: Runtime, reporter: Repo
         classifier.to(device=runtime.device, memory_format=memory_format)  # type: ignore[call-overload]
         training = _training(config, engine, table, classifier, recipe, run, runtime, reporter)
         if resume:
-            training.load_state_dict(state)
+            try:
+                training.load_state_dict(state)
+            except ValueError as error:
+                raise RunError(
+                    f"{run.state} is damaged, or of another network ({error})", "Start a new run with another --output"
+                ) from error
             del state
             reporter.message(_told_resumed(training))
             _tell_other_engine(run, engine, reporter)
@@ -296,6 +303,6 @@ def _told_resumed(training: Training) -> str:
 
 
 def _tell_other_engine(run: RunFolder, engine: str, reporter: Reporter) -> None:
-    before = run.read_environment().get("engine", engine)
-    if before != engine:
+    before = run.read_environment().engine
+    if before not in (None, engine):
         reporter.message(f"The pictures came from the {before} engine so far and now come from {engine}.")

@@ -56,7 +56,7 @@ def audit(
     if folder:
         write_report(made, folder)
     if as_json:
-        print(json.dumps(in_plain_values(made), ensure_ascii=False))
+        print(json.dumps(in_plain_values(made)))
     else:
         _show(made)
         print(f"Wrote {folder}/audit.html, findings.csv and audit.json.")

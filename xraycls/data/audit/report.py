@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from xraycls.data.audit.finding import Audit, Finding
 from xraycls.data.audit.page import audit_page
 from xraycls.data.files import atomic_write
+from xraycls.data.rows import write_rows
 from xraycls.data.table import SampleTable
 from xraycls.errors import UsageError
 
@@ -26,11 +26,8 @@ def write_report(audit: Audit, folder: Path) -> None:
     require_outside(audit.table, folder)
     with atomic_write(folder / JSON_NAME) as temporary:
         temporary.write_text(json.dumps(as_json(audit), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    with atomic_write(folder / CSV_NAME) as temporary, temporary.open("w", encoding="utf-8", newline="") as handle:
-        writer = csv.writer(handle)
-        writer.writerow(("finding", "severity", "group", "path", "split", "label", "note"))
-        for finding in audit.findings:
-            writer.writerows(_rows(audit.table, finding))
+    rows = [row for finding in audit.findings for row in _rows(audit.table, finding)]
+    write_rows(folder / CSV_NAME, ("finding", "severity", "group", "path", "split", "label", "note"), rows)
     with atomic_write(folder / PAGE_NAME) as temporary:
         temporary.write_text(audit_page(audit), encoding="utf-8")
 

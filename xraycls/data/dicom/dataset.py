@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import copy
 import io
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from xraycls.data.dicom.sniff import could_be_dicom
 from xraycls.errors import DataError, XrayclsError
@@ -17,6 +18,12 @@ if TYPE_CHECKING:
     from pydicom.uid import UID
 
 T = TypeVar("T")
+
+MOST_INFLATED = 512 << 20
+"""Bytes that a deflated file may unpack to: four times a film of 8,192 × 8,192 pixels of 16 bits."""
+
+_DEFLATED = b"1.2.840.10008.1.2.1.99"
+_BEGIN = 1 << 16
 
 
 def read_dataset(path: Path, encoded: bytes) -> Dataset:
@@ -32,6 +39,7 @@ def read_dataset(path: Path, encoded: bytes) -> Dataset:
     if not could_be_dicom(encoded):
         raise DataError(f"{path} is not a DICOM file", path)
     with header_of(path):
+        _refuse_bomb(io.BytesIO(encoded), path)
         dataset = dcmread(io.BytesIO(encoded), force=True)
         _name_transfer_syntax(dataset)
         return dataset
@@ -46,10 +54,31 @@ def read_elements(path: Path, keywords: Sequence[str]) -> Dataset:
             if not could_be_dicom(handle.read(132)):
                 what = "is not a DICOM file" if handle.tell() else "is empty (0 bytes)"
                 raise DataError(f"{path} {what}", path)
-            handle.seek(0)
+            _refuse_bomb(handle, path)
             return dcmread(handle, stop_before_pixels=True, force=True, specific_tags=list(keywords))
     except OSError as error:
         raise DataError(f"{path} could not be read: {error.strerror or 'it ends too early'}", path) from None
+
+
+def _refuse_bomb(handle: BinaryIO, path: Path) -> None:
+    """Raise DataError for a deflated file that unpacks beyond ``MOST_INFLATED``; pydicom would unpack all of it."""
+    handle.seek(0)
+    begin = handle.read(_BEGIN)
+    handle.seek(0)
+    # Few files are deflated, and those name the syntax at their beginning; where that is strange, all of it is read.
+    if _DEFLATED not in begin and int.from_bytes(begin[140:144], "little") < _BEGIN and begin[132:136] == b"\2\0\0\0":
+        return
+    from pydicom.filereader import _read_file_meta_info, read_preamble
+
+    read_preamble(handle, force=True)
+    meta = _read_file_meta_info(handle)
+    if meta.get("TransferSyntaxUID") == _DEFLATED.decode():
+        unpacker, left = zlib.decompressobj(-zlib.MAX_WBITS), MOST_INFLATED
+        while packed := unpacker.unconsumed_tail or handle.read(_BEGIN):
+            left -= len(unpacker.decompress(packed, _BEGIN))
+            if left < 0:
+                raise DataError(f"{path} unpacks to more than {MOST_INFLATED >> 20:,} MB, and was refused", path)
+    handle.seek(0)
 
 
 def value_of(dataset: Dataset, keyword: str, convert: Callable[[Any], T | None]) -> T | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
@@ -10,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from xraycls.data.documents import parse_json
 from xraycls.errors import XrayclsError
 
 SETTINGS = "https://www.kaggle.com/settings/api"
@@ -85,7 +85,7 @@ def _files(name: str) -> Iterator[Path]:
 
 def _strings(path: Path) -> dict[str, str]:
     try:
-        held = json.loads(path.read_text("utf-8"))
+        held = parse_json(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise XrayclsError(f"{path} can't be read: {error}", f"Make a new one at {SETTINGS}") from None
     return {name: value for name, value in held.items() if isinstance(value, str)} if isinstance(held, dict) else {}

@@ -65,6 +65,8 @@ def unpack(
     make_writable(folder)
     with _opened(archive) as bundle:
         members = checked_members(bundle, archive, folds_case=_folds_case(folder), limits=limits or Limits())
+        for member in members:
+            _refuse_links(member, folder, staging)
         total, done, missing = sum(member.info.file_size for member in members), 0, []
         for member in members:
             if _is_there(member, folder, staging):
@@ -104,6 +106,15 @@ def _folds_case(folder: Path) -> bool:
     with tempfile.NamedTemporaryFile(dir=folder, prefix=".Case") as probe:
         name = Path(probe.name).name
         return (folder / name.swapcase()).exists()
+
+
+def _refuse_links(member: Member, folder: Path, staging: Path) -> None:
+    """Raise DataError where a file would be written through a symbolic link, to wherever that points."""
+    for base in (staging, folder):
+        for depth in range(len(member.parts) + 1):
+            path = base.joinpath(*member.parts[:depth])
+            if path.is_symlink() and path != folder:
+                raise DataError(f"{path} is a symbolic link, and was not followed", path, "Remove it first")
 
 
 def _is_there(member: Member, folder: Path, staging: Path) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from xraycls.data.documents import parse_json
 from xraycls.data.download.errors import unwritable, wrong_length
 from xraycls.data.download.kaggle import Answer
 from xraycls.data.files import atomic_write
@@ -142,7 +143,7 @@ class Partial:
 
     def _read(self) -> Version:
         try:
-            held = json.loads(self._note.read_text("utf-8"))
+            held = parse_json(self._note.read_text("utf-8"))
             version = Version(str(held["tag"]), held["total"], str(held["md5"]))
             if isinstance(version.total, int) and 0 <= self.path.stat().st_size <= version.total:
                 return version

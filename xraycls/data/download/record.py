@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from xraycls.data.documents import parse_json
 from xraycls.data.download.extract import Unpacked
 from xraycls.data.files import atomic_write
 from xraycls.errors import DataError
@@ -43,7 +44,7 @@ class Record:
             DataError: another data set was downloaded there.
         """
         try:
-            held = json.loads((folder / NAME).read_text("utf-8"))
+            held = parse_json((folder / NAME).read_text("utf-8"))
             record = cls(
                 reference=str(held["reference"]),
                 archive=held["archive"],

@@ -22,7 +22,7 @@ from xraycls.data.formats.whole import complete_or_not, require_ours
 from xraycls.data.lock import sole_writer_of
 from xraycls.data.options import AS_IT_IS, ReadOptions
 from xraycls.data.patients import with_patients
-from xraycls.data.processors import available_processors, one_thread_a_picture
+from xraycls.data.processors import available_processors, one_thread_a_picture, pool_size
 from xraycls.data.records import header_of
 from xraycls.data.source import read_source
 from xraycls.data.table import SampleTable
@@ -239,7 +239,7 @@ def _put_all(
 ) -> tuple[SampleTable, dict[str, str]]:
     """The table with its pictures below ``folder``, and why some aren't there."""
     samples, left_out = [], {}
-    pool = ThreadPoolExecutor(max(available_processors(), _WAITING))
+    pool = ThreadPoolExecutor(pool_size(max(available_processors(), _WAITING)))
     try:
         with one_thread_a_picture():
             for done, (location, found) in enumerate(

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 import cv2
 
 from xraycls.data.dicom import DICOM_SUFFIXES, is_dicom_file, read_header
-from xraycls.data.files import atomic_write, share_file
+from xraycls.data.files import atomic_write, fitting_name, share_file
 from xraycls.data.formats.format import Format
 from xraycls.data.formats.pairs import PICTURES
 from xraycls.data.formats.pictures import is_deep, is_upright, size_of
@@ -18,6 +18,9 @@ from xraycls.data.open import open_image
 from xraycls.data.split import split_named
 from xraycls.data.table import SampleTable
 from xraycls.types import PIXELS, Box, Sample
+
+_LONGEST_END = "-123456.jpeg"
+"""What may still be put behind a name: a number, where it is taken, and a suffix."""
 
 _EVERY_READER_KNOWS = (".jpg", ".jpeg", ".png", ".bmp")
 
@@ -88,6 +91,7 @@ def _name(table: SampleTable, sample: Sample, into: Format) -> PurePosixPath:
         above = [] if name.is_absolute() else [part for part in name.parent.parts if part != ".."]
     while above and (above[0] in PICTURES or (sample.split and split_named(above[0]) == sample.split)):
         del above[0]
+    stem = fitting_name(stem, _LONGEST_END).removesuffix(_LONGEST_END)
     split = [sample.split] if sample.split and into.folders != "none" else []
     return PurePosixPath(*split, *(above if into.folders == "kept" else []), stem)
 

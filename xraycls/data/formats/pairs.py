@@ -15,6 +15,7 @@ from xraycls.data.files import atomic_write, is_special
 from xraycls.data.folder import image_files
 from xraycls.data.formats.format import first_few, read_bytes, tell_missing
 from xraycls.data.formats.pictures import names_below_root
+from xraycls.data.processors import pool_size
 from xraycls.data.split import split_named
 from xraycls.data.table import SampleTable
 from xraycls.errors import DataError
@@ -161,7 +162,7 @@ def write_labels(table: SampleTable, folder: Path, text_of: Callable[[int], str]
 
 def write_files(files: Iterable[tuple[Path, bytes]]) -> None:
     """Write many small files, each atomically; raises XrayclsError where that can't be."""
-    with ThreadPoolExecutor(_WAITING) as pool:
+    with ThreadPoolExecutor(pool_size(_WAITING)) as pool:
         deque(pool.map(_write_file, files), maxlen=0)
 
 

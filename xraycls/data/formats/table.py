@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from pathlib import Path
 
 from xraycls.data.files import atomic_write
 from xraycls.data.records import plain
+from xraycls.data.rows import csv_text
 from xraycls.data.table import SampleTable
 from xraycls.errors import DataError
 from xraycls.types import Sample
@@ -41,22 +40,14 @@ def table_csv(table: SampleTable, folder: Path) -> bytes:
     # A column that is called like one of ours would be read in its place.
     own = {plain(name) for name in COLUMNS}
     others = {name: None for sample in table for name, _ in sample.attributes if plain(name) not in own}
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*COLUMNS, *others])
+    rows = []
     for sample in table:
         attributes = dict(sample.attributes)
-        writer.writerow(
-            [
-                _written(sample, folder),
-                "" if sample.label is None else table.classes[sample.label],
-                sample.patient or "",
-                sample.split or "",
-                *(attributes.get(name, "") for name in others),
-            ]
-        )
+        label = "" if sample.label is None else table.classes[sample.label]
+        cells = [_written(sample, folder), label, sample.patient or "", sample.split or ""]
+        rows.append([*cells, *(attributes.get(name, "") for name in others)])
     try:
-        return text.getvalue().encode()
+        return csv_text([*COLUMNS, *others], rows).encode()
     except UnicodeEncodeError as error:  # file names of older systems, in some other encoding
         row = error.object[: error.end].rpartition("\n")[2]
         raise DataError(

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from xraycls.data.documents import parse_json
 from xraycls.data.files import atomic_write
 from xraycls.errors import DataError, XrayclsError
 
@@ -32,13 +33,18 @@ def complete_or_not(target: Path, description: dict[str, Any]) -> Iterator[Path]
     final = target.resolve()
     partial, earlier = (final.with_name(f".{final.name}.{state}") for state in ("converting", "replaced"))
     try:
+        if earlier.exists() and not final.exists():  # a kill came between the two renames
+            earlier.rename(final)
         for leftover in (partial, earlier):
             shutil.rmtree(leftover, ignore_errors=True)
         partial.mkdir(parents=True)
+        mode = partial.stat().st_mode
+        partial.chmod(0o700)
         yield partial
         with atomic_write(partial / _MARK) as temporary:
             entries = sorted(path.name for path in partial.iterdir())
             temporary.write_text(json.dumps({**description, "entries": entries}, default=str), encoding="utf-8")
+        partial.chmod(mode)
         if final.exists():
             final.rename(earlier)
         partial.rename(final)
@@ -77,7 +83,7 @@ def require_ours(target: Path, *, overwrite: bool) -> None:
 def _entries(folder: Path) -> set[str]:
     """The names in a folder that we wrote; none where it isn't ours."""
     try:
-        mark: Mapping[str, Any] = json.loads((folder / _MARK).read_bytes())
+        mark: Mapping[str, Any] = parse_json((folder / _MARK).read_bytes())
         return {_MARK, *map(str, mark["entries"])}
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return set()

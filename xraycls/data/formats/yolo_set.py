@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from xraycls.data.documents import parse_yaml
 from xraycls.data.files import atomic_write
 from xraycls.data.folder import image_files
 from xraycls.data.formats.format import first_few, tell_missing
@@ -115,10 +116,9 @@ def parse_config(text: str, path: Path) -> tuple[dict[str, Any], dict[int, str]]
         DataError: no YAML with keys, or names that aren't classes.
     """
     try:
-        config = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-        problem = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"{path} is not YAML: {problem}", path) from error
+        config = parse_yaml(text)
+    except ValueError as error:
+        raise DataError(f"{path} is not YAML: {error}", path) from error
     if not isinstance(config, dict):
         raise DataError(f"{path} is no description of a YOLO data set: it has no keys", path)
     names = config.get("names")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -14,6 +13,7 @@ from xraycls.data.phantom.draw import OPACITY, draw_radiograph
 from xraycls.data.phantom.layouts import LAYOUTS, Folder, Layout, PlacedImage
 from xraycls.data.phantom.manifest import DrawnImage, Manifest
 from xraycls.data.phantom.plan import CLASSES, PlannedImage, plan
+from xraycls.data.processors import available_processors
 from xraycls.data.table import SampleTable
 from xraycls.errors import DataError, UsageError, unknown
 from xraycls.types import Box, Sample
@@ -100,7 +100,7 @@ def write_phantom(
         manifest = earlier
     missing = [image for image in planned if not _finished(image, placed, manifest, folder)]
     draw = partial(_draw, folder=folder, layout=placed, seed=seed, size=size)
-    with ThreadPoolExecutor(threads or min(_MOST_THREADS, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(threads or min(_MOST_THREADS, available_processors())) as pool:
         for done, (image, drawn) in enumerate(zip(missing, pool.map(draw, missing), strict=True), start=1):
             manifest.drawn[_picture(placed, image)] = drawn
             if progress:

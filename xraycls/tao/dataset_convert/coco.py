@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import posixpath
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from xraycls.data.documents import parse_json
 from xraycls.data.formats.kitti import KittiObject
 from xraycls.data.formats.pairs import label_text
 from xraycls.errors import DataError
@@ -63,8 +63,8 @@ def _check(config: CocoConfig, spec: Path) -> None:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        content: Any = json.loads(label_text(file))
-    except (ValueError, RecursionError) as error:
+        content: Any = parse_json(label_text(file))
+    except ValueError as error:
         raise DataError(f"{file} is not JSON", file) from error
     for part in ("images", "annotations", "categories"):
         entries = content.get(part) if isinstance(content, dict) else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import posixpath
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from xraycls.data.documents import parse_json
 from xraycls.data.formats.kitti import parse_kitti
 from xraycls.data.formats.pairs import label_text
 from xraycls.data.open import open_image
@@ -128,8 +128,8 @@ def _image_names(folder: Path, extension: str) -> list[str]:
 
 def _sequences(file: Path) -> dict[str, list[str]]:
     try:
-        content: Any = json.loads(label_text(file))
-    except (ValueError, RecursionError) as error:
+        content: Any = parse_json(label_text(file))
+    except ValueError as error:
         raise DataError(f"{file} is not JSON", file) from error
     lists = list(content.values()) if isinstance(content, dict) else [None]
     if not all(isinstance(names, list) and all(isinstance(name, str) for name in names) for names in lists):

@@ -168,7 +168,7 @@ def _load(training: Training, state: dict[str, Any], folder: Path) -> None:
         state["losses"] = torch.zeros(steps)
     try:
         training.load_state_dict(state)
-    except (RuntimeError, ValueError, KeyError) as error:
+    except ValueError as error:
         raise RunError(
             f"The training in {folder} is of another network than the one asked for",
             "Give the spec or job, the --size and the model that it began with",

@@ -16,6 +16,7 @@ import torch
 from xraycls.data.box_sources import BoxTables, read_boxes
 from xraycls.data.files import remove_leftovers
 from xraycls.data.lock import sole_writer
+from xraycls.data.processors import limited_to
 from xraycls.data.table import SampleTable
 from xraycls.errors import UsageError
 from xraycls.loaders.choose import build_loader, choose_engine, notice
@@ -183,7 +184,7 @@ def run_job(
         logging.getLogger("xraycls").setLevel(logging.ERROR)
         reporter = None
     listener = reporter or Silent()
-    with joined(world, chosen):
+    with joined(world, chosen), limited_to(threads):
         data = read_boxes(job.data)
         job = job.with_classes(data.classes)
         check_pictures(job.recipe, data.training)

@@ -1,0 +1,99 @@
+"""YAML and JSON of any origin: whatever is wrong with a text is a ValueError of one sentence."""
+
+from __future__ import annotations
+
+import json
+import tokenize
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+DAMAGED_ARRAY = (
+    EOFError,
+    KeyError,
+    MemoryError,
+    OSError,
+    OverflowError,
+    RecursionError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What NumPy raises on a damaged .npy or .npz: it reads the header of an array as Python's literals."""
+
+LARGEST = 1_000_000
+"""Values that a YAML document may hold, those counted again that its aliases repeat."""
+
+
+def parse_json(text: str | bytes) -> Any:
+    """The values of a JSON text.
+
+    Raises:
+        ValueError: no JSON, or nested deeper than Python's stack.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """The values of a JSON file that holds an object.
+
+    Raises:
+        OSError: the file can't be read.
+        ValueError: it holds something else.
+    """
+    content = parse_json(path.read_bytes())
+    if not isinstance(content, dict):
+        raise ValueError("it holds no object")
+    return content
+
+
+def parse_yaml(text: str) -> Any:
+    """The values of a YAML text of plain values, at most ``LARGEST`` of them.
+
+    Raises:
+        ValueError: no YAML, nested too deeply, a date that there isn't, or aliases that repeat themselves into more.
+
+    Example:
+        >>> parse_yaml("epochs: 3")
+        {'epochs': 3}
+        >>> parse_yaml("a: &a [*a]")
+        Traceback (most recent call last):
+        ...
+        ValueError: it holds itself: line 1
+    """
+    try:
+        loader = yaml.SafeLoader(text)
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if _size(node, {}) > LARGEST:
+            raise ValueError(f"its aliases make more than {LARGEST:,} values of it")
+        return loader.construct_document(node)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    except (yaml.YAMLError, AttributeError, LookupError, OverflowError, TypeError) as error:
+        raise ValueError(" ".join(str(error).split()) or type(error).__name__) from error
+
+
+def _size(node: yaml.Node, known: dict[int, int]) -> int:
+    """How many values a node stands for; ``known`` holds those of others, 0 of those that it lies in."""
+    size = known.get(id(node))
+    if size == 0:
+        raise ValueError(f"it holds itself: line {node.start_mark.line + 1}")
+    if size is None:
+        known[id(node)] = 0
+        parts = node.value if isinstance(node, yaml.CollectionNode) else ()
+        pairs = (part if isinstance(part, tuple) else (part,) for part in parts)
+        size = 1 + sum(_size(each, known) for pair in pairs for each in pair)
+        known[id(node)] = size
+    return size
