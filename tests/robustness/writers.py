@@ -10,9 +10,13 @@ from typing import Any
 
 import cv2
 import numpy as np
+import timm  # noqa: F401 (imported once, before the forks)
 import torch
+import torch.utils.tensorboard
+import torchvision  # noqa: F401
 
 from tests.robustness.kills import Writer
+from xraycls.data.formats import FORMATS
 from xraycls.data.formats.convert import convert
 from xraycls.data.phantom import write_phantom
 from xraycls.data.prepare import prepare
@@ -21,6 +25,8 @@ from xraycls.tao.dataset_convert import dataset_convert
 from xraycls.tao.networks.ssd import SSD
 from xraycls.workflows.detection.spec import train_spec
 from xraycls.workflows.train import train
+
+FORMATS_WRITTEN = ("csv", *(name for name, each in FORMATS.items() if each.write))
 
 _CLOCK = {"seconds", "waiting", "images_per_second"}  # of metrics.csv and of the state
 _OF_THE_MOMENT = ("events.", "status.json", "environment.json", ".lock", "error.txt")
@@ -41,7 +47,7 @@ training_config {
 eval_config { validation_period_during_training: 1 batch_size: 4 matching_iou_threshold: 0.5 }
 nms_config { confidence_threshold: 0.01 clustering_iou_threshold: 0.6 top_k: 50 }
 augmentation_config {
-  preprocessing { output_image_width: 32 output_image_height: 32 output_image_channel: 3
+  preprocessing { output_image_width: 64 output_image_height: 64 output_image_channel: 3
                   min_bbox_width: 1.0 min_bbox_height: 1.0 }
 }
 dataset_config {
@@ -69,8 +75,8 @@ def all_writers(folder: Path) -> list[Writer]:
     dataset_convert(folder / "convert.txt", folder / "tf" / "kitti")
     kitti = folder / "kitti" / "formatted"
 
-    def convert_again(target: Path) -> None:
-        convert(kitti, target / "made", to="coco", overwrite=True)
+    def convert_again(target: Path, to: str = "coco") -> None:
+        convert(kitti, target / "made", to=to, overwrite=True)
 
     def converted_before(target: Path) -> None:
         target.mkdir()
@@ -80,7 +86,7 @@ def all_writers(folder: Path) -> list[Writer]:
         Writer("train, a classifier", partial(_train, films), _trained),
         Writer("ssd train, a detector", partial(_train_ssd, folder / "spec.txt"), _trained),
         Writer("data prepare", lambda target: prepare(films, target / "store", size=16, threads=1), _files),
-        Writer("data convert", convert_again, _files),
+        *(Writer(f"data convert --to {to}", partial(convert_again, to=to), _files) for to in FORMATS_WRITTEN),
         Writer("data convert --overwrite", convert_again, _files, converted_before),
         Writer("siim2kitti", partial(_siim2kitti, siim), _files),
         Writer("dataset_convert", lambda t: dataset_convert(folder / "convert.txt", t / "tf" / "kitti"), _files),

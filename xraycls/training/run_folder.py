@@ -121,7 +121,8 @@ class RunFolder:
 
     def write_metrics(self, rows: list[dict[str, float]]) -> None:
         """Write all rows of metrics.csv; NaN becomes an empty cell."""
-        names = list(max(rows or [{"epoch": 0.0}], key=len))  # an epoch without validation has fewer
+        fullest = max(rows, key=len, default={"epoch": 0.0})  # an epoch without validation has fewer figures
+        names = list(fullest)
         write_rows(self.metrics, names, [[_number(row.get(name, math.nan)) for name in names] for row in rows])
 
     def write_samples(self, table: SampleTable) -> None:
