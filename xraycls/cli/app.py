@@ -20,6 +20,7 @@ from xraycls.cli import (
     prune,
     test,
     train,
+    unet,
 )
 from xraycls.cli.abbreviations import AbbreviatedCommand, normalised
 from xraycls.cli.examples import add_examples
@@ -45,6 +46,7 @@ app.command("predict", rich_help_panel="Classifiers")(predict.predict)
 app.command("cam", rich_help_panel="Classifiers")(cam.cam)
 app.command("prune", cls=AbbreviatedCommand, rich_help_panel="Classifiers")(prune.prune)
 app.add_typer(detector.app, name="detector", rich_help_panel="Detectors")
+app.add_typer(unet.app, name="unet", rich_help_panel="Detectors")
 app.command("models", rich_help_panel="Information")(models.models)
 app.command("doctor", rich_help_panel="Information")(doctor.doctor)
 app.add_typer(bench.app, name="bench", rich_help_panel="Information")

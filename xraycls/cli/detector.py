@@ -139,7 +139,12 @@ def detect(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for images_annotated and KITTI labels.")
     ] = Path("detections"),
-    threshold: Annotated[float, typer.Option("--threshold", "-t", help="What an object must score.")] = 0.3,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            "--threshold", "-t", help="What an object must score; what validation chose by default, else 0.3."
+        ),
+    ] = None,
     key: KeyOption = "",
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
@@ -212,7 +217,7 @@ def _job(config: Path | None, data: str | None, settings: list[str] | tuple[str,
     from xraycls.data.plain import with_fields
     from xraycls.training.job import DetectionJob
 
-    changes = dict(map(_setting, settings))
+    changes = dict(map(setting_of, settings))
     if config is None:
         given = {} if data is None else {"data": data}
         return DetectionJob.parse(with_fields(given, changes), "the command line")
@@ -223,7 +228,7 @@ def _job(config: Path | None, data: str | None, settings: list[str] | tuple[str,
     return DetectionJob.read(config, changes)
 
 
-def _setting(text: str) -> tuple[str, Any]:
+def setting_of(text: str) -> tuple[str, Any]:
     """Name and value of ``--set``, which is read as YAML."""
     name, equals, value = text.partition("=")
     try:

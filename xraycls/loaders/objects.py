@@ -51,7 +51,9 @@ class ObjectTable:
         samples = plan.pictures[parts].tolist()
         part = np.repeat(np.array(parts, np.int64), [len(self.labels[sample]) for sample in samples])
         owner = plan.owners[part]
-        boxes = on_canvas(_joined([self.boxes[s] for s in samples], 4), plan.matrices[part])
+        boxes = on_canvas(
+            _joined([self.boxes[s] for s in samples], 4), plan.matrices[part], inscribed=plan.recipe.inscribed
+        )
         if not plan.is_whole:
             targets = plan.targets[part]
             boxes = np.clip(boxes, np.tile(targets[:, :2], 2), np.tile(targets[:, 2:], 2))
@@ -64,13 +66,21 @@ class ObjectTable:
         )
 
 
-def on_canvas(boxes: Floats, matrices: Floats) -> Floats:
+def on_canvas(boxes: Floats, matrices: Floats, *, inscribed: bool = False) -> Floats:
     """Boxes of the source where views show them: float64 [n, 4]; the box around what a rotation makes of one.
 
     Args:
         boxes: [n, 4], pixels of the source.
         matrices: [n, 2, 3], of the view of each.
+        inscribed: whether that is the box around the ellipse in each box, which rotations don't enlarge, instead of
+            the one around its corners.
     """
+    if inscribed and len(boxes):
+        inverse = np.linalg.inv(matrices[:, :, :2])
+        centres = np.einsum("nij,nj->ni", inverse, (boxes[:, :2] + boxes[:, 2:]) / 2 - matrices[:, :, 2])
+        axes = inverse * ((boxes[:, 2:] - boxes[:, :2]) / 2)[:, None, :]
+        reach = np.sqrt((axes**2).sum(axis=2))
+        return np.concatenate([centres - reach, centres + reach], axis=1)
     corners = boxes[:, [[0, 1], [2, 1], [2, 3], [0, 3]]] - matrices[:, None, :, 2]
     moved = np.linalg.solve(matrices[:, None, :, :2], corners[..., None])[..., 0] if len(boxes) else corners
     return np.concatenate([moved.min(axis=1), moved.max(axis=1)], axis=1)

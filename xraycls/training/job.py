@@ -18,6 +18,7 @@ from xraycls.loaders.recipes.detectnet import DetectNetRecipe
 from xraycls.loaders.recipes.protocol import ViewRecipe
 from xraycls.loaders.recipes.ssd import SSDRecipe
 from xraycls.loaders.recipes.tlt2 import TLT2Recipe
+from xraycls.loaders.recipes.unet import UNetRecipe
 from xraycls.loaders.recipes.yolo_v4 import YoloV4Recipe
 from xraycls.loaders.views import Canvas
 from xraycls.models.detection.base import Detector, DetectorConfig
@@ -34,6 +35,7 @@ RECIPES: dict[str, type[Any]] = {
     "tlt2": TLT2Recipe,
     "yolo_v4": YoloV4Recipe,
     "detectnet": DetectNetRecipe,
+    "unet": UNetRecipe,
 }
 """Augmentation of detectors by name."""
 
@@ -212,6 +214,8 @@ class DetectionJob:
                 continue
             try:
                 made[name] = parse(given[name], made)
+                if name == "detector":
+                    given = _with_defaults(given, made[name].training_defaults())
             except ValueError as error:
                 field_name = str(error) if str(error).startswith(name) else f"{name}.{error}"
                 raise UsageError(f"{field_name} (in {origin})") from error
@@ -246,6 +250,18 @@ class DetectionJob:
         text = yaml.safe_dump({DETECTOR_MARK[0]: DETECTOR_MARK[1], **described}, sort_keys=False, allow_unicode=True)
         with atomic_write(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
+
+
+def _with_defaults(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with those that suit the network, field by field where both are of the same kind or name."""
+    joined = dict(given)
+    for setting, value in defaults.items():
+        own = given.get(setting, {})
+        if isinstance(own, str):
+            own = {"kind": own}
+        same = all(isinstance(own, Mapping) and own.get(mark, value.get(mark)) == value.get(mark) for mark in _MARKS)
+        joined[setting] = {**value, **own} if same else given[setting]
+    return joined
 
 
 def _detector(values: Any, made: Mapping[str, Any]) -> DetectorConfig:
@@ -310,6 +326,8 @@ def _as(kind: Any) -> Callable[[Any, Mapping[str, Any]], Any]:
     return lambda values, made: from_plain(kind, values)
 
 
+_MARKS = ("kind", "name")
+"""Fields that say what the other fields of a setting mean."""
 # In the order in which one needs another.
 _PARSERS: dict[str, Callable[[Any, Mapping[str, Any]], Any]] = {
     "detector": _detector,

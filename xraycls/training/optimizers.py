@@ -14,6 +14,8 @@ from xraycls.training.keras_optimizers import KerasAdam, KerasSGD
 
 # One kernel for all parameters, on every device that torch has it for.
 _FUSED = ("adam", "adamw", "sgd")
+_FACTOR = "factor"
+"""Of the learning rate, in a parameter group."""
 
 OPTIMIZERS: dict[str, tuple[Callable[..., torch.optim.Optimizer], dict[str, Any]]] = {
     "adam": (torch.optim.Adam, {}),
@@ -80,20 +82,34 @@ class OptimizerConfig:
         weight_decay: of kernels; biases and normalisation scales are not decayed.
         options: further arguments of the optimiser, such as ``momentum`` and ``nesterov``, instead of the defaults
             in :data:`OPTIMIZERS`.
+        backbone: factor of the learning rate of the backbone, which may have learned already; above 0.
     """
 
     name: str = "sgd"
     weight_decay: float = 0.0
     options: Mapping[str, float | bool | tuple[float, float]] = field(default_factory=dict)
+    backbone: float = 1.0
 
-    def build(self, parameters: Iterable[nn.Parameter], learning_rate: float) -> torch.optim.Optimizer:
+    def build(
+        self,
+        parameters: Iterable[nn.Parameter],
+        learning_rate: float,
+        backbone: Iterable[nn.Parameter] = (),
+    ) -> torch.optim.Optimizer:
         """Returns the optimiser of the trainable parameters.
+
+        Args:
+            parameters: of the network.
+            learning_rate: of the first step.
+            backbone: those of them whose learning rate has the factor ``backbone``.
 
         Raises:
             UsageError: no such optimiser, or one that hasn't such an option.
         """
         if self.name not in OPTIMIZERS:
             raise unknown("optimiser", self.name, OPTIMIZERS)
+        if self.backbone != 1.0:
+            return self._in_two_parts(list(parameters), learning_rate, {id(p) for p in backbone})
         if self.weight_decay:
             return build_optimizer(self.name, parameters, learning_rate, self.weight_decay, self.options)
         build, options = OPTIMIZERS[self.name]
@@ -101,8 +117,25 @@ class OptimizerConfig:
         trainable = [parameter for parameter in parameters if parameter.requires_grad]
         return _built(self.name, build, trainable, {"lr": learning_rate, **options, **self.options, **fused})
 
+    def _in_two_parts(
+        self, parameters: list[nn.Parameter], learning_rate: float, slow: set[int]
+    ) -> torch.optim.Optimizer:
+        parts = [([p for p in parameters if (id(p) in slow) is own], own) for own in (True, False)]
+        optimizers = [
+            (build_optimizer(self.name, part, learning_rate, self.weight_decay, self.options), own)
+            for part, own in parts
+            if any(p.requires_grad for p in part)
+        ]
+        (joined, own), *others = optimizers
+        for group in joined.param_groups:
+            group[_FACTOR] = self.backbone if own else 1.0
+        for other, own in others:
+            for group in other.param_groups:
+                joined.add_param_group({**group, _FACTOR: self.backbone if own else 1.0})
+        return joined
+
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
-    """Set the learning rate of every parameter group."""
+    """Set the learning rate of every parameter group, times its factor where it has one."""
     for group in optimizer.param_groups:
-        group["lr"] = learning_rate
+        group["lr"] = learning_rate * group.get(_FACTOR, 1.0)

@@ -16,12 +16,15 @@ from xraycls.types import Detections
 if TYPE_CHECKING:
     from xraycls.inference.inputs import Picture
 
+_REPORTED = 0.3
+"""Score from which detections are reported of networks that keep none."""
+
 
 def detect(
     model: str | Path,
     images: Picture | Iterable[Picture],
     *,
-    threshold: float = 0.3,
+    threshold: float | None = None,
     key: str = "",
     device: str = "auto",
     batch_size: int = 8,
@@ -38,7 +41,7 @@ def detect(
         model: a detector's run folder or file.
         images: a path of a file or folder, the bytes of a file, a NumPy array [H, W] or [H, W, 3], a pydicom dataset,
             or a sequence of these.
-        threshold: what an object must score, 0–1.
+        threshold: what an object must score, 0–1; None for what was chosen on validation, else 0.3.
         key: that the model was saved with.
         device: as in training.
         batch_size: pictures at a time.
@@ -57,12 +60,14 @@ def detect(
         >>> classes, results[0].sample.name, results[0].output.boxes.shape[1]
         (('opacity',), 'film.jpeg', 4)
     """
-    if not 0 <= threshold <= 1:
+    if threshold is not None and not 0 <= threshold <= 1:
         raise UsageError(f"--threshold must lie between 0 and 1, not be {threshold:g}")
     trained = load_detector_model(model, choose_device(device), key=key)
+    reported = trained.detector.config.reported if threshold is None else threshold
+    least = _REPORTED if reported is None else reported
     predictor = Predictor(model=trained, batch_size=batch_size, precision=precision, loader=loader, threads=threads)
     detections = [
-        result if result.output is None else replace(result, output=result.output.above(threshold))
+        result if result.output is None else replace(result, output=result.output.above(least))
         for result in predictor(images)
     ]
     return detections, trained.classes

@@ -59,6 +59,7 @@ class DetectionReport:
         froc_curve: sensitivity (y) at false marks per image (x), all classes together.
         resamples: how many resamples the intervals rest on.
         groups: patients that were resampled; None when single images were.
+        rsna_images: how many count for RSNA's figure: those with a box that was drawn or predicted.
     """
 
     classes: tuple[str, ...]
@@ -77,6 +78,7 @@ class DetectionReport:
     froc_curve: Curve
     resamples: int
     groups: int | None
+    rsna_images: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON: every figure by name at the top, and the rest beside them; NaN is null."""
@@ -90,6 +92,7 @@ class DetectionReport:
             "iou_threshold": self.iou_threshold,
             "confidence_threshold": self.confidence_threshold,
             "score_threshold": self.score_threshold,
+            "rsna_images": self.rsna_images,
             "hit": self.hit,
             "per_class": {
                 title: {**{name: each.to_dict() for name, each in row.items()}, "boxes": self.boxes[title]}
@@ -168,6 +171,7 @@ def detection_report(
         froc_curve=Curve(*froc_curve(judged.marks)),
         resamples=resamples,
         groups=None if members is None else int(members.max()) + 1,
+        rsna_images=int((~np.isnan(judged.rsna)).sum()),
     )
 
 

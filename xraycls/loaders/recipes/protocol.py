@@ -46,6 +46,10 @@ class ViewRecipe(Protocol):
     def varies(self) -> bool:
         """Whether canvases, or what pictures fill of them, differ from batch to batch or picture to picture."""
 
+    @property
+    def inscribed(self) -> bool:
+        """Whether a turned box is the one around the ellipse in it, instead of the one around its corners."""
+
     def for_batch(self, seed: int, epoch: int, number: int) -> ViewRecipe:
         """The recipe of one training batch, by its number in the epoch; the same for all processes."""
 
@@ -112,6 +116,11 @@ class SinglePicture:
     @property
     def varies(self) -> bool:
         """All pictures fill the same canvas."""
+        return False
+
+    @property
+    def inscribed(self) -> bool:
+        """Boxes follow their corners."""
         return False
 
     def for_batch(self, seed: int, epoch: int, number: int) -> Self:

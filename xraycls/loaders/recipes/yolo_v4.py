@@ -66,6 +66,11 @@ class YoloV4Recipe:
         """A letterbox fills as much of the canvas as its picture's proportions allow."""
         return True
 
+    @property
+    def inscribed(self) -> bool:
+        """Boxes follow their corners."""
+        return False
+
     def for_batch(self, seed: int, epoch: int, number: int) -> YoloV4Recipe:
         """The recipe of one batch: its canvas is a multiple of 32 pixels of 0.6–1.5 times the size.
 

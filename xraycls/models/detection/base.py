@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -98,6 +98,34 @@ class DetectorConfig:
     def resized(self, width: int, height: int) -> Self:
         """Returns the same configuration for another input, pixels."""
         return replace(self, width=width, height=height)
+
+    @property
+    def reported(self) -> float | None:
+        """The score from which a detection is reported, 0–1, of a network that keeps one; else None."""
+        return None
+
+    def reported_from(self, score: float) -> Self:
+        """Returns the same configuration that reports detections from another score on, where it keeps one."""
+        return self
+
+    def candidates(self, objects: int) -> Sequence[Self]:
+        """Returns the configurations of which one is chosen on validation when a training ends; none for no choice.
+
+        They differ in how detections are read from raw outputs, not in layers, and the best score to report from is
+        chosen for each.
+
+        Args:
+            objects: of all validation pictures: with few of them a choice among many is left to chance.
+        """
+        return ()
+
+    @classmethod
+    def training_defaults(cls) -> dict[str, Any]:
+        """Settings of a :class:`~xraycls.training.job.DetectionJob`, as YAML has them, that suit the network.
+
+        What a user gives takes their place, field by field.
+        """
+        return {}
 
     def architecture(self) -> dict[str, Any]:
         """What the weights of a trained network depend on: the description without suppression and loss settings."""

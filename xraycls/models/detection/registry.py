@@ -62,6 +62,10 @@ DETECTORS: dict[str, Registered] = {
         "xraycls.models.detection.faster_rcnn.FasterRCNN",
         "xraycls.tao.networks.faster_rcnn.FASTER_RCNN",
     ),
+    "unet": Registered(
+        "xraycls.models.detection.unet.UNetConfig",
+        "xraycls.models.detection.unet.UNetDetector",
+    ),
 }
 """The one table that a new detector is added to; ``xraycls.tao.networks.NETWORKS`` is made from it."""
 

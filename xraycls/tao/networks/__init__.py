@@ -17,6 +17,11 @@ NETWORKS: Mapping[str, TaoNetwork] = {network.name: network for network in _SPEC
 from :data:`xraycls.models.detection.registry.DETECTORS`."""
 
 
+def is_network(name: str) -> bool:
+    """Whether TAO has a network of this name or alias."""
+    return any(name in (network.name, *network.aliases) for network in NETWORKS.values())
+
+
 def network_of(name: str) -> TaoNetwork:
     """Returns the network of a name or an alias, such as a detector's ``config.network``.
 

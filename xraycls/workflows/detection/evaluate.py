@@ -189,7 +189,7 @@ def judge(
     if not detections:
         raise DataError(f"None of the {len(table)} validation images could be read", table.root)
     evaluator = Evaluator.of(table, tables.classes, trained.recipe, settings, config.suppression.confidence)
-    report = evaluator.report(detections)
+    report = evaluator.report(detections, 0.5 if config.reported is None else config.reported)
     files = _written(report, folder, curves=settings.curves)
     return Evaluation(
         evaluator.average(detections),

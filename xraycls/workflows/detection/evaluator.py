@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ from xraycls.evaluation.detection.average_precision import (
     average_precision,
     strict_average_precision,
 )
-from xraycls.evaluation.detection.cases import ImageBoxes, rounded
+from xraycls.evaluation.detection.cases import Cases, ImageBoxes, pool, rounded
 from xraycls.evaluation.detection.printed import RPN_RECALL, at_overlap
 from xraycls.evaluation.detection.proposal_recall import proposal_recall
 from xraycls.evaluation.detection.table import DetectionReport, detection_report
@@ -128,16 +128,30 @@ class Evaluator:
         per_class = {name: first[name].ap if name in first else math.nan for name in self.classes}
         return AveragePrecision(per_class, float(np.mean([each.mean for each in strict])))
 
-    def report(self, detections: Mapping[int, Detections]) -> DetectionReport:
-        """Returns all figures of the field, with intervals over patients where they are known."""
-        patients = [self.table[row].patient for row in sorted(detections)]
+    def report(self, detections: Mapping[int, Detections], score_threshold: float = 0.5) -> DetectionReport:
+        """Returns all figures of the field, with intervals over patients where they are known.
+
+        Args:
+            detections: by row of the table.
+            score_threshold: from which score on a detection is a prediction for RSNA's figure.
+        """
         return detection_report(
             *self._cases(detections),
             self.classes,
             iou_threshold=self.settings.iou,
             confidence_threshold=self.confidence,
-            groups=patients if any(patient is not None for patient in patients) else None,
+            score_threshold=score_threshold,
+            groups=self.patients(detections),
         )
+
+    def patients(self, rows: Iterable[int]) -> list[str | None] | None:
+        """Returns the patients of rows of the table in its order; None where none is known."""
+        patients = [self.table[row].patient for row in sorted(rows)]
+        return patients if any(patient is not None for patient in patients) else None
+
+    def pooled(self, detections: Mapping[int, Detections]) -> Cases:
+        """Returns ground truth and detections of the images that were read in flat arrays."""
+        return pool(*self._cases(detections), confidence_threshold=self.confidence)
 
     def _cases(self, detections: Mapping[int, Detections]) -> tuple[list[ImageBoxes], list[Detections]]:
         """Ground truth and detections of the images that were read, in the table's order."""

@@ -26,7 +26,7 @@ from xraycls.inference.predictor import Predictor, Result, overlapped
 from xraycls.models.detection.base import DetectorConfig
 from xraycls.tao.detection_labels import detection_labels
 from xraycls.tao.mounts import Mounts
-from xraycls.tao.networks import network_of
+from xraycls.tao.networks import is_network, network_of
 from xraycls.tao.networks.base import InferencePlan, TaoNetwork
 from xraycls.tao.programs import network_of_spec, open_spec
 from xraycls.tao.results import reported
@@ -41,6 +41,7 @@ _WRITTEN = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".tif", ".tiff", 
 
 ANNOTATED, LABELS = "images_annotated", "labels"
 """Folders of TAO's results."""
+_REPORTED = 0.3  # score from which detections of networks count that keep none
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ def infer(
     annotated: Path | None = None,
     labels: Path | None = None,
     spec: Path | None = None,
-    threshold: float = 0.3,
+    threshold: float | None = None,
     captions: bool = True,
     key: str = "",
     batch_size: int = 8,
@@ -93,7 +94,7 @@ def infer(
         annotated: folder of the annotated pictures, instead of that in the results; DICOM becomes PNG.
         labels: folder of the label files, instead of that in the results.
         spec: whose suppression (and proposals) count instead of those of the training.
-        threshold: what an object must score, 0–1 exclusive.
+        threshold: what an object must score, 0–1 exclusive; None for what was chosen on validation, else 0.3.
         captions: whether class and score stand at the boxes of annotated pictures.
         key: that the model was saved with.
         batch_size: pictures at a time.
@@ -112,7 +113,7 @@ def infer(
         XrayclsError: a file can't be written.
         TrainingError: out of memory.
     """
-    if not 0 < threshold < 1:
+    if threshold is not None and not 0 < threshold < 1:
         raise UsageError(f"--threshold must lie between 0 and 1, not be {threshold:g}")
     if results:
         annotated, labels = annotated or results / ANNOTATED, labels or results / LABELS
@@ -127,8 +128,10 @@ def infer(
             trained.detector.config = _configured(spec, trained.detector.config, model)
         targets = output_paths(images, annotated)
         predictor = Predictor(model=trained, batch_size=batch_size, precision=precision, loader=loader, threads=threads)
-        decimals = network_of(trained.detector.config.network).decimals
-        write = _Writer(trained.classes, threshold, annotated, labels, captions, decimals)
+        config = trained.detector.config
+        decimals = network_of(config.network).decimals if is_network(config.network) else None
+        least = threshold or config.reported or _REPORTED
+        write = _Writer(trained.classes, least, annotated, labels, captions, decimals)
         pairs = zip(targets, predictor([target.sample for target in targets]), strict=True)
         objects, failures = 0, dict[str, str]()
         written = overlapped(pairs, write, threads=max(threads or available_processors(), 1))

@@ -40,6 +40,7 @@ from xraycls.training.run_folder import RunFolder, new_run
 from xraycls.training.runtime import Runtime
 from xraycls.training.tensorboard import TensorBoardReporter
 from xraycls.workflows.detection.checkpoints import AfterEpoch, Checkpoints
+from xraycls.workflows.detection.choose import is_chosen, keep_choice
 from xraycls.workflows.detection.data import check_pictures, count_learnable
 from xraycls.workflows.detection.evaluator import Evaluator
 from xraycls.workflows.detection.resume import check_folder, check_same_job, take_up
@@ -210,6 +211,7 @@ def run_job(
             if started and extras.model and world.is_main and not training.step:
                 kept = Checkpoints(run.last, extras.model, job.checkpoint_every, listener.message)
                 kept.repair(training.epoch, training.is_finished)
+            chooses = world.is_main and not (training.is_finished and is_chosen(run))
             if training.is_finished:
                 outcome = training.outcome()
             elif world.is_main:
@@ -218,6 +220,8 @@ def run_job(
             else:
                 outcome = training.fit()
     report_failures(training, listener)
+    if chooses:
+        keep_choice(run, job, data, runtime, listener, key=key, loader=loader, threads=threads)
     model = extras.model(int(outcome.rows[-1]["epoch"])) if extras.model and outcome.rows else run.last
     return DetectionTraining(run, model, outcome, job)
 
@@ -332,7 +336,11 @@ def _training(
         reporter,
         extras.messages,
         _Multiplied(job.rate, runtime.world.size),
-        job.optimizer.build(detector.parameters(), job.rate.at(0, len(batches) * loop.epochs)),
+        job.optimizer.build(
+            detector.parameters(),
+            job.rate.at(0, len(batches) * loop.epochs),
+            detector.net.get_submodule("backbone").parameters(),
+        ),
         seal=partial(encrypt, key=key) if key else None,
     )
 
