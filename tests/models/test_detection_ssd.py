@@ -12,7 +12,7 @@ from tests.models.detectors import small_detector
 from xraycls.errors import UsageError
 from xraycls.models.backbones import build_backbone
 from xraycls.models.detection.dssd import Deconvolutions, Doubling, Predictions
-from xraycls.models.detection.ssd import SSD, SSD_BACKBONES, ssd_backbone
+from xraycls.models.detection.ssd import SSD, SSD_BACKBONES, SSDConfig, SSDDetector, set_momentum, ssd_backbone
 from xraycls.models.detection.transfer import transfer_detector
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "ssd_networks.json").read_text())
@@ -150,3 +150,12 @@ def test_a_dssd_starts_from_an_ssd():
     assert shared > {"backbone.layer4.0.conv2.weight", "extras.ssd_expand_block_4.2.weight"}
     assert all(torch.equal(own[name], given[name]) for name in shared)
     assert lines[1].endswith("the first being backbone.conv1.weight.")
+
+
+@pytest.mark.parametrize(("steps", "of_tao", "of_mobilenet"), [(5, 0.1, 0.1), (100, 0.02, 0.02), (5000, 0.01, 0.001)])
+def test_running_statistics_are_no_slower_than_taos_own(steps, of_tao, of_mobilenet):
+    with torch.device("meta"):
+        net = SSDDetector(SSDConfig(backbone="mobilenet_v2", classes=("a",), height=64, width=64)).net
+    set_momentum(net, steps)
+    assert net.extras["ssd_expand_block_1"][3].momentum == pytest.approx(of_tao)
+    assert net.backbone.get_submodule("network.0.1").momentum == pytest.approx(of_mobilenet)

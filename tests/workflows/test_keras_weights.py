@@ -155,10 +155,12 @@ def test_a_backbone_alone_starts_a_training(tmp_path):
     assert any("stay as they were" in line for line in lines)
 
 
-def test_a_spec_may_start_from_a_file_of_tao(model):
-    spec = SimpleNamespace(config=SimpleNamespace(pretrain_model_path=str(model)))
-    network = SimpleNamespace(pretrained="pretrain_model_path", pruned="")
-    assert check_start(network, spec, model, "") is None
+def test_a_spec_may_start_from_a_pruned_file_of_tao(model):
+    values = {"network": "ssd", "backbone": "resnet10", "classes": ("a",), "height": 96, "width": 128}
+    config = parse_detector_config(values)
+    spec = SimpleNamespace(config=SimpleNamespace(pruned_model_path=str(model)))
+    network = SimpleNamespace(pretrained="", pruned="pruned_model_path", initial_epoch=lambda spec: 1)
+    assert check_start(network, spec, model, "", config) is None
 
 
 @pytest.mark.parametrize(

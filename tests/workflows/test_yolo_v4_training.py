@@ -18,7 +18,7 @@ from xraycls.data.formats.kitti import read_kitti
 from xraycls.data.phantom import write_phantom
 from xraycls.data.siim2kitti import siim2kitti
 from xraycls.errors import DataError, SpecError, UsageError
-from xraycls.models.detection.files import load_detector
+from xraycls.models.detection.files import load_detector, save_detector
 from xraycls.models.detection.registry import build_detector
 from xraycls.tao.networks import NETWORKS
 from xraycls.tao.programs import open_spec
@@ -205,6 +205,47 @@ def test_a_pruned_model_to_take_weights_from_names_the_field(root, trained):
         train_spec(YOLO_V4, path, root / "never")
     assert "pruned_model_path" in (raised.value.hint or "")
     assert not (root / "never").exists()
+
+
+@pytest.fixture(scope="module")
+def untrained(root):
+    """A detector of the spec as it begins, as our file and as TAO's."""
+    detector = build_detector(YOLO_V4.job(open_spec(spec(root), YOLO_V4.spec), None).detector)
+    save_detector(detector, root / "untrained.safetensors")
+    convert_weights(root / "untrained.safetensors", root / "untrained.hdf5")
+    return root / "untrained.safetensors"
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".hdf5"])
+def test_a_model_that_was_never_pruned_names_the_field(root, untrained, suffix):
+    path = spec(root, "whole.txt", training=f'pruned_model_path: "{untrained.with_suffix(suffix)}"')
+    with pytest.raises(SpecError, match=r"line \d+: .*names a model that no filter was pruned from") as raised:
+        train_spec(YOLO_V4, path, root / "never")
+    assert "pretrain_model_path" in (raised.value.hint or "")
+
+
+def test_a_file_of_tao_trained_for_quantisation_names_the_field(root, untrained):
+    h5py = pytest.importorskip("h5py")
+    shutil.copy(untrained.with_suffix(".hdf5"), root / "qat.hdf5")
+    with h5py.File(root / "qat.hdf5", "a") as file:
+        graph = file.attrs["model_config"].replace('"Conv2D"', '"QuantizedConv2D"')
+        file.attrs.create("model_config", graph, dtype=h5py.string_dtype("ascii"))
+    path = spec(root, "plain.txt", training=f'pretrain_model_path: "{root}/qat.hdf5"')
+    with pytest.raises(SpecError, match=r"line \d+: .*trained with enable_qat, .*qat.hdf5, and enable_qat is off"):
+        train_spec(YOLO_V4, path, root / "never")
+
+
+@pytest.mark.slow
+def test_a_pruned_file_of_tao_to_take_weights_from_names_the_field(root, untrained):
+    pruned, _ = prune_detector(untrained, root / "slim.safetensors", threshold=0.97)
+    convert_weights(pruned, root / "slim.hdf5")
+    path = spec(root, "slim.txt", training=f'pretrain_model_path: "{root}/slim.hdf5"')
+    with pytest.raises(SpecError, match=r"line \d+: .*names a pruned model"):
+        train_spec(YOLO_V4, path, root / "never")
+    again = spec(root, "slim-again.txt", training=f'pruned_model_path: "{root}/slim.hdf5"')
+    done = train_spec(YOLO_V4, again, root / "slim-retrained", epochs=1, device="cpu", precision="fp32")
+    parameters = [sum(p.numel() for p in load_detector(each)[0].parameters()) for each in (pruned, done.model)]
+    assert parameters[0] == parameters[1]
 
 
 def test_a_classifier_to_retrain_names_the_field(root):

@@ -25,6 +25,9 @@ _MOST_TEXT = 64 << 20  # characters of the graph
 _SAFE_FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32"}
 _WRAPPER = "TimeDistributed"
 _BACKEND, _VERSION = "tensorflow", "2.2.4"  # of Keras, as TAO 5 has it
+SCALE = "scaling_factor"
+"""Kind of the weight that TAO's layers QDQ have, which quantise outputs."""
+
 _FETCH_AGAIN = "Fetch or copy it again"
 
 
@@ -76,6 +79,11 @@ class KerasFile:
     layers: Mapping[str, KerasLayer]
     input_shape: tuple[int, int | None, int | None] | None
     has_graph: bool
+
+    @property
+    def is_quantized(self) -> bool:
+        """Whether it was trained for quantisation (``enable_qat``): layers with scales of their outputs say so."""
+        return any(SCALE in layer.weights or layer.kind.startswith("Quantized") for layer in self.layers.values())
 
     def normalizations(self) -> dict[str, str]:
         """The batch normalisation that each convolution's output goes to, by the convolution's name.

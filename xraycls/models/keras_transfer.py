@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from xraycls.errors import WeightsError
-from xraycls.models.keras_file import KerasFile, KerasLayer
+from xraycls.models.keras_file import SCALE, KerasFile, KerasLayer
 from xraycls.models.pruning_plan import apply_plan, is_depthwise, plan_between
 
 _NORMALIZATION = {
@@ -42,6 +42,8 @@ class KerasReport:
     def lines(self, file: KerasFile) -> list[str]:
         """Sentences for the log."""
         lines = [f"{self.loaded} layers take their weights from {file.path}."]
+        if file.is_quantized:
+            lines.append("It was trained for quantisation (enable_qat): its scales are left out.")
         if self.narrowed:
             lines.append(f"It is a pruned model: {self.narrowed} layers are narrower.")
         if self.lacking:
@@ -72,9 +74,7 @@ def load_keras(net: nn.Module, file: KerasFile, names: Mapping[str, str], exampl
         for name, path in list(places.items()):
             if path in follows and name in norms:
                 places[norms[name]] = follows[path]
-    tensors: dict[str, Tensor] = {}
-    for name, path in places.items():
-        tensors |= _tensors(net.get_submodule(path), path, file.layers[name])
+    tensors = tensors_of(net, file, places)
     if not tensors:
         have = [layer.name for layer in file.layers.values() if layer.weights]
         raise WeightsError(
@@ -97,9 +97,28 @@ def load_keras(net: nn.Module, file: KerasFile, names: Mapping[str, str], exampl
     return KerasReport(
         loaded=len(loaded),
         lacking=tuple(name for name in every if name not in loaded),
-        unused=tuple(layer.name for layer in file.layers.values() if layer.weights and layer.name not in places),
+        unused=tuple(
+            layer.name
+            for layer in file.layers.values()
+            if layer.weights and layer.name not in places and SCALE not in layer.weights
+        ),
         narrowed=len(plan.layers),
     )
+
+
+def tensors_of(net: nn.Module, file: KerasFile, places: Mapping[str, str]) -> dict[str, Tensor]:
+    """Returns the weights of a file by the names of a network's state dict.
+
+    Args:
+        net: the network; its own weights aren't looked at.
+        file: of TAO.
+        places: path in ``net`` by Keras' name of a layer; names that the file lacks are passed over.
+    """
+    tensors: dict[str, Tensor] = {}
+    for name, path in places.items():
+        if name in file.layers and file.layers[name].weights:
+            tensors |= _tensors(net.get_submodule(path), path, file.layers[name])
+    return tensors
 
 
 def normalizations_after(net: nn.Module, example: Tensor) -> dict[str, str]:

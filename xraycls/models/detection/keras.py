@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -10,7 +11,8 @@ from xraycls.errors import WeightsError
 from xraycls.models.detection.base import Detector, DetectorConfig
 from xraycls.models.detection.registry import build_detector
 from xraycls.models.keras_file import KerasFile, read_keras_file
-from xraycls.models.keras_transfer import load_keras
+from xraycls.models.keras_transfer import load_keras, tensors_of
+from xraycls.models.pruning_plan import plan_between
 
 
 def detector_of_keras(path: Path, config: DetectorConfig) -> tuple[Detector, list[str]]:
@@ -35,6 +37,29 @@ def detector_of_keras(path: Path, config: DetectorConfig) -> tuple[Detector, lis
             "Give the spec that the model was trained with; a backbone alone is for the start of a training",
         )
     return detector.eval(), lines
+
+
+def describe_keras(path: Path, config: DetectorConfig) -> tuple[Literal["classifier", "whole", "pruned"], bool]:
+    """Returns what a Keras file of TAO holds beside a configuration, and whether it was trained for quantisation.
+
+    A classifier has none of the layers above the backbone; a pruned detector has narrower layers than the whole one.
+
+    Args:
+        path: the ``.hdf5``.
+        config: of the detector that it is for.
+
+    Raises:
+        WeightsError: the file is damaged.
+    """
+    file = read_keras_file(path)
+    with torch.device("meta"):  # shapes alone
+        detector = build_detector(config)
+    above = [name for place, name in detector.layer_names.items() if not place.startswith(("backbone.", "body."))]
+    if not any(name in file.layers for name in above):
+        return "classifier", file.is_quantized
+    places = {name: place for place, name in detector.layer_names.items()}
+    plan = plan_between(detector.net, tensors_of(detector.net, file, places))
+    return "pruned" if plan.layers else "whole", file.is_quantized
 
 
 def start_from_keras(detector: Detector, path: Path) -> list[str]:

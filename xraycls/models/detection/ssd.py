@@ -254,13 +254,14 @@ class SSD(nn.Module):
 
 
 def set_momentum(net: nn.Module, steps_an_epoch: int) -> None:
-    """Let running statistics follow a short training: within half an epoch, but no slower than Keras' 0.99 lets them.
+    """Let running statistics follow a short training: within half an epoch, but no slower than TAO's own lets them.
 
-    TAO's 0.99 takes hundreds of steps, more than a few epochs of a small data set have.
+    TAO's 0.99, and 0.999 in MobileNetV2, take hundreds of steps, more than a few epochs of a small data set have.
     """
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):
-            module.momentum = min(max(2.0 / steps_an_epoch, KERAS_MOMENTUM), 0.1)
+            own = KERAS_MOMENTUM if module.momentum is None else module.momentum
+            module.momentum = max(min(2.0 / steps_an_epoch, 0.1), own)
 
 
 def _extra(inputs: int, narrow: int, outputs: int, stride: int) -> nn.Sequential:

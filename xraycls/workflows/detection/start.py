@@ -8,6 +8,7 @@ from typing import Any
 from xraycls.errors import UsageError
 from xraycls.models.detection.base import DetectorConfig
 from xraycls.models.detection.files import load_detector, pruning_of
+from xraycls.models.detection.keras import describe_keras
 from xraycls.models.detection.transfer import is_classifier
 from xraycls.models.files import find_model
 from xraycls.models.keras_file import is_keras_file
@@ -16,35 +17,56 @@ from xraycls.tao.networks.base import TaoNetwork
 from xraycls.tao.spec import Spec, value_at
 
 
-def check_start(network: TaoNetwork, spec: Spec[Any], weights: Path | None, key: str) -> None:
-    """Raise SpecError for a field that names a model of another kind: a pruned one to pretrain with, a classifier to
-    retrain, or the model of another network to retrain or to go on from.
+_QUANTIZED = "training_config.enable_qat"
+
+
+def check_start(network: TaoNetwork, spec: Spec[Any], weights: Path | None, key: str, config: DetectorConfig) -> None:
+    """Raise SpecError for a field that names a model of another kind.
+
+    A classifier, and the model of another network, can't be retrained or gone on from; a pruned model can't be
+    pretrained with, and one that was never pruned can't be retrained as pruned; a model that TAO trained for
+    quantisation wants a spec that says so.
 
     Args:
         network: that the spec is for.
         spec: as it was opened.
         weights: what it starts from, as its job says; None for nothing.
         key: of an encrypted model.
+        config: the detector that the spec describes.
 
     Raises:
         XrayclsError: there is no such model, it can't be read, or the key is wrong.
     """
     named = (network.resumed, network.pruned, network.pretrained)
-    given = [field for field in named if field and value_at(spec.config, field)]
-    if weights is None or not given:
+    field = next((each for each in named if each and value_at(spec.config, each)), None)
+    if weights is None or field is None:
         return
-    field, path = given[0], find_model(weights, key)
-    if is_keras_file(path):  # of TAO; its layers say what it is when they are loaded
-        return
-    if is_classifier(path):
-        if field != network.pretrained:
-            raise spec.mistake(field, f"names weights of a classifier, {path}", f"Name them in {network.pretrained}")
-        return
-    detector = load_detector(path, key=key)[0]
-    if field != network.pretrained and not _is_of(network, detector.config):
-        raise spec.mistake(field, f"names a model of {_title(detector.config)}, {path}")
-    if field == network.pretrained and pruning_of(detector).layers:
+    path, quantized = find_model(weights, key), False
+    if is_keras_file(path):
+        kind, quantized = describe_keras(path, config)
+    elif is_classifier(path):
+        kind = "classifier"
+    else:
+        detector = load_detector(path, key=key)[0]
+        if field != network.pretrained and not _is_of(network, detector.config):
+            raise spec.mistake(field, f"names a model of {_title(detector.config)}, {path}")
+        kind = "pruned" if pruning_of(detector).layers else "whole"
+    if kind == "classifier" and field != network.pretrained:
+        raise spec.mistake(field, f"names weights of a classifier, {path}", f"Name them in {network.pretrained}")
+    if kind == "pruned" and field == network.pretrained:
         raise spec.mistake(field, f"names a pruned model, {path}", f"To retrain it, name it in {network.pruned}")
+    if kind == "whole" and field == network.pruned:
+        raise spec.mistake(
+            field,
+            f"names a model that no filter was pruned from, {path}",
+            f"Prune it first, or name it in {network.pretrained} to begin with its weights",
+        )
+    if quantized and not value_at(spec.config, _QUANTIZED):
+        raise spec.mistake(
+            field,
+            f"names a model that was trained with enable_qat, {path}, and enable_qat is off",
+            "Set training_config.enable_qat to true; its weights are used, its scales of quantisation are not",
+        )
 
 
 def check_network(network: TaoNetwork, config: DetectorConfig, model: Path) -> None:
