@@ -11,7 +11,7 @@ from torchvision.ops import box_iou, nms
 from xraycls.models.detection.base import total
 from xraycls.models.detection.matching import BACKGROUND, NEUTRAL, match
 from xraycls.models.detection.ssd_loss import focal_loss, hard_negative_loss
-from xraycls.models.detection.suppression import suppress
+from xraycls.models.detection.suppression import remaining, suppress, suppress_batch
 
 
 def scene(seed: int, images: int = 3, anchors: int = 40, classes: int = 2):
@@ -255,3 +255,29 @@ def test_thousands_of_candidates_leave_what_torchvision_leaves_class_by_class(sp
     assert scores.tolist() == pytest.approx([-score for score, _, _ in expected])
     assert labels.tolist() == [label for _, label, _ in expected]
     assert torch.equal(found, candidates[[row for _, _, row in expected]])
+
+
+def test_a_batch_is_suppressed_as_its_pictures_are_one_by_one():
+    rng = torch.Generator().manual_seed(1)
+    corners = torch.rand(3, 60, 2, generator=rng) * 20
+    candidates = torch.cat([corners, corners + 5 + 5 * torch.rand(3, 60, 2, generator=rng)], dim=2)
+    probabilities = torch.rand(3, 60, 2, generator=rng)
+    probabilities[1] = 0.0  # a picture without detections between two with some
+    rules = {"confidence": 0.2, "iou": 0.4, "top_k": 4}
+    together = suppress_batch(probabilities, candidates, **rules)
+    for number in range(3):
+        alone = suppress(probabilities[number], candidates[number], **rules)
+        for found, expected in zip(together[:3], alone, strict=True):
+            assert torch.equal(found[together[3] == number], expected)
+
+
+def test_one_call_for_many_pictures_keeps_what_a_call_for_each_keeps():
+    """What a GPU does with a batch: pictures are groups as classes are."""
+    rng = torch.Generator().manual_seed(2)
+    corners = torch.rand(200, 2, generator=rng) * 40
+    boxes = torch.cat([corners, corners + 5 + 9 * torch.rand(200, 2, generator=rng)], dim=1)
+    pictures = torch.arange(200) // 50
+    groups = pictures * 3 + torch.arange(200) % 3
+    together = remaining(boxes, torch.zeros_like(pictures), groups, 0.3)
+    assert torch.equal(together, remaining(boxes, pictures, groups, 0.3))
+    assert 0 < len(together) < 200

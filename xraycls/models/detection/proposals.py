@@ -12,7 +12,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torchvision.ops import batched_nms, nms, roi_align
+from torchvision.ops import nms, roi_align
+
+from xraycls.models.detection.suppression import remaining
 
 _SMALLEST = 1.0  # pixels that a proposal must be wider and higher than
 _SURVEY = 4  # candidates looked at for each proposal wanted, before all are
@@ -133,9 +135,8 @@ def _suppress(boxes: Tensor, scores: Tensor, iou: float, count: int) -> tuple[Te
     pictures, number = scores.shape
     present = scores.flatten() > -torch.inf
     rows = torch.nonzero(present)[:, 0]
-    # In float64 torchvision's shift between pictures rounds nothing that matters.
-    found, value = boxes.reshape(-1, 4)[rows].double(), scores.flatten()[rows].double()
-    kept = rows[batched_nms(found, value, rows // number, iou)]
+    owners = rows // number
+    kept = rows[remaining(boxes.reshape(-1, 4)[rows], owners, owners, iou)]
     chosen = torch.zeros_like(present)
     chosen[kept] = True
     chosen = chosen.view(pictures, number)
