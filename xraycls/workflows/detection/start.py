@@ -16,7 +16,6 @@ from xraycls.tao.networks import NETWORKS
 from xraycls.tao.networks.base import TaoNetwork
 from xraycls.tao.spec import Spec, value_at
 
-
 _QUANTIZED = "training_config.enable_qat"
 
 
