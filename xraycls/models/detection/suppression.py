@@ -27,7 +27,7 @@ def detections_of(probabilities: Tensor, boxes: Tensor, rules: Suppression) -> l
     )
     corners, labels, scores, pictures = (part.cpu() for part in kept)
     counts = pictures.bincount(minlength=probabilities.shape[0]).tolist()
-    parts = zip(corners.float().split(counts), labels.split(counts), scores.float().split(counts), strict=True)
+    parts = zip(*(torch.split(part, counts) for part in (corners.float(), labels, scores.float())), strict=True)
     return [Detections(*(part.numpy() for part in picture)) for picture in parts]
 
 
