@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from xraycls.workflows.detect import detect
     from xraycls.workflows.detection.evaluate import evaluate_detector
     from xraycls.workflows.detection.train import train_detector
+    from xraycls.workflows.export import export_model
     from xraycls.workflows.predict import predict
     from xraycls.workflows.test import test
     from xraycls.workflows.train import train
@@ -45,6 +46,7 @@ _LAZY = {
     "detect": "xraycls.workflows.detect",
     "evaluate": "xraycls.evaluation.report",
     "evaluate_detector": "xraycls.workflows.detection.evaluate",
+    "export_model": "xraycls.workflows.export",
     "load_classifier": "xraycls.models.classifier",
     "load_model": "xraycls.inference.load",
     "load_table": "xraycls.data.source",
@@ -77,6 +79,7 @@ __all__ = [
     "detect",
     "evaluate",
     "evaluate_detector",
+    "export_model",
     "load_classifier",
     "load_model",
     "load_table",

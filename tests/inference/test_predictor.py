@@ -13,7 +13,8 @@ from tests.data.dicoms import RAMP, dataset_of
 from xraycls.data.source import read_table
 from xraycls.errors import DataError
 from xraycls.inference.classification import TrainedModel
-from xraycls.inference.predictor import Predictor, overlapped
+from xraycls.inference.predictor import Predictor
+from xraycls.inference.results import overlapped
 from xraycls.models.classifier import build_classifier, save_classifier
 
 

@@ -15,6 +15,7 @@ from xraycls.cli import (
     dataset_convert,
     detector,
     doctor,
+    export,
     models,
     predict,
     prune,
@@ -47,6 +48,7 @@ app.command("cam", rich_help_panel="Classifiers")(cam.cam)
 app.command("prune", cls=AbbreviatedCommand, rich_help_panel="Classifiers")(prune.prune)
 app.add_typer(detector.app, name="detector", rich_help_panel="Detectors")
 app.add_typer(unet.app, name="unet", rich_help_panel="Detectors")
+app.command("export", rich_help_panel="Deployment")(export.export)
 app.command("models", rich_help_panel="Information")(models.models)
 app.command("doctor", rich_help_panel="Information")(doctor.doctor)
 app.add_typer(bench.app, name="bench", rich_help_panel="Information")

@@ -6,12 +6,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 
-from xraycls.evaluation.cases import FloatArray, predicted_classes
+from xraycls.evaluation.cases import FloatArray
 from xraycls.evaluation.summary import format_threshold
-from xraycls.inference.predictor import Result
+from xraycls.inference.results import Result, decide, predictions_of
 from xraycls.loaders.recipes.classification import Recipe
 from xraycls.models.classifier import Classifier
 from xraycls.training.run_folder import RunFolder
@@ -61,7 +60,7 @@ class TrainedModel:
 
     def decide(self, probabilities: FloatArray) -> int:
         """Returns the class index that probabilities [C] mean, at the operating threshold where there is one."""
-        return int(predicted_classes(probabilities[None], 0.5 if self.threshold is None else self.threshold)[0])
+        return decide(probabilities, self.threshold)
 
     def at_threshold(self) -> str:
         """Returns " at threshold 0.422", to stand behind the class that was decided for; "" without a threshold."""
@@ -69,13 +68,4 @@ class TrainedModel:
 
     def predictions(self, results: Iterable[Result[FloatArray]]) -> Iterator[Prediction]:
         """Returns an iterator with one :class:`~xraycls.types.Prediction` a result."""
-        for result in results:
-            name, label = result.sample.name, result.sample.label
-            if result.output is None:
-                yield Prediction(name, (), None, label, result.error)
-            elif np.isnan(result.output).any():
-                error = f"{name}: the model gives no number; try precision fp32"
-                yield Prediction(name, (), None, label, error)
-            else:
-                probabilities = tuple(map(float, result.output))
-                yield Prediction(name, probabilities, self.decide(result.output), label)
+        return predictions_of(results, self.threshold)

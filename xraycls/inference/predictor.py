@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
@@ -13,23 +12,20 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 import torch
 
 from xraycls.data.depth import with_bits
-from xraycls.data.image import GreyImage
 from xraycls.data.table import SampleTable
 from xraycls.inference.inputs import samples_of
+from xraycls.inference.results import Output, Result
 from xraycls.loaders.choose import build_loader, choose_engine, notice
 from xraycls.loaders.recipes.protocol import ViewRecipe
 from xraycls.training.memory import explained_out_of_memory
 from xraycls.training.precision import Precision, autocast, choose_precision
-from xraycls.types import Batch, Sample
+from xraycls.types import Batch
 
 if TYPE_CHECKING:
     from xraycls.inference.inputs import Picture
 
 logger = logging.getLogger(__name__)
 
-S = TypeVar("S")
-T = TypeVar("T")
-Output = TypeVar("Output")
 OutputOf = TypeVar("OutputOf", covariant=True)
 
 
@@ -57,25 +53,6 @@ class Model(Protocol[OutputOf]):
 
     def outputs(self, raw: Any, batch: Batch, names: Sequence[str]) -> Sequence[OutputOf]:
         """What :meth:`launch` gave, as one output a picture; names are for errors."""
-
-
-@dataclass(frozen=True, slots=True)
-class Result(Generic[Output]):
-    """What a model says of one picture.
-
-    Attributes:
-        index: the row of the table, or the place in the sequence of pictures; from 0.
-        sample: the picture.
-        output: what the model gives; None when the picture could not be read.
-        input: uint8 [H, W], the picture as the model saw it; None unless the predictor keeps inputs.
-        error: why the picture could not be read; None when it could.
-    """
-
-    index: int
-    sample: Sample
-    output: Output | None
-    input: GreyImage | None
-    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,30 +142,3 @@ class Predictor(Generic[Output]):
                 self.model.engine,
                 engine,
             )
-
-
-def overlapped(items: Iterable[S], work: Callable[[S], T], *, threads: int) -> Iterator[T]:
-    """Returns an iterator over what ``work`` makes of every item, in order.
-
-    Threads do the work while the next items are fetched, in the caller's thread. An error comes at its item's turn.
-
-    Args:
-        items: such as results of a :class:`Predictor`.
-        work: writes or draws one; called by several threads at once.
-        threads: how many.
-
-    Example:
-        >>> list(overlapped(range(4), lambda number: number**2, threads=2))
-        [0, 1, 4, 9]
-    """
-    with ThreadPoolExecutor(threads, thread_name_prefix="xraycls-results") as pool:
-        queue: deque[Future[T]] = deque()
-        try:
-            for item in items:
-                queue.append(pool.submit(work, item))
-                while queue and (queue[0].done() or len(queue) > 2 * threads):
-                    yield queue.popleft().result()
-            while queue:
-                yield queue.popleft().result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)

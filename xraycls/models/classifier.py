@@ -79,6 +79,10 @@ class Classifier(nn.Module):
             raise ValueError(
                 f"images must be uint8 [B, 1, S, S] or [B, 3, S, S], not {images.dtype} {list(images.shape)}"
             )
+        return self.normalized(images)
+
+    def normalized(self, images: torch.Tensor) -> torch.Tensor:
+        """:meth:`prepare` without its checks, of grey levels 0–255 of any number format."""
         return torch.addcmul(self.shift, images.to(self.scale.dtype), self.scale)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:

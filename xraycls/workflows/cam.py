@@ -23,7 +23,8 @@ from xraycls.explain.overlay import side_by_side
 from xraycls.inference.classification import TrainedModel
 from xraycls.inference.inputs import samples_of
 from xraycls.inference.load import load_classifier_model
-from xraycls.inference.predictor import Predictor, Result, overlapped
+from xraycls.inference.predictor import Predictor
+from xraycls.inference.results import Result, overlapped
 from xraycls.training.precision import choose_device
 from xraycls.training.run_folder import safe_name
 from xraycls.types import Sample

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from xraycls.errors import UsageError
 from xraycls.inference.load import load_detector_model
-from xraycls.inference.predictor import Predictor, Result
+from xraycls.inference.predictor import Predictor
+from xraycls.inference.results import Result
 from xraycls.training.precision import choose_device
 from xraycls.types import Detections
 

@@ -6,7 +6,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from xraycls.data.plain import from_plain, to_plain
+from xraycls.errors import UsageError
 from xraycls.loaders.recipes.protocol import ViewRecipe
 from xraycls.loaders.recipes.ssd import SSDRecipe
 from xraycls.loaders.views import Canvas
@@ -145,8 +146,14 @@ class Detector(nn.Module, ABC):
         known_as: names of layers of the backbone by torchvision's, where the two have nothing in common.
         mean: float [1, C, 1, 1], see :class:`DetectorConfig`.
         size: float [4], width and height of the input, twice: pixels to a unit of relative coordinates.
+        cuts_boxes: whether detections are cut to the input, after suppression.
+        tao_output: name of the first output of TAO's exported graphs; "" where TAO has no such network.
+        tao_background: where TAO's labels list the background; None where they don't.
     """
 
+    cuts_boxes: ClassVar[bool] = False
+    tao_output: ClassVar[str] = ""
+    tao_background: ClassVar[Literal["first", "last"] | None] = None
     net: nn.Module
     blocks: Mapping[int, tuple[str, ...]]
     known_as: Mapping[str, str]
@@ -191,6 +198,21 @@ class Detector(nn.Module, ABC):
         Args:
             raw: what :meth:`forward` gave.
         """
+
+    def candidates(self, raw: Raw) -> tuple[Tensor, Tensor]:
+        """Returns the predicted boxes before suppression; an exporter traces this as it does :meth:`forward`.
+
+        Args:
+            raw: what :meth:`forward` gave.
+
+        Returns:
+            Probabilities of the classes without the background, float32 [B, A, C], 0–1; and boxes in pixels of the
+            input, float32 [B, A, 4], or [B, A, C, 4] where each class has its own.
+
+        Raises:
+            UsageError: the detector doesn't find objects by boxes and their suppression.
+        """
+        raise UsageError(f"The detector {self.config.network} gives no boxes to suppress, so it can't be exported so")
 
     def regions(self, raw: Raw) -> list[NDArray[np.float32]] | None:
         """Returns the boxes [n, 4] that a first stage proposes in each picture; None of a detector in one stage.

@@ -190,6 +190,8 @@ class FasterRCNN(Detector):
         ((1, 300, 4), (1, 300, 2), (1, 300, 1, 4))
     """
 
+    tao_output = "nms_out"
+    tao_background = "last"
     config: FasterRCNNConfig
     net: FasterRCNNNet
     shapes: Tensor
@@ -246,11 +248,15 @@ class FasterRCNN(Detector):
 
     def detect(self, raw: Raw) -> list[Detections]:
         """Returns the detections of each picture; boxes end at its last row and column."""
+        return detections_of(*self.candidates(raw), self.config.suppression)
+
+    def candidates(self, raw: Raw) -> tuple[Tensor, Tensor]:
+        """Returns probabilities [B, R, C], -1 for regions that only fill up, and boxes [B, R, C, 4]."""
         rois, logits, deltas, *_ = raw
         boxes = self._clipped(decode_rois(deltas.float(), rois[:, :, None], self.spread))
         probabilities = logits.float().softmax(dim=-1)[..., :-1]
         real = (rois.abs().sum(dim=-1) > 0)[..., None]
-        return detections_of(probabilities.masked_fill(~real, -1.0), boxes, self.config.suppression)
+        return probabilities.masked_fill(~real, -1.0), boxes
 
     def evaluation_recipe(self) -> ViewRecipe:
         """Returns how pictures are rendered: squeezed onto the input, or with their aspect where it has no fixed size.

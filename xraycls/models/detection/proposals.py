@@ -16,6 +16,8 @@ from torchvision.ops import nms, roi_align
 
 from xraycls.models.detection.suppression import remaining
 
+from xraycls.models.detection.onnx_nms import onnx_nms
+
 _SMALLEST = 1.0  # pixels that a proposal must be wider and higher than
 _SURVEY = 4  # candidates looked at for each proposal wanted, before all are
 
@@ -117,6 +119,8 @@ def propose(scores: Tensor, boxes: Tensor, *, candidates: int, count: int, iou: 
     """
     large = ((boxes[..., 2:] - boxes[..., :2]) > _SMALLEST).all(dim=-1)
     scores = scores.masked_fill(~large, -torch.inf)
+    if torch.onnx.is_in_onnx_export():
+        return _propose_onnx(scores, boxes, candidates=candidates, count=count, iou=iou)
     order = scores.sort(dim=1, descending=True, stable=True).indices[:, :candidates]
     scores = scores.gather(1, order)
     boxes = boxes.gather(1, order[..., None].expand(-1, -1, 4))
@@ -128,6 +132,16 @@ def propose(scores: Tensor, boxes: Tensor, *, candidates: int, count: int, iou: 
         if enough or surveyed == boxes.shape[1]:
             return proposals
         surveyed = min(_SURVEY * surveyed, boxes.shape[1])
+
+
+def _propose_onnx(scores: Tensor, boxes: Tensor, *, candidates: int, count: int, iou: float) -> Tensor:
+    """The same on operators of ONNX, picture by picture, which stop at the last box wanted."""
+    scores, order = scores.topk(min(candidates, scores.shape[1]))
+    boxes = boxes.gather(1, order[..., None].expand(-1, -1, 4))
+    rows = onnx_nms(boxes, scores[:, None], count=count, iou=iou, confidence=-1.0)
+    one = rows[:, 0] * 0 + 1  # for each row, whose number a graph doesn't know
+    kept = torch.zeros_like(scores, dtype=torch.int64).index_put((rows[:, 0], rows[:, 2]), one)
+    return _first_kept(boxes, kept > 0, scores > -1.0, count)
 
 
 def _suppress(boxes: Tensor, scores: Tensor, iou: float, count: int) -> tuple[Tensor, bool]:

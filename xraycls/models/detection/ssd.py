@@ -86,6 +86,8 @@ class SSDDetector(Detector):
         variances: float [4], what encoded offsets are divided by.
     """
 
+    tao_output = "NMS"
+    tao_background = "first"
     config: SSDConfig
     net: SSD
     anchors: Tensor
@@ -122,9 +124,13 @@ class SSDDetector(Detector):
 
     def detect(self, raw: Raw) -> list[Detections]:
         """The detections of each picture; boxes are not clipped to it."""
+        return detections_of(*self.candidates(raw), self.config.suppression)
+
+    def candidates(self, raw: Raw) -> tuple[Tensor, Tensor]:
+        """Returns probabilities [B, A, classes] and boxes [B, A, 4] of the default boxes."""
         logits, offsets = raw
         boxes = decode(offsets.float(), self.anchors, self.variances) * self.size
-        return detections_of(self.probabilities(logits), boxes, self.config.suppression)
+        return self.probabilities(logits), boxes
 
     @property
     def layer_names(self) -> Mapping[str, str]:

@@ -95,6 +95,8 @@ class YOLOv4Config(DetectorConfig):
 class YOLOv4Detector(Detector):
     """A YOLOv4 of grey pictures, of any size that is a multiple of 32: anchors are shares of it."""
 
+    cuts_boxes = True
+    tao_output = "BatchedNMS"
     config: YOLOv4Config
     net: YOLOv4 | YOLOv4Tiny
 
@@ -143,11 +145,15 @@ class YOLOv4Detector(Detector):
 
     def detect(self, raw: Raw) -> list[Detections]:
         """Returns the detections of each picture, their boxes clipped to it after suppression."""
-        predictions, size = self.decode(raw), self._size(raw)
-        boxes = torch.cat([corner.flip(-1) for corner in corners(predictions)], dim=-1) * size
-        scores = predictions[..., 4:5].sigmoid() * predictions[..., 5:].sigmoid()
-        found = detections_of(scores, boxes, self.config.suppression)
-        return [replace(each, boxes=each.boxes.clip(0, size.cpu().numpy())) for each in found]
+        limits = self._size(raw).cpu().numpy()
+        found = detections_of(*self.candidates(raw), self.config.suppression)
+        return [replace(each, boxes=each.boxes.clip(0, limits)) for each in found]
+
+    def candidates(self, raw: Raw) -> tuple[Tensor, Tensor]:
+        """Returns probabilities [B, N, classes] and boxes [B, N, 4], which may reach beyond the picture."""
+        predictions = self.decode(raw)
+        boxes = torch.cat([corner.flip(-1) for corner in corners(predictions)], dim=-1) * self._size(raw)
+        return predictions[..., 4:5].sigmoid() * predictions[..., 5:].sigmoid(), boxes
 
     @property
     def layer_names(self) -> Mapping[str, str]:

@@ -22,7 +22,8 @@ from xraycls.data.source import list_images
 from xraycls.errors import DataError, UsageError
 from xraycls.explain.boxes import annotated as drawn
 from xraycls.inference.load import load_detector_model
-from xraycls.inference.predictor import Predictor, Result, overlapped
+from xraycls.inference.predictor import Predictor
+from xraycls.inference.results import Result, overlapped
 from xraycls.models.detection.base import DetectorConfig
 from xraycls.tao.detection_labels import detection_labels
 from xraycls.tao.mounts import Mounts

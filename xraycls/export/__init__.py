@@ -1,0 +1,1 @@
+"""Write models as ONNX files, and check what was written."""

@@ -1,0 +1,168 @@
+"""How near an exported file comes to the model in torch, on pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from xraycls.evaluation.detection.overlap import box_iou
+from xraycls.inference.exported import ExportedFile
+from xraycls.inference.exported_detections import detections_of
+from xraycls.inference.runtimes import Arrays, Session
+from xraycls.models.classifier import Classifier
+from xraycls.models.detection.base import Detector
+from xraycls.types import Detections
+
+BATCHES = (1, 2, 5)
+"""Pictures of the batches that are compared: any number has to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a file may differ from torch by.
+
+    Attributes:
+        logits: share of the largest logit.
+        score: of a probability, 0–1.
+        iou: that a detection must have with the one it is compared with.
+        matched: share of the detections that must have a counterpart.
+    """
+
+    logits: float
+    score: float
+    iou: float
+    matched: float
+
+
+LIMITS: Mapping[str, Limits] = {
+    "fp32": Limits(1e-4, 1e-4, 0.99, 0.99),
+    "fp16": Limits(1e-2, 1e-2, 0.95, 0.95),
+    "bf16": Limits(5e-2, 5e-2, 0.90, 0.90),
+}
+"""By number format; INT8 has none, as its figures on a validation set are compared."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """A comparison of one batch.
+
+    Attributes:
+        batch: pictures.
+        what: the quantity that is compared.
+        difference: the largest; of "unmatched", the share of detections without a counterpart.
+        limit: that it must not exceed; None where it is only told.
+        compared: numbers, or detections of torch and of the file.
+    """
+
+    batch: int
+    what: str
+    difference: float
+    limit: float | None
+    compared: int
+
+    @property
+    def passed(self) -> bool:
+        """Whether the difference is within the limit."""
+        return self.limit is None or self.difference <= self.limit
+
+    def described(self) -> dict[str, Any]:
+        """The comparison as values of JSON."""
+        return {**asdict(self), "passed": self.passed}
+
+
+def compare(
+    model: Classifier | Detector, session: Session, file: ExportedFile, images: npt.NDArray[np.uint8]
+) -> list[Parity]:
+    """Returns the comparisons of batches of 1, 2 and 5 pictures.
+
+    Args:
+        model: in torch, in evaluation mode on the CPU.
+        session: the file.
+        file: its description; the form ``trt`` is compared up to the plugin, as ``heads``.
+        images: uint8 [n, 1, H, W]; they are repeated where there are fewer than five.
+    """
+    limits = LIMITS.get(file.precision)
+    found: list[Parity] = []
+    for batch in BATCHES:
+        pictures = images[np.arange(batch) % len(images)]
+        outputs = session.run(pictures if file.input == "uint8" else pictures.astype(np.float32))
+        with torch.no_grad():
+            raw = model(torch.from_numpy(pictures))
+        if isinstance(model, Classifier):
+            found += _of_logits(batch, raw, outputs, limits)
+        elif file.form in ("heads", "trt"):
+            found += _of_heads(batch, model.candidates(raw), outputs, limits)
+        else:
+            found += _of_detections(batch, model.detect(raw), detections_of(outputs, file), file, limits)
+    return found
+
+
+def _of_logits(batch: int, logits: torch.Tensor, outputs: Arrays, limits: Limits | None) -> list[Parity]:
+    if "probabilities" in outputs:
+        expected, name, limit = logits.softmax(dim=1), "probabilities", limits.score if limits else None
+    else:
+        expected, name, limit = logits, "logits", None if limits is None else limits.logits * float(logits.abs().max())
+    return [Parity(batch, name, _apart(expected, outputs[name]), limit, expected.numel())]
+
+
+def _of_heads(batch: int, expected: Sequence[torch.Tensor], outputs: Arrays, limits: Limits | None) -> list[Parity]:
+    """Scores, and boxes by the overlap with their counterparts: a pixel means little on a large box."""
+    scores, boxes = expected
+    corners = boxes.reshape(-1, 4).numpy().astype(np.float64)
+    found = outputs["boxes"].reshape(-1, 4).astype(np.float64)
+    sides = np.clip(corners[:, 2:] - corners[:, :2], 1.0, None)
+    apart = np.abs(found - corners) / np.tile(sides, 2)  # in shares of the box, of a pixel at least
+    return [
+        Parity(batch, "scores", _apart(scores, outputs["scores"]), limits.score if limits else None, scores.numel()),
+        Parity(batch, "boxes", float(apart.max()), 1.0 - limits.iou if limits else None, len(corners)),
+    ]
+
+
+def _of_detections(
+    batch: int, expected: list[Detections], found: list[Detections], file: ExportedFile, limits: Limits | None
+) -> list[Parity]:
+    tolerance = limits or LIMITS["bf16"]
+    lost = compared = 0
+    apart = 0.0
+    for ours, theirs in zip(expected, found, strict=True):
+        floor = max(_floor(each, file) for each in (ours, theirs)) + tolerance.score
+        for these, those in ((ours, theirs), (theirs, ours)):
+            counterpart, difference = _counterparts(these, those, tolerance.iou)
+            counts = these.scores > floor  # what scores hardly enough may be missing on the other side
+            compared += int(counts.sum())
+            lost += int((counts & ~counterpart).sum())
+            apart = max(apart, float(difference[counts & counterpart].max(initial=0.0)))
+    share = lost / compared if compared else 0.0
+    return [
+        Parity(batch, "unmatched", share, 1.0 - limits.matched if limits else None, compared),
+        Parity(batch, "scores", apart, limits.score if limits else None, compared),
+    ]
+
+
+def _counterparts(
+    these: Detections, those: Detections, least: float
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float64]]:
+    """Whether each detection has one of its class that overlaps it enough, and how far their scores are apart."""
+    if not len(these) or not len(those):
+        return np.zeros(len(these), np.bool_), np.zeros(len(these))
+    overlap = box_iou(these.boxes.astype(np.float64), those.boxes.astype(np.float64))
+    overlap[these.labels[:, None] != those.labels[None]] = 0.0
+    distance = np.abs(these.scores.astype(np.float64)[:, None] - those.scores[None])
+    distance[overlap < least] = np.inf
+    nearest = distance.min(axis=1)
+    return np.isfinite(nearest), nearest
+
+
+def _floor(found: Detections, file: ExportedFile) -> float:
+    """The score that a detection must exceed to be in the list."""
+    full = file.top_k is not None and len(found) >= file.top_k
+    return float(found.scores[-1]) if full else float(file.confidence or 0.0)
+
+
+def _apart(expected: torch.Tensor, found: npt.NDArray[Any]) -> float:
+    return float(np.abs(expected.float().numpy() - found).max())

@@ -1,0 +1,173 @@
+"""Folders that ``xraycls export`` writes: what their files hold, read without torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from xraycls.data.plain import from_plain, to_plain
+from xraycls.errors import RunError
+from xraycls.loaders.recipes.classification import Recipe
+from xraycls.loaders.recipes.protocol import ViewRecipe
+from xraycls.loaders.recipes.ssd import SSDRecipe
+from xraycls.loaders.recipes.yolo_v4 import YoloV4Recipe
+from xraycls.loaders.views import Canvas
+
+LISTING = "export.json"
+"""The file of an exported folder that describes the others."""
+
+FORMAT = 1
+_RECIPES: Mapping[str, Any] = {"stretched": Recipe, "squeezed": SSDRecipe, "letterboxed": YoloV4Recipe}
+"""How pictures are rendered for evaluation: name → a recipe that does so."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportedFile:
+    """All that there is to know of an exported file, as plain values that JSON holds.
+
+    Attributes:
+        file: its name in the folder.
+        sha256: of its content, hexadecimal.
+        kind: "classifier" or "detector".
+        network: such as "ResNet18" or "ssd".
+        classes: names, in the order of the outputs.
+        height: of the input, pixels.
+        width: of the input, pixels.
+        input: number format of the input [batch, 1, height, width], grey levels 0–255: "uint8" or "float".
+        form: name of the set of outputs.
+        precision: number format of the network within.
+        opset: version of ONNX's operators.
+        outputs: shape by name; the first dimension of each is the batch.
+        rendering: how pictures are put on the input: "stretched", "squeezed" or "letterboxed".
+        fill: grey level of what lies outside of a picture; None for the picture's mean.
+        threshold: the operating threshold of two classes; None without one.
+        confidence: detections score more, 0–1; None of a classifier.
+        iou: above which overlapping detections were suppressed, 0–1; None of a classifier.
+        top_k: most detections of a picture; None of a classifier.
+        cuts_boxes: whether detections end at the input's edges.
+        background: where TAO's labels list the background; None where they don't.
+        bits: of the grey levels in 16-bit pictures that it was trained with; None when unknown.
+        source: the file of weights that it was made from.
+        source_sha256: of that file.
+        versions: of the packages that wrote it.
+        parity: the check against torch, a mapping for each batch size.
+        trtexec: the commands that build an engine, by version of TensorRT.
+    """
+
+    file: str
+    sha256: str
+    kind: Literal["classifier", "detector"]
+    network: str
+    classes: tuple[str, ...]
+    height: int
+    width: int
+    input: Literal["uint8", "float"]
+    form: str
+    precision: str
+    opset: int
+    outputs: dict[str, list[int | str]]
+    rendering: Literal["stretched", "squeezed", "letterboxed"]
+    fill: int | None
+    threshold: float | None = None
+    confidence: float | None = None
+    iou: float | None = None
+    top_k: int | None = None
+    cuts_boxes: bool = False
+    background: Literal["first", "last"] | None = None
+    bits: int | None = None
+    source: str = ""
+    source_sha256: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
+    parity: list[dict[str, Any]] = field(default_factory=list)
+    trtexec: dict[str, str] = field(default_factory=dict)
+
+    def described(self) -> dict[str, Any]:
+        """The description as values of JSON."""
+        values: dict[str, Any] = to_plain(self)
+        return values
+
+    @property
+    def recipe(self) -> ViewRecipe:
+        """How pictures are rendered."""
+        if self.rendering == "stretched":
+            return Recipe(self.width)
+        recipe: ViewRecipe = _RECIPES[self.rendering](Canvas(self.height, self.width, self.fill))
+        return recipe
+
+
+def rendering_of(recipe: ViewRecipe) -> str:
+    """The name of how a recipe renders pictures for evaluation.
+
+    Raises:
+        RunError: it has none, so that no runtime could follow it.
+    """
+    for name, kind in _RECIPES.items():
+        if isinstance(recipe, kind):
+            return name
+    raise RunError(f"Pictures of the recipe {type(recipe).__name__} can't be rendered without torch")
+
+
+def is_exported(name: str | Path) -> bool:
+    """Whether a model's name means an exported folder or an ONNX file."""
+    path = Path(name)
+    return path.suffix == ".onnx" or (path / LISTING).is_file()
+
+
+def read_listing(folder: Path) -> list[ExportedFile]:
+    """Returns the descriptions of the files of a folder; none where there is no listing.
+
+    Raises:
+        RunError: the listing is damaged or of a newer version.
+    """
+    listing = folder / LISTING
+    if not listing.is_file():
+        return []
+    try:
+        values = json.loads(listing.read_text(encoding="utf-8"))
+        if values["format"] > FORMAT:
+            raise RunError(f"{listing} was written by a newer xraycls", "Take the checkout of a newer version")
+        return [from_plain(ExportedFile, each) for each in values["files"]]
+    except (OSError, LookupError, TypeError, ValueError) as error:
+        raise RunError(f"{listing} is damaged ({error})", "Export the model again") from error
+
+
+def find_exported(name: str | Path) -> tuple[Path, ExportedFile]:
+    """Returns the file that a name means, and its description, once its content is found to be that described.
+
+    Args:
+        name: an exported folder, which stands for its only file or else for ``model.onnx``; or a file in one.
+
+    Raises:
+        RunError: there is no such file, xraycls didn't write it, or it was changed since.
+    """
+    path = Path(name)
+    folder = path if path.is_dir() else path.parent
+    files = {each.file: each for each in read_listing(folder)}
+    if path.is_dir():
+        chosen = "model.onnx" if "model.onnx" in files else next(iter(files)) if len(files) == 1 else ""
+        if not chosen:
+            raise RunError(f"{path} holds several models: {', '.join(files)}", f"Name one: {path / next(iter(files))}")
+        path = path / chosen
+    if not path.is_file():
+        raise RunError(f"There is no file {path}", f"Export it again with: xraycls export MODEL -o {folder}")
+    if path.name not in files:
+        raise RunError(
+            f"{path} is an ONNX file that xraycls export didn't write: no {LISTING} beside it describes it",
+            "Give a folder of xraycls export",
+        )
+    described = files[path.name]
+    if sha256_of(path) != described.sha256:
+        raise RunError(
+            f"{path} was changed since it was exported: its sha256 isn't that of {LISTING}", "Export the model again"
+        )
+    return path, described
+
+
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
