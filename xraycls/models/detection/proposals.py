@@ -14,9 +14,8 @@ import torch
 from torch import Tensor
 from torchvision.ops import nms, roi_align
 
-from xraycls.models.detection.suppression import remaining
-
 from xraycls.models.detection.onnx_nms import onnx_nms
+from xraycls.models.detection.suppression import remaining
 
 _SMALLEST = 1.0  # pixels that a proposal must be wider and higher than
 _SURVEY = 4  # candidates looked at for each proposal wanted, before all are
