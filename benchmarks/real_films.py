@@ -10,8 +10,8 @@ from pathlib import Path
 
 import cv2
 
+from xraycls.data.assign import draw_folds
 from xraycls.data.files import atomic_write
-from xraycls.data.folds import draw_folds
 from xraycls.data.formats.kitti import KittiObject, format_kitti
 from xraycls.data.formats.rsna import read_rsna
 from xraycls.data.headers import header_of

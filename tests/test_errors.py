@@ -3,13 +3,14 @@
 import inspect
 import pickle
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 
 import xraycls
 from xraycls.cli import main
 from xraycls.errors import DataError, MissingExtra, UsageError, XrayclsError, in_arguments, unknown
-from xraycls.training.config import TrainConfig
+from xraycls.training.config import TrainConfig, TrainSettings
 
 
 @pytest.mark.parametrize(
@@ -44,6 +45,9 @@ def test_an_error_is_a_sentence_and_its_way_out():
         ("Add --resume auto to go on", "Add resume=auto to go on"),
         ("Go on with --resume runs/a-1", "Go on with resume=runs/a-1"),
         ("Try --loader torch", "Try loader=torch"),
+        ("Give the key that it was trained with: -k KEY", "Give the key that it was trained with: key"),
+        ("Name another file with -o", "Name another file with output"),
+        ("Decode it: tao model ssd prune -m a.tlt -k KEY -o b", "Decode it: tao model ssd prune -m a.tlt -k KEY -o b"),
         ("a file scan--x.png", "a file scan--x.png"),
         ("Start with: xraycls train --gpus 2", "Start with: xraycls train --gpus 2"),
         ("Use --gpus 1, or: xraycls train --gpus 2", "Use gpus=1, or: xraycls train --gpus 2"),
@@ -66,6 +70,15 @@ def test_help_names_every_setting_of_a_training():
     assert arguments.keys() >= TrainConfig.model_fields.keys()
     assert arguments["epochs"].default == TrainConfig.model_fields["epochs"].default
     assert all(f"{name}: " in xraycls.train.__doc__ for name in TrainConfig.model_fields)
+
+
+def test_type_checkers_and_completion_know_every_setting_of_a_training():
+    """The function names its settings by a TypedDict, whose types are those of the fields; a path may be a string."""
+    named = get_type_hints(TrainSettings)
+    fields = {name: field.annotation for name, field in TrainConfig.model_fields.items()}
+    assert named == {name: kind | str if Path in get_args(kind) else kind for name, kind in fields.items()}
+    hint = inspect.unwrap(xraycls.train).__annotations__["settings"]
+    assert hint == "Unpack[TrainSettings]"
 
 
 def test_the_command_line_has_an_option_for_every_setting(capsys):

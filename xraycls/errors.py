@@ -19,8 +19,10 @@ LONGEST = 2_000
 # direction, and halves of surrogate pairs, which no file can hold as UTF-8.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 
-_COMMAND = re.compile(r"\b(?:xraycls|pip|apt|kaggle) [a-z]")
+_COMMAND = re.compile(r"\b(?:xraycls|pip|apt|kaggle|tao) [a-z]")
 _FLAG = re.compile(r"(?<![\w-])--([a-z][a-z0-9-]*)(?:[ =]((?:[\w.]*\d|[\w.]*/)[\w./-]*|auto|none|torch)(?![\w=]))?")
+_SHORT = re.compile(r"(?<![\w-])-(k KEY|o|r)(?![\w-])")
+_SHORT_NAMES = {"k KEY": "key", "o": "output", "r": "results"}
 
 
 def shown(text: str, longest: int = LONGEST, keep: str = "") -> str:
@@ -252,12 +254,15 @@ def in_arguments(text: str) -> str:
     Example:
         >>> in_arguments("Try --batch-size 8 or another --base-model")
         'Try batch_size=8 or another base_model'
+        >>> in_arguments("Give the key that it was trained with: -k KEY")
+        'Give the key that it was trained with: key'
         >>> in_arguments("Train one first with: xraycls train --data DIR")
         'Train one first with: xraycls train --data DIR'
     """
     command = _COMMAND.search(text)
     end = command.start() if command else len(text)
-    return _FLAG.sub(_argument, text[:end]) + text[end:]
+    named = _SHORT.sub(lambda flag: _SHORT_NAMES[flag[1]], _FLAG.sub(_argument, text[:end]))
+    return named + text[end:]
 
 
 def _argument(flag: re.Match[str]) -> str:

@@ -11,14 +11,13 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.tree import DecisionTreeClassifier
 
-from xraycls.data.audit.balance import check_balance
 from xraycls.data.audit.boxes import check_boxes
 from xraycls.data.audit.features import Feature, metadata_features
 from xraycls.data.audit.finding import Evidence
-from xraycls.data.audit.patients import check_patients
-from xraycls.data.audit.polarity import negatives
+from xraycls.data.audit.pictures import negatives
 from xraycls.data.audit.run import checks
 from xraycls.data.audit.shortcut import check_shortcut
+from xraycls.data.audit.splits import check_balance, check_patients
 from xraycls.data.audit.tree import _standard_error, rule_for
 from xraycls.data.facts import picture_facts
 from xraycls.data.headers import PictureHeader

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from xraycls.data.assign import draw_folds
 from xraycls.data.folder import read_folder
-from xraycls.data.folds import draw_folds
 from xraycls.data.patients import with_patients
 from xraycls.data.table import SampleTable
 from xraycls.errors import DataError, UsageError

@@ -8,8 +8,7 @@ import pytest
 from xraycls.data.facts import picture_facts
 from xraycls.data.folder import image_files
 from xraycls.data.phantom import draw_radiograph
-from xraycls.data.pose import CHEST, draw_chest, pose_of
-from xraycls.data.quality import all_reasons, quality_reasons
+from xraycls.data.quality import CHEST, all_reasons, draw_chest, pose_of, quality_reasons
 from xraycls.data.table import SampleTable
 from xraycls.errors import DataError
 from xraycls.types import Sample

@@ -44,16 +44,16 @@ def lines(folder):
 
 
 @pytest.mark.parametrize(
-    ("network", "arch", "epoch", "suffix", "weights", "log"),
+    ("network", "table", "arch", "epoch", "suffix", "weights", "log"),
     [
-        ("ssd", "resnet18", 80, ".tlt", "weights/ssd_resnet18_epoch_080.tlt", "ssd_training_log_resnet18.csv"),
-        ("dssd", "vgg16", 1, ".hdf5", "weights/dssd_vgg16_epoch_001.hdf5", "ssd_training_log_vgg16.csv"),
-        ("ssd", "mobilenet_v2", 1000, "", "weights/ssd_mobilenet_v2_epoch_1000", "ssd_training_log_mobilenet_v2.csv"),
-        ("yolov4", "resnet18", 7, ".tlt", "weights/yolov4_resnet18_epoch_007.tlt", "yolov4_training_log_resnet18.csv"),
+        ("ssd", "", "resnet18", 80, ".tlt", "weights/ssd_resnet18_epoch_080.tlt", "ssd_training_log_resnet18.csv"),
+        ("dssd", "ssd", "vgg16", 1, ".hdf5", "weights/dssd_vgg16_epoch_001.hdf5", "ssd_training_log_vgg16.csv"),
+        ("ssd", "", "vgg19", 1000, "", "weights/ssd_vgg19_epoch_1000", "ssd_training_log_vgg19.csv"),
+        ("yolov4", "", "vgg16", 7, ".tlt", "weights/yolov4_vgg16_epoch_007.tlt", "yolov4_training_log_vgg16.csv"),
     ],
 )
-def test_names(tmp_path, network, arch, epoch, suffix, weights, log):
-    results = Results(tmp_path, network, arch)
+def test_names(tmp_path, network, table, arch, epoch, suffix, weights, log):
+    results = Results(tmp_path, network, arch, table=table)
     assert results.weights(epoch, suffix) == tmp_path / weights
     assert results.log == tmp_path / log
     assert results.events == tmp_path / "events"

@@ -2,8 +2,8 @@
 
 import pytest
 
+from xraycls.training.checkpoint import Checkpoints
 from xraycls.training.reporter import Silent
-from xraycls.workflows.detection.checkpoints import Checkpoints
 
 
 class Listen(Silent):

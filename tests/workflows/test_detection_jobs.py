@@ -2,6 +2,7 @@
 
 import json
 import re
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -145,11 +146,44 @@ def test_the_mark_is_the_first_line(done):
     assert RunFolder(done.run.path).is_of_detector()
 
 
-def test_the_documented_job_has_every_field_at_its_default():
+def documented() -> list[dict]:
+    """The jobs on the page of detectors: that of SSD in full, and what is different in those of the others."""
     page = (Path(__file__).parents[2] / "docs/detection.md").read_text()
-    (text,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
-    documented = yaml.safe_load(text)
-    detector = {name: documented["detector"][name] for name in ("network", "backbone", "height", "width")}
-    default = DetectionJob.parse({"detector": detector, "data": "films"})
-    assert documented == default.described()
-    assert DetectionJob.parse(documented) == default
+    blocks = re.findall(r"^ *```yaml\n(.*?)```", page, re.DOTALL | re.MULTILINE)
+    return [yaml.safe_load(textwrap.dedent(text)) for text in blocks]
+
+
+def default_of(network: str) -> dict:
+    detector = {"network": network, "backbone": "resnet18", "height": 512, "width": 512}
+    return DetectionJob.parse({"detector": detector, "data": "films"}).described()
+
+
+def test_the_documented_job_has_every_field_at_its_default():
+    whole = documented()[0]
+    assert whole == default_of("ssd")
+    assert DetectionJob.parse(whole).described() == whole
+
+
+@pytest.mark.parametrize("network", ["yolo_v4", "faster_rcnn"])
+def test_the_page_shows_what_is_different_in_the_job_of_another_network(network):
+    (shown,) = [each for each in documented() if each["detector"]["network"] == network]
+    common, default = default_of("ssd"), default_of(network)
+    for group, values in default.items():
+        if isinstance(values, dict):
+            before = common[group] if common[group].get("kind") == values.get("kind") else {}
+            values = {name: value for name, value in values.items() if before.get(name, ...) != value}
+        elif values == common[group]:
+            continue
+        assert shown.pop(group, {}) == values, group
+    assert not shown
+
+
+def test_a_network_trains_by_its_own_rule_where_nothing_is_said():
+    job = DetectionJob.parse({"detector": {**DETECTOR, "network": "yolo_v4"}, "data": "x", "loop": {"epochs": 3}})
+    assert type(job.recipe).__name__ == "YoloV4Recipe"
+    assert (job.loop.epochs, job.loop.ema, job.optimizer.name) == (3, 0.999, "keras_adam")
+    assert job.rate.at(30, 100) == pytest.approx(1e-4)  # the peak of TAO's sample specs
+    changed = {"rate": {"highest": 0.01}, "optimizer": {"name": "adam"}, "recipe": {"mosaic": 0.0}}
+    job = DetectionJob.parse({"detector": {**DETECTOR, "network": "yolo_v4"}, "data": "x", **changed})
+    assert job.rate.at(30, 100) == pytest.approx(0.01)
+    assert (job.optimizer.name, dict(job.optimizer.options), job.recipe.mosaic) == ("adam", {}, 0.0)

@@ -47,6 +47,13 @@ def launcher_of(context: typer.Context) -> Launcher:
     return launcher
 
 
+def program_of(context: typer.Context) -> str:
+    """Returns the program that a verb belongs to, as the command line names it: "ssd", or its alias "dssd"."""
+    assert context.parent is not None  # every verb is in the group of a network
+    assert context.parent.info_name is not None
+    return context.parent.info_name
+
+
 def say_ignored(context: typer.Context, *names: str) -> None:
     """Name the flags that were given and change nothing here, in one line: those of the launcher, and these.
 

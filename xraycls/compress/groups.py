@@ -124,7 +124,7 @@ class _Channel(NamedTuple):
     root_idx: int
 
 
-_Place = tuple[Any, Any]
+_Target = tuple[Any, Any]
 """A node of the graph and the side of it, in or out, that loses channels."""
 
 
@@ -148,21 +148,21 @@ def _group(graph: Any, root: nn.Module, names: dict[nn.Module, str], limit: int)
     return ChannelGroup(width, tuple(producers), tuple(ties), fixed)
 
 
-def _follow(start: _Place, width: int, limit: int) -> dict[_Place, dict[int, int]] | None:
-    """Where the channels of a layer go: at each place its channel → the one that it goes with.
+def _follow(start: _Target, width: int, limit: int) -> dict[_Target, dict[int, int]] | None:
+    """Where the channels of a layer go: at each target its channel → the one that it goes with.
 
     None where one channel goes with two, which Torch-Pruning's own walk takes for ever more channels.
     """
-    reached: dict[_Place, dict[int, int]] = {}
-    waiting: list[tuple[_Place, list[Any]]] = [(start, [_Channel(index, index) for index in range(width)])]
+    reached: dict[_Target, dict[int, int]] = {}
+    waiting: list[tuple[_Target, list[Any]]] = [(start, [_Channel(index, index) for index in range(width)])]
     while waiting:
-        place, arriving = waiting.pop()
-        known = reached.setdefault(place, {})
+        target, arriving = waiting.pop()
+        known = reached.setdefault(target, {})
         new = [channel for channel in arriving if known.get(channel.idx) != channel.root_idx]
         if any(channel.idx in known or not 0 <= channel.idx < limit for channel in new):
             return None
         known.update(new)
-        for dependency in _onward(place) if new else ():
+        for dependency in _onward(target) if new else ():
             going: list[Any] = new
             for mapping in dependency.index_mapping:
                 going = mapping(going) if mapping else going
@@ -171,20 +171,20 @@ def _follow(start: _Place, width: int, limit: int) -> dict[_Place, dict[int, int
     return reached
 
 
-def _reach(start: _Place) -> dict[_Place, dict[int, int]]:
-    """Every place that a layer's channels could go to, without saying which."""
-    reached: dict[_Place, dict[int, int]] = {}
+def _reach(start: _Target) -> dict[_Target, dict[int, int]]:
+    """Every target that a layer's channels could go to, without saying which."""
+    reached: dict[_Target, dict[int, int]] = {}
     waiting = [start]
     while waiting:
-        place = waiting.pop()
-        if place not in reached:
-            reached[place] = {}
-            waiting += [(dependency.target, dependency.handler) for dependency in _onward(place)]
+        target = waiting.pop()
+        if target not in reached:
+            reached[target] = {}
+            waiting += [(dependency.target, dependency.handler) for dependency in _onward(target)]
     return reached
 
 
-def _onward(place: _Place) -> Iterator[Any]:
-    node, handler = place
+def _onward(target: _Target) -> Iterator[Any]:
+    node, handler = target
     return (dependency for dependency in node.dependencies if dependency.is_triggered_by(handler))
 
 

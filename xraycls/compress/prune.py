@@ -13,12 +13,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from xraycls.compress.check import Place, check_same
-from xraycls.compress.groups import ChannelGroup, Indices, channel_groups
+from xraycls.compress.groups import ChannelGroup, Indices, channel_groups, first_line
 from xraycls.compress.rule import CRITERIA, NORMALIZERS, Floats, filter_norms, kept_filters, merged
 from xraycls.errors import UsageError, unknown
 from xraycls.models.build import under
 from xraycls.models.pruning_plan import Layer, PrunePlan, can_narrow, keep_channels, plan_between, widths
+
+LayerSide = tuple[str, bool]
+"""Module path of a layer, and whether it is its outputs (or its inputs) that lose channels."""
+
+_TOLERANCE = 1e-3  # of the largest output; sums in another order differ by less, wrong channels by more
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +103,7 @@ def prune(
     pruned = copy.deepcopy(model)
     layers: dict[str, Any] = dict(pruned.named_modules())
     notes: dict[str, str] = {}
-    lost: dict[Place, list[Indices]] = {}
+    lost: dict[LayerSide, list[Indices]] = {}
     for group in channel_groups(pruned, example_inputs):
         if group.fixed or _is_excluded(group, excluded):
             notes |= dict.fromkeys(group.producers, group.fixed or "excluded, or tied to a layer that is")
@@ -108,7 +112,7 @@ def prune(
         kept = kept_filters(stat, threshold=threshold, granularity=granularity, min_filters=min_filters)
         for tie in group.ties:
             lost.setdefault((tie.layer, tie.outputs), []).append(tie.channels[~np.isin(tie.of, kept)])
-    removed = {place: channels for place, parts in lost.items() if len(channels := np.concatenate(parts))}
+    removed = {side: channels for side, parts in lost.items() if len(channels := np.concatenate(parts))}
     for (name, outputs), channels in removed.items():
         _remove(layers[name], outputs, channels)
     check_same(model, pruned, removed, example_inputs)
@@ -175,3 +179,59 @@ def _compared(model: nn.Module, pruned: Mapping[str, Any], notes: Mapping[str, s
         if isinstance(layer, nn.Conv2d | nn.Linear):
             note = notes.get(name, "" if can_narrow(layer) else "a convolution of groups")
             yield LayerReport(name, len(layer.weight), len(pruned[name].weight), note)
+
+
+def check_same(model: nn.Module, pruned: nn.Module, removed: Mapping[LayerSide, Indices], example: Tensor) -> None:
+    """Compare a pruned network with the original whose removed channels give zeros, on a picture of noise.
+
+    Args:
+        model: the original.
+        pruned: what is left of it.
+        removed: the channels that were taken out, on each side.
+        example: gives the shape of the picture.
+
+    Raises:
+        UsageError: they differ, or the pruned network can't run: its channels are tied in a way that wasn't seen.
+    """
+    silenced = copy.deepcopy(model)
+    for (name, outputs), channels in removed.items():
+        layer = silenced.get_submodule(name)
+        for tensor in (layer.weight, layer.bias, getattr(layer, "running_mean", None)) if outputs else ():
+            if isinstance(tensor, Tensor):
+                tensor.data[torch.from_numpy(channels)] = 0
+    noise = torch.rand(example.shape, generator=torch.Generator().manual_seed(0))
+    expected = _outputs(silenced, noise)
+    try:
+        found = _outputs(copy.deepcopy(pruned), noise)
+        same = all(_near(f, e) for f, e in zip(found, expected, strict=True))
+    except (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise _refused(model, first_line(error)) from error
+    if not same:
+        raise _refused(model, "what is left computes something else")
+
+
+def _outputs(model: nn.Module, images: Tensor) -> list[Tensor]:
+    with torch.no_grad():
+        return list(_tensors(model.cpu().float().eval()(images)))
+
+
+def _tensors(output: Any) -> Iterator[Tensor]:
+    if isinstance(output, Tensor):
+        yield output
+    elif isinstance(output, Mapping):
+        yield from _tensors(tuple(output.values()))
+    else:
+        for part in output:
+            yield from _tensors(part)
+
+
+def _near(found: Tensor, expected: Tensor) -> bool:
+    largest = float(expected.abs().max())
+    return found.shape == expected.shape and torch.allclose(found, expected, rtol=0, atol=_TOLERANCE * largest)
+
+
+def _refused(model: nn.Module, reason: str) -> UsageError:
+    return UsageError(
+        f"{type(model).__name__} can't be pruned with its channels as they are tied ({reason})",
+        "Exclude the layers that tie them with -el, or train another network",
+    )

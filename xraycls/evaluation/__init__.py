@@ -1,1 +1,1 @@
-"""Predictions become numbers and pictures."""
+"""Predictions become figures with intervals, pictures and a page."""

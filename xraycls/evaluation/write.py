@@ -11,14 +11,27 @@ from xraycls.data.files import atomic_write, readable_name
 from xraycls.data.rows import write_rows
 from xraycls.evaluation import style
 from xraycls.evaluation.cases import as_arrays
+from xraycls.evaluation.metrics import METRICS
 from xraycls.evaluation.mistakes import ImageOf, most_wrong, most_wrong_plot
-from xraycls.evaluation.page import render_page
 from xraycls.evaluation.plots import confusion_plot, pr_plot, reliability_plot, roc_plot, training_plot
 from xraycls.evaluation.report import Report, without_nan
+from xraycls.evaluation.summary import caution, class_table, format_threshold, format_value, summary_table
+from xraycls.page import render
 from xraycls.types import Prediction
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+CAPTIONS = {
+    "roc": "ROC curve",
+    "pr": "Precision against recall",
+    "reliability": "Reliability: what a predicted probability turned out to mean",
+    "confusion": "Confusion matrix",
+    "most_wrong": "The images predicted most wrongly",
+    "training": "The training of the model",
+}
+
+_HEADLINE = ("auroc", "sensitivity", "specificity", "balanced_accuracy")
 
 
 def write_report(
@@ -112,3 +125,56 @@ def _write_pictures(
         with atomic_write(paths[name]) as temporary:
             style.save(figure(), temporary)
     return paths
+
+
+def render_page(
+    report: Report, pictures: Mapping[str, Path], metadata: Mapping[str, Any], settings: Mapping[str, Any] | None = None
+) -> str:
+    """The page.
+
+    Args:
+        report: what to show.
+        pictures: from a key of ``CAPTIONS`` to a PNG file, in the order to show them.
+        metadata: what was tested on what, and when; a row each, nested values as JSON.
+        settings: of the training; None where they aren't known.
+
+    Returns:
+        HTML; names of classes and files, and metadata, are escaped.
+    """
+    figures = [report.figures, *([report.operating] if report.operating else [])]
+    return render(
+        "report.html",
+        images=_images(report),
+        headline=_headline(report),
+        summary=summary_table(report),
+        intervals=_about_intervals(report),
+        classes=[(_at(each.threshold), class_table(report, each)) for each in figures],
+        pictures=[(CAPTIONS[key], path.read_bytes()) for key, path in pictures.items()],
+        metadata=metadata,
+        settings=settings or {},
+    )
+
+
+def _images(report: Report) -> str:
+    counted = " · ".join(f"{count:,} {title}" for title, count in report.counts.items())
+    left_out = f" · {report.unlabelled:,} without a label left out" if report.unlabelled else ""
+    return f"{report.n:,} images: {counted}{left_out}"
+
+
+def _headline(report: Report) -> list[tuple[str, str]]:
+    """Titles and values of the figures that a reader looks for first."""
+    figures = report.operating or report.figures
+    named = [(METRICS[name], figures.overall[name]) for name in _HEADLINE]
+    where = _at(figures.threshold)
+    return [(m.title + where * m.at_threshold, format_value(figure.value)) for m, figure in named]
+
+
+def _at(threshold: float | None) -> str:
+    return "" if threshold is None else f" at {format_threshold(threshold)}"
+
+
+def _about_intervals(report: Report) -> str:
+    of = "images" if report.groups is None else f"{report.groups:,} groups of images, such as patients"
+    positive = f" The positive class is {report.positive_class}." if report.positive_class else ""
+    few = f" {said}." if (said := caution(report)) else ""
+    return f"In brackets: 95 % bootstrap intervals, {report.resamples:,} resamples of {of}.{positive}{few}"

@@ -1,1 +1,1 @@
-"""Class activation maps and the pictures that show them."""
+"""Where a classifier looks: class activation maps, overlays, and boxes drawn on pictures."""

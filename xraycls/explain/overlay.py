@@ -93,6 +93,6 @@ def _resized(image: Pixels) -> Pixels:
     return np.asarray(cv2.resize(image, size, interpolation=smoothing), dtype=np.uint8)
 
 
-def _write(draw: ImageDraw.ImageDraw, place: tuple[int, int], text: str, size: int, width: int, tail: str = "") -> None:
+def _write(draw: ImageDraw.ImageDraw, at: tuple[int, int], text: str, size: int, width: int, tail: str = "") -> None:
     """Text from its left middle, shortened where it would be wider; the tail is kept whole."""
-    draw.text(place, fitted(text, size, width) + tail, _TEXT, font(size), anchor="lm")
+    draw.text(at, fitted(text, size, width) + tail, _TEXT, font(size), anchor="lm")

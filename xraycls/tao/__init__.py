@@ -1,1 +1,1 @@
-"""What owners of TLT/TAO projects bring: their text specs, their mounts, their converter."""
+"""What owners of TLT/TAO projects bring: text specs, mounts, the dataset converter, and the files that TAO leaves."""

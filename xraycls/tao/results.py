@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,8 +15,6 @@ from xraycls.evaluation.detection.printed import RPN_RECALL, at_overlap, mean_li
 from xraycls.tao.status import StatusLog
 from xraycls.training.reporter import PassOn, Reporter
 
-_FILES_OF = {"yolo_v4": "yolov4"}
-_LOG_OF = {"dssd": "ssd", **_FILES_OF}  # the table of a DSSD has the name of SSD's
 # What status.json calls the columns of the table.
 _NAMES = {
     "loss": "loss",
@@ -32,23 +30,24 @@ class Results:
 
     Attributes:
         folder: what ``-r`` names.
-        network: of its specs: "ssd", "dssd" or "yolo_v4".
+        network: as the names of weights have it: "ssd", "dssd" or "yolov4".
         arch: the backbone with its layers, such as "resnet18".
+        table: as the name of the training's table has it; "" for the network.
     """
 
     folder: Path
     network: str
     arch: str
+    table: str = field(default="", kw_only=True)
 
     def weights(self, epoch: int, suffix: str) -> Path:
         """The model after an epoch, counted from 1."""
-        network = _FILES_OF.get(self.network, self.network)
-        return self.folder / "weights" / f"{network}_{self.arch}_epoch_{epoch:03d}{suffix}"
+        return self.folder / "weights" / f"{self.network}_{self.arch}_epoch_{epoch:03d}{suffix}"
 
     @property
     def log(self) -> Path | None:
         """The table with a row an epoch; None where TAO writes none."""
-        return self.folder / f"{_LOG_OF.get(self.network, self.network)}_training_log_{self.arch}.csv"
+        return self.folder / f"{self.table or self.network}_training_log_{self.arch}.csv"
 
     @property
     def labels(self) -> Path:

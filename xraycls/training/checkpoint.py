@@ -1,16 +1,20 @@
-"""The training state on disk: everything that resuming needs, in one file, so that no pair of files can disagree."""
+"""What training keeps on disk: its state, and a model every few epochs.
+
+The state is everything that resuming needs, in one file, so that no pair of files can disagree.
+"""
 
 from __future__ import annotations
 
 import io
 import pickle
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from xraycls.data.files import atomic_write
+from xraycls.data.files import atomic_write, share_file
 from xraycls.errors import RunError
 
 FORMAT = 1
@@ -54,3 +58,32 @@ def load_state(path: Path, unseal: Callable[[bytes], bytes] | None = None) -> di
     if not all(type(count) is int and count >= 0 for count in counts) or not isinstance(state.get("model"), dict):
         raise RunError(f"{path} is damaged", "Start a new run with another --output")
     return state
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoints:
+    """Keeps the latest weights under a name of their own at every interval and at the end.
+
+    Attributes:
+        latest: the weights that training writes after every epoch.
+        name: the file of an epoch, counted from 1.
+        interval: epochs between two files.
+        message: called with a sentence on every file.
+    """
+
+    latest: Path
+    name: Callable[[int], Path]
+    interval: int
+    message: Callable[[str], None]
+
+    def __call__(self, epoch: int, last: bool) -> None:
+        """Keep the weights of an epoch where they are due."""
+        if epoch % self.interval == 0 or last:
+            path = self.name(epoch)
+            share_file(self.latest, path)
+            self.message(f"Epoch {epoch:05d}: saving model to {path}")
+
+    def repair(self, epoch: int, last: bool) -> None:
+        """Keep the weights of an epoch that a training of an earlier version was killed before keeping."""
+        if epoch and not self.name(epoch).is_file() and self.latest.is_file():
+            self(epoch, last)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -67,8 +67,8 @@ def _setting(group: str, default: Any, description: str, **limits: Any) -> Any:
 class TrainConfig(BaseModel):
     """A training run; ``config.yaml`` of a run folder holds every field.
 
-    Each field is written once, here: the options of ``xraycls train`` and the arguments of
-    :func:`xraycls.train` follow.
+    The options of ``xraycls train`` and the arguments of :func:`xraycls.train` follow these fields; their types stand
+    once more in :class:`TrainSettings`, as type checkers read no classes of pydantic.
 
     Learning rates are those of a batch as it is, not scaled by its size. ``batch_size`` counts images a process, and in
     training batch normalisation sees those of its own process only.
@@ -179,6 +179,62 @@ class TrainConfig(BaseModel):
         """Write every field as YAML, atomically."""
         with atomic_write(path) as temporary:
             temporary.write_text(yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False))
+
+
+class TrainSettings(TypedDict, total=False):
+    """The fields of :class:`TrainConfig` as arguments, for editors and type checkers; a path may be a string."""
+
+    data: Path | str | None
+    images: Path | str | None
+    val_fraction: float
+    test_fraction: float
+    redraw_val: bool
+    strict: bool
+    path_column: str | None
+    label_column: str | None
+    patient_column: str | None
+    split_column: str | None
+    fold: int | None
+    positive: str | None
+    class_map: str | None
+    bits: int | None
+    keep_masks: bool
+    base_model: str
+    weights: str
+    freeze: str
+    size: int | None
+    dropout: float | None
+    augment: str
+    loader: str
+    threads: int | None
+    cache: str
+    balance: bool
+    epochs: int
+    batch_size: int
+    optimizer: str
+    learning_rate: float
+    weight_decay: float
+    schedule: str
+    warmup_epochs: float
+    step_epochs: int
+    step_factor: float
+    label_smoothing: float
+    class_weights: Literal["none", "balanced"]
+    clip_norm: float | None
+    accumulate: int
+    ema: float | None
+    patience: int
+    min_delta: float
+    monitor: str
+    threshold: str
+    validate_every: int
+    precision: Literal["auto", "bf16", "fp16", "fp32"]
+    channels_last: bool
+    compile: bool
+    device: str
+    gpus: int
+    seed: int
+    save_minutes: float
 
 
 # Fields that may differ when a run is resumed: epochs that are already trained would have been the same but for the

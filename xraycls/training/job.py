@@ -75,6 +75,8 @@ class EvaluationConfig:
 class DetectionJob:
     """A detector, its data and how it is trained and judged.
 
+    What isn't given to the constructor is that of SSD; :meth:`parse` takes the network's own ``training_defaults``.
+
     Attributes:
         detector: what is built; where its classes are empty, they are those of the data.
         data: what it learns from.
@@ -290,8 +292,8 @@ def _recipe(values: Any, made: Mapping[str, Any]) -> Any:
 
 
 def _canvas(detector: DetectorConfig) -> Canvas:
-    """The canvas of a recipe that names none: of the size of the input, filled with its mean."""
-    return Canvas(detector.height, detector.width, round(sum(detector.mean) / len(detector.mean)))
+    """The canvas of a recipe that names none: of the size of the input."""
+    return Canvas(detector.height, detector.width, detector.fill)
 
 
 def _rate(values: Any, made: Mapping[str, Any]) -> Any:

@@ -87,3 +87,22 @@ class PassOn:
     def message(self, text: str) -> None:
         """Pass it on."""
         self.listener.message(text)
+
+
+class AfterEpoch(PassOn):
+    """Passes everything on, and the lines that are left with it once the figures of the epoch are out."""
+
+    def __init__(self, listener: Reporter) -> None:
+        super().__init__(listener)
+        self._lines: list[str] = []
+
+    def later(self, text: str) -> None:
+        """Leave a line for the end of the epoch."""
+        self._lines.append(text)
+
+    def epoch(self, row: Mapping[str, float], improved: bool) -> None:
+        """Pass the figures on, and then the lines."""
+        super().epoch(row, improved)
+        for line in self._lines:
+            self.message(line)
+        self._lines.clear()

@@ -1,1 +1,1 @@
-"""What a user asks for, composed of the stages below: train, test, predict, explain."""
+"""What a user asks for, composed of the stages before: train, test, predict, explain, prune, export."""

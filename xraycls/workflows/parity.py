@@ -82,24 +82,24 @@ def parity(
     """
     if images < 1:
         raise UsageError(f"--images {images} leaves nothing to compare", "Give 1 or more, such as 64")
-    place = choose_device(device)
-    trained = None if model is None else load_classifier_model(model, place).classifier
+    chosen = choose_device(device)
+    trained = None if model is None else load_classifier_model(model, chosen).classifier
     recipe = find_recipe(augment, size or (224 if trained is None else trained.size))
     if trained is not None and trained.size != recipe.size:
         raise UsageError(f"{model} takes pictures of {trained.size} pixels, not of --size {size}", "Leave out --size")
     table = _spread(read_source(None if data is None else Path(data), strict=strict, progress=progress), images, seed)
     names = [table.name_of(sample) for sample in table]
-    backends, absent = _backends(place)
+    backends, absent = _backends(chosen)
     options = {"batch_size": min(batch_size, len(table)), "seed": seed, "threads": threads, "strict": strict}
     draw = _Painter(table, recipe, options, len(VIEWS) * (1 + len(backends)), progress)
     found: list[tuple[Comparison, Pair]] = []
     with _each_warning_once(), explained_out_of_memory(f"Try --batch-size {max(batch_size // 2, 1)}", batch_size):
-        reference = draw(Backend(REFERENCE, place))
+        reference = draw(Backend(REFERENCE, chosen))
         plain, readable = reference["evaluation"], reference["evaluation"].readable
         if not readable.any():
             raise DataError(f"None of the {len(table)} pictures taken from {table.root} can be read", table.root)
         classifier = trained or random_classifier(
-            plain.pictures[readable], seed=seed, batch_size=batch_size, device=place
+            plain.pictures[readable], seed=seed, batch_size=batch_size, device=chosen
         )
         logits = {view: logits_of(classifier, reference[view].pictures, batch_size) for view in VIEWS}
         for backend in backends:
@@ -150,12 +150,12 @@ def _spread(table: SampleTable, count: int, seed: int) -> SampleTable:
 def _backends(device: torch.device) -> tuple[list[Backend], dict[str, str]]:
     """What can run here beside the reference, and why the rest can't."""
     found, absent = [], {}
-    for place in (torch.device("cpu"), device if device.type == "cuda" else torch.device("cuda")):
+    for chosen in (torch.device("cpu"), device if device.type == "cuda" else torch.device("cuda")):
         for engine in (name for name in ENGINES if name not in ("auto", REFERENCE)):
-            backend = Backend(engine, place)
-            if place.type == "cuda" and not torch.cuda.is_available():
+            backend = Backend(engine, chosen)
+            if chosen.type == "cuda" and not torch.cuda.is_available():
                 absent[str(backend)] = "no CUDA GPU"
-            elif place.type == "cuda" and device.type != "cuda":
+            elif chosen.type == "cuda" and device.type != "cuda":
                 absent[str(backend)] = f"not with --device {device}"
             elif engine == "dali" and not is_installed():
                 absent[str(backend)] = f"not installed: {install_command('dali')}"

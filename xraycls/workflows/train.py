@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from inspect import Parameter, signature
 from pathlib import Path
-from typing import Any
+from typing import ParamSpec, Unpack
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ from xraycls.loaders.choose import build_loader, choose_engine, notice
 from xraycls.loaders.recipes.classification import Recipe, find_recipe
 from xraycls.models.classifier import Classifier, build_classifier, narrow_like
 from xraycls.training.checkpoint import load_state
-from xraycls.training.config import TrainConfig, parse_config
+from xraycls.training.config import TrainConfig, TrainSettings, parse_config
 from xraycls.training.distributed import current_world, joined
 from xraycls.training.loop import Messages, Outcome, Training
 from xraycls.training.memory import explained_out_of_memory
@@ -50,6 +50,8 @@ from xraycls.workflows.resume import (
 from xraycls.workflows.seen import write_seen
 from xraycls.workflows.settings import resolved
 
+P = ParamSpec("P")
+
 
 @dataclass(frozen=True, slots=True)
 class TrainResult:
@@ -66,7 +68,7 @@ class TrainResult:
     config: TrainConfig
 
 
-def _takes_settings(function: Callable[..., TrainResult]) -> Callable[..., TrainResult]:
+def _takes_settings(function: Callable[P, TrainResult]) -> Callable[P, TrainResult]:
     """Returns the function with a signature and a docstring that name every field of :class:`TrainConfig`."""
     own = [p for p in signature(function).parameters.values() if p.kind is not Parameter.VAR_KEYWORD]
     fields = TrainConfig.model_fields.items()
@@ -83,7 +85,7 @@ def train(
     output: Path | str | None = None,
     resume: Path | str | None = None,
     reporter: Reporter | None = None,
-    **settings: Any,
+    **settings: Unpack[TrainSettings],
 ) -> TrainResult:
     """Train a classifier and write everything into a run folder.
 

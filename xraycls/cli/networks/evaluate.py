@@ -8,7 +8,7 @@ import typer
 
 from xraycls.cli.invocation import print_table
 from xraycls.cli.options import DeviceOption, LoaderOption, PrecisionOption, ThreadsOption
-from xraycls.cli.tao_command import key_of, say_ignored
+from xraycls.cli.tao_command import key_of, program_of, say_ignored
 from xraycls.cli.tao_options import KeyOption, MountOption, OptionalModelOption, SpecOption
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def evaluate(
 
     say_ignored(context, "image_dir", "label_dir", "gpus", "use_amp")
     mounts = read_mounts(mount or ())
-    network = network_of((context.parent and context.parent.info_name) or "ssd")
+    network = network_of(program_of(context))
     with counting("producing predictions") as progress:
         done = evaluate_spec(
             network,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from xraycls.cli.options import DeviceOption, LoaderOption, PrecisionOption, ThreadsOption
-from xraycls.cli.tao_command import key_of, say_ignored
+from xraycls.cli.tao_command import key_of, program_of, say_ignored
 from xraycls.cli.tao_options import KeyOption, MountOption, OptionalModelOption
 from xraycls.errors import UsageError
 
@@ -57,7 +57,7 @@ def inference(
 
     say_ignored(context, "gpus", "use_amp")
     mounts = read_mounts(mount or ())
-    network = network_of((context.parent and context.parent.info_name) or "ssd")
+    network = network_of(program_of(context))
 
     def path(text: str | None) -> Path | None:
         return None if text is None else mounts.path(text)

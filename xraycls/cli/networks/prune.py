@@ -13,7 +13,7 @@ from xraycls.cli.pruning_options import (
     NormalizerOption,
     ThresholdOption,
 )
-from xraycls.cli.tao_command import key_of, say_ignored
+from xraycls.cli.tao_command import key_of, program_of, say_ignored
 from xraycls.cli.tao_options import KeyOption, MountOption
 
 
@@ -62,7 +62,7 @@ def prune(
         min_filters=min_filters,
         excluded=excluded or (),
         results=None if results_dir is None else mounts.path(results_dir),
-        title=network_of((context.parent and context.parent.info_name) or "ssd").title,
+        title=network_of(program_of(context)).title,
     )
     if verbose:
         for layer in report.layers:

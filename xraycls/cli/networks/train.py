@@ -10,7 +10,7 @@ import typer
 
 from xraycls.cli.invocation import invocation_of
 from xraycls.cli.options import DeviceOption, LoaderOption, PrecisionOption, ThreadsOption
-from xraycls.cli.tao_command import key_of, launcher_of, say_ignored
+from xraycls.cli.tao_command import key_of, launcher_of, program_of, say_ignored
 from xraycls.cli.tao_options import EXTRA, KeyOption, MountOption, SizeOption, SpecOption, size_of
 
 
@@ -72,7 +72,7 @@ def train(
     from xraycls.workflows.detection.spec import train_spec
 
     mounts = read_mounts(mount or ())
-    program = (context.parent and context.parent.info_name) or "ssd"
+    program = program_of(context)
     network = network_of(program)
     with TrainingProgress() as reporter:
         done = train_spec(

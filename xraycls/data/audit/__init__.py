@@ -1,4 +1,4 @@
-"""What is wrong with a data set, before anyone trains on it: one check a file."""
+"""What is wrong with a data set, before anyone trains on it: a file for what each check looks at."""
 
 from xraycls.data.audit.finding import Audit, Finding, Group, Severity
 from xraycls.data.audit.quick_check import warn_of_faults

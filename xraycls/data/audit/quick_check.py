@@ -9,8 +9,8 @@ from pathlib import Path
 
 from xraycls.data.audit.boxes import check_boxes
 from xraycls.data.audit.finding import Evidence, Finding, Group, counted
-from xraycls.data.audit.patients import check_patients
 from xraycls.data.audit.shortcut import check_shortcut
+from xraycls.data.audit.splits import check_patients
 from xraycls.data.duplicates import duplicates_across_splits
 from xraycls.data.headers import picture_headers
 from xraycls.data.table import SampleTable

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from xraycls.data.audit.balance import check_balance
 from xraycls.data.audit.boxes import check_boxes
 from xraycls.data.audit.copies import check_exact_duplicates, check_near_duplicates
 from xraycls.data.audit.finding import Audit, Evidence, Finding
-from xraycls.data.audit.markers import check_markers
-from xraycls.data.audit.patients import check_patients
-from xraycls.data.audit.polarity import check_polarity
+from xraycls.data.audit.pictures import check_markers, check_polarity, check_unreadable
 from xraycls.data.audit.shortcut import check_shortcut
-from xraycls.data.audit.unreadable import check_unreadable
+from xraycls.data.audit.splits import check_balance, check_patients
 from xraycls.data.facts import PictureFacts, picture_facts
 from xraycls.data.headers import PictureHeader, picture_headers
 from xraycls.data.table import SampleTable

@@ -83,14 +83,14 @@ def _add(body: Layout, path: str, unit: nn.Module, names: tuple[str, str]) -> No
 
 def _block(
     body: Layout,
-    place: tuple[int, int],
+    position: tuple[int, int],
     shape: tuple[int, int, int, int, int],
     epsilon: float,
     drop: float,
     options: BodyOptions,
 ) -> None:
     """Add a block; only one with a shortcut is a module of its own, so that others show their inner maps."""
-    (number, index), (inputs, outputs, expansion, kernel, stride) = place, shape
+    (number, index), (inputs, outputs, expansion, kernel, stride) = position, shape
     path, prefix, wide = f"network.{number}.{index}", f"block{number}{letter(index)}_", inputs * expansion
     parts: list[nn.Module] = []
     names: list[tuple[str, ...]] = []

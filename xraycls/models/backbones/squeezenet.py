@@ -8,9 +8,9 @@ from torchvision.models.squeezenet import Fire
 from xraycls.models.backbones.base import Layout, Stage
 from xraycls.models.backbones.options import BodyOptions, he_normal
 
-# Of each fire module the channels of what squeezes and of each half of what expands; then their places in torchvision.
+# Of each fire module the channels of what squeezes and of each half of what expands; then its position in torchvision.
 _FIRES = ((16, 64), (16, 64), (32, 128), (32, 128), (48, 192), (48, 192), (64, 256), (64, 256))
-_PLACES = (3, 4, 5, 7, 8, 9, 10, 12)
+_POSITIONS = (3, 4, 5, 7, 8, 9, 10, 12)
 _POOLS = (2, 6, 11)
 
 
@@ -24,7 +24,7 @@ def squeezenet(options: BodyOptions) -> Layout:
     body.stages.append(Stage("conv1", "network.1", 2, 96))
     body.blocks[0] = ("network.0",)
     inputs = 96
-    for number, (index, (squeezed, expanded)) in enumerate(zip(_PLACES, _FIRES, strict=True), start=2):
+    for number, (index, (squeezed, expanded)) in enumerate(zip(_POSITIONS, _FIRES, strict=True), start=2):
         parts[index] = Fire(inputs, squeezed, expanded, expanded)
         path, inputs = f"network.{index}", 2 * expanded
         body.layers[f"{path}.squeeze"] = f"fire{number}_squeeze_conv"

@@ -128,6 +128,11 @@ class DetectorConfig:
         """
         return {}
 
+    @property
+    def fill(self) -> int | None:
+        """Grey level of what training pictures leave empty of the input; None for the mean of each picture."""
+        return round(sum(self.mean) / len(self.mean))
+
     def architecture(self) -> dict[str, Any]:
         """What the weights of a trained network depend on: the description without suppression and loss settings."""
         return {name: value for name, value in self.described().items() if name not in ("suppression", "loss")}

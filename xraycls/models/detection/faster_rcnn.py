@@ -16,8 +16,9 @@ from xraycls.loaders.recipes.detectnet import DetectNetRecipe, Placement
 from xraycls.loaders.recipes.protocol import ViewRecipe
 from xraycls.loaders.views import Canvas
 from xraycls.models.backbones import Activation, BodyOptions, build_roi_network
-from xraycls.models.detection.base import Detector, DetectorConfig, Raw
+from xraycls.models.detection.base import Detector, DetectorConfig, Raw, Suppression
 from xraycls.models.detection.faster_rcnn_loss import (
+    TRAINING,
     FasterRCNNLoss,
     PaddedObjects,
     RoITargets,
@@ -71,6 +72,7 @@ class FasterRCNNConfig(DetectorConfig):
     """
 
     network: str = "faster_rcnn"
+    suppression: Suppression = field(default=Suppression(confidence=0.0001, iou=0.3, top_k=100))
     scales: tuple[float, ...] = (64.0, 128.0, 256.0)
     ratios: tuple[float, ...] = (1.0, 0.5, 2.0)
     use_bias: bool = False
@@ -93,6 +95,16 @@ class FasterRCNNConfig(DetectorConfig):
         """Returns the same configuration for another input, pixels."""
         placement = Placement(sides=self.sides).resized(width / self.width, height / self.height)
         return replace(self, width=width, height=height, sides=placement.sides)
+
+    @classmethod
+    def training_defaults(cls) -> dict[str, Any]:
+        """Those of TAO's sample specs."""
+        return dict(TRAINING)
+
+    @property
+    def fill(self) -> int | None:
+        """0: black, as TAO's."""
+        return 0
 
     def architecture(self) -> dict[str, Any]:
         """What the weights depend on: neither which proposals are taken, nor what training leaves out at random."""

@@ -6,7 +6,9 @@ Random numbers come in as arguments, uniform in [0, 1), so that a draw can be re
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,6 +22,24 @@ POSITIVE, NEGATIVE, IGNORED = 1, 0, -1
 
 PADDING = -1
 """The label of a region that fills up a sample."""
+
+TRAINING: Mapping[str, Any] = {
+    "recipe": {"kind": "detectnet", "smallest": (1.0, 1.0)},
+    "optimizer": {"name": "sgd", "options": {"momentum": 0.9, "nesterov": False}},
+    "rate": {
+        "kind": "soft_start_steps",
+        "start": 0.002,
+        "base": 0.02,
+        "soft_start": 0.1,
+        "points": (0.8, 0.9),
+        "divider": 10.0,
+    },
+    "regularizer": {"kind": "L2", "weight": 1e-4},
+    "loop": {"epochs": 12},
+    "evaluation": {"mode": "integrate", "rule": "voc"},
+}
+"""Settings of a job where YAML or Python says nothing, of TAO's sample specs, less the blocks that they freeze: these
+are for pretrained weights."""
 
 _RPN_BETA = 1 / 9  # of the smooth L1 loss of anchors: sigma 3
 

@@ -60,7 +60,7 @@ def transfer_classifier(detector: Detector, path: Path) -> list[str]:
     if not copied:
         raise WeightsError(
             f"Nothing in {path} has the name and the shape of a tensor of the backbone {detector.config.backbone}",
-            "Give torchvision's or timm's weights of the same network, or leave out -m to begin at random",
+            "Give torchvision's or timm's weights of the same network, or begin without weights",
         )
     _fit_grey_levels(backbone, copied)
     backbone.load_state_dict(copied, strict=False)

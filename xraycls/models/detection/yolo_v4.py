@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from xraycls.loaders.recipes.protocol import ViewRecipe
 from xraycls.loaders.recipes.yolo_v4 import YoloV4Recipe
 from xraycls.loaders.views import Canvas
 from xraycls.models.backbones import BodyOptions, build_backbone
-from xraycls.models.detection.base import Detector, DetectorConfig, Raw
+from xraycls.models.detection.base import Detector, DetectorConfig, Raw, Suppression
 from xraycls.models.detection.suppression import detections_of
 from xraycls.models.detection.yolo_v4_loss import YOLOv4Loss, assign, corners, yolo_v4_loss
 from xraycls.models.detection.yolo_v4_network import LAYOUTS, YOLOv4, YOLOv4Tiny
@@ -51,11 +51,28 @@ class YOLOv4Config(DetectorConfig):
     """
 
     network: str = "yolo_v4"
+    suppression: Suppression = field(default=Suppression(confidence=0.001, iou=0.5, top_k=200))
     anchors: Anchors = ()
     extend: tuple[float, ...] = (0.0, 0.0, 0.0)
     activation: Literal["leaky_relu", "mish", "relu"] = "leaky_relu"
     force_relu: bool = False
     loss: YOLOv4Loss = field(default=YOLOv4Loss())
+
+    @classmethod
+    def training_defaults(cls) -> dict[str, Any]:
+        """Those of TAO's sample specs."""
+        return {
+            "recipe": {"kind": "yolo_v4"},
+            "optimizer": {"name": "keras_adam", "options": {"betas": (0.9, 0.999), "eps": 1e-7, "amsgrad": False}},
+            "rate": {"kind": "soft_start_cosine", "lowest": 1e-7, "highest": 1e-4, "soft_start": 0.3},
+            "regularizer": {"kind": "L1", "weight": 3e-5},
+            "loop": {"ema": 0.999, "ema_warmup": 2000.0},
+        }
+
+    @property
+    def fill(self) -> int | None:
+        """None: a letterbox is filled with its picture's mean."""
+        return None
 
     def __post_init__(self) -> None:
         if self.height % 32 or self.width % 32 or min(self.height, self.width) < 32:

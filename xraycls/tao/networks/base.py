@@ -74,6 +74,8 @@ class TaoNetwork:
         proposals: of a network in two stages, how many regions the first one proposes in either task.
         optional: parameters of the command line that may be left out since specs can say as much, by verb.
         results: where a training's files go, from the folder of ``-r``; None for the layout of SSD and YOLO.
+        weights_name: of the network in the names of weights in that layout; "" for the detector's ``network``.
+        table_name: likewise, in the name of the training's table; "" for that of the weights.
         judged: the model that a spec says to evaluate.
         inference: what a spec says of inference.
         keras: a detector as the Keras model that TAO saves; None where it isn't known.
@@ -104,6 +106,8 @@ class TaoNetwork:
     proposals: Callable[[Spec[Any], Literal["evaluation", "inference"]], ProposalSettings] | None = None
     optional: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     results: Callable[[Spec[Any], Mounts | None, Path | None], Results] | None = None
+    weights_name: str = ""
+    table_name: str = ""
     judged: Callable[[Spec[Any], Mounts | None], Path | None] | None = None
     inference: Callable[[Spec[Any], Mounts | None], InferencePlan] | None = None
     keras: Callable[[Detector], KerasModel] | None = None

@@ -187,6 +187,7 @@ def _loop(config: SSDSpec) -> LoopConfig:
 
 SSD = TaoNetwork(
     name="ssd",
+    table_name="ssd",  # of DSSD as well
     title="SSD",
     aliases=("dssd",),
     spec=SSDSpec,

@@ -211,6 +211,7 @@ def _loop(config: YOLOv4Spec) -> LoopConfig:
 
 YOLO_V4 = TaoNetwork(
     name="yolo_v4",
+    weights_name="yolov4",
     title="YOLOv4",
     spec=YOLOv4Spec,
     marks=(("yolo_v4", "yolov4_config"),),

@@ -236,7 +236,8 @@ def _results(
         return network.results(spec, mounts, folder)
     if folder is None:
         raise UsageError("Nothing says where the results go", "Give a folder with -r")
-    return Results(folder, job.detector.network, job.detector.backbone)
+    name = network.weights_name or job.detector.network
+    return Results(folder, name, job.detector.backbone, table=network.table_name)
 
 
 def _report_support(spec: Spec[Any], report: tuple[FieldReport, ...], reporter: Reporter, status: StatusLog) -> None:

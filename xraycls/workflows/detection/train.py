@@ -29,17 +29,17 @@ from xraycls.models.detection.transfer import is_classifier, transfer_classifier
 from xraycls.models.encryption import encrypt
 from xraycls.models.files import find_model
 from xraycls.models.keras_file import is_keras_file
+from xraycls.training.checkpoint import Checkpoints
 from xraycls.training.detection import Detection
 from xraycls.training.distributed import current_world, joined
 from xraycls.training.job import DetectionJob
 from xraycls.training.loop import Messages, Outcome, Training
 from xraycls.training.memory import explained_out_of_memory
 from xraycls.training.precision import choose_device, choose_precision
-from xraycls.training.reporter import Reporter, Silent
+from xraycls.training.reporter import AfterEpoch, Reporter, Silent
 from xraycls.training.run_folder import RunFolder, new_run
 from xraycls.training.runtime import Runtime
 from xraycls.training.tensorboard import TensorBoardReporter
-from xraycls.workflows.detection.checkpoints import AfterEpoch, Checkpoints
 from xraycls.workflows.detection.choose import is_chosen, keep_choice
 from xraycls.workflows.detection.data import check_pictures, count_learnable
 from xraycls.workflows.detection.evaluator import Evaluator
