@@ -37,7 +37,8 @@ from benchmarks.engines import devices
 from benchmarks.steps import Step, detector_step, synthetic_objects
 from xraycls.errors import unknown
 from xraycls.evaluation.detection.cases import ImageBoxes
-from xraycls.evaluation.detection.table import RESAMPLES, detection_report
+from xraycls.evaluation.detection.intervals import RESAMPLES
+from xraycls.evaluation.detection.table import detection_report
 from xraycls.models.detection.anchors import SSDAnchors
 from xraycls.models.detection.base import Detector
 from xraycls.models.detection.ssd import SSDConfig, SSDDetector

@@ -13,8 +13,8 @@ import numpy as np
 
 from xraycls.evaluation.cases import FloatArray
 from xraycls.evaluation.detection.cases import ImageBoxes
+from xraycls.evaluation.detection.intervals import estimates
 from xraycls.evaluation.detection.overlap import box_iou
-from xraycls.evaluation.detection.table import estimates
 from xraycls.evaluation.intervals import group_indices
 from xraycls.evaluation.report import Estimate
 from xraycls.types import Detections

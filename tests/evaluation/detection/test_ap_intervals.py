@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from xraycls.evaluation.detection import curves
 from xraycls.evaluation.detection.average_precision import average_precision, strict_average_precision
 from xraycls.evaluation.detection.cases import ImageBoxes
+from xraycls.evaluation.detection.intervals import estimates
 from xraycls.evaluation.detection.judged import figures, judge
-from xraycls.evaluation.detection.table import estimates
 from xraycls.types import Detections
 
 SETTINGS = {"iou_threshold": 0.5, "confidence_threshold": 0.01, "score_threshold": 0.5, "hit": "iou"}
