@@ -23,6 +23,7 @@ from xraycls.models.detection.faster_rcnn_loss import (
     PaddedObjects,
     RoITargets,
     anchor_targets,
+    by_anchor,
     roi_losses,
     roi_targets,
     rpn_losses,
@@ -325,7 +326,7 @@ class FasterRCNN(Detector):
             settings: how many, and how much they may overlap.
         """
         logits, deltas = (part.detach().float() for part in rpn)
-        deltas = _by_anchor(deltas, 4) / self.config.std_scaling
+        deltas = by_anchor(deltas, 4) / self.config.std_scaling
         boxes = self._clipped(decode_anchors(deltas, self._anchors(rpn)))
         number = len(self.shapes)
         by_shape = boxes.view(boxes.shape[0], -1, number, 4).transpose(1, 2).flatten(1, 2)  # as scores: shape, y, x
@@ -386,7 +387,7 @@ class FasterRCNN(Detector):
             negative=loss.rpn_negative,
         )
         labels = sample_anchors(labels, self.draws(*labels.shape), loss.rpn_batch)
-        rpn_logits, rpn_deltas = (_by_anchor(part.float(), size) for part, size in zip(rpn, (1, 4), strict=True))
+        rpn_logits, rpn_deltas = (by_anchor(part.float(), size) for part, size in zip(rpn, (1, 4), strict=True))
         rpn_class, rpn_box = rpn_losses(rpn_logits[..., 0], rpn_deltas, labels, targets, weights, loss.rpn_batch)
         roi_class, roi_box = roi_losses(logits.float(), deltas.float(), rois, weights)
         return {
@@ -395,8 +396,3 @@ class FasterRCNN(Detector):
             "roi_class": loss.roi_class_weight * roi_class,
             "roi_box": loss.roi_box_weight * roi_box,
         }
-
-
-def _by_anchor(values: Tensor, size: int) -> Tensor:
-    """Maps [B, A·size, h, w] as [B, N, size], by row, column and shape."""
-    return values.permute(0, 2, 3, 1).reshape(values.shape[0], -1, size)

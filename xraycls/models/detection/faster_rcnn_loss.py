@@ -311,3 +311,8 @@ def roi_losses(logits: Tensor, deltas: Tensor, targets: RoITargets, weights: Ten
 def _mean(values: Tensor, weights: Tensor) -> Tensor:
     """Over the pictures that count."""
     return (values * weights).sum() / weights.sum().clamp_min(1.0)
+
+
+def by_anchor(values: Tensor, size: int) -> Tensor:
+    """Returns maps [B, A·size, h, w] as [B, N, size], by row, column and shape."""
+    return values.permute(0, 2, 3, 1).reshape(values.shape[0], -1, size)
