@@ -14,6 +14,7 @@ from xraycls.data.dicom.open import encoded_frame
 from xraycls.data.image import to_uint8
 from xraycls.data.open import open_image, read_grey
 from xraycls.data.options import ReadOptions
+from xraycls.data.show import shown_table
 from xraycls.data.source import read_source
 from xraycls.types import Sample
 
@@ -48,6 +49,11 @@ def test_an_under_exposed_film_stays_dark_beside_its_set(films, caplog):
     assert dark.decode(1).max() == round(700 * 255 / 4095)
     assert dark.encoded is None  # other decoders would take the film's own depth
     assert read_grey(films / "A/0.png").max() == round(700 * 255 / 1023)  # alone, nothing tells
+
+
+def test_pictures_without_labels_have_one_depth_too(films):
+    table = shown_table(films / "A")
+    assert {bits_of(sample) for sample in table} == {12}
 
 
 def test_a_flag_sets_the_bits(films):

@@ -5,14 +5,20 @@ import re
 import textwrap
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
 import yaml
 
 import xraycls
+from tests.models.detectors import small_detector
+from xraycls.data.box_sources import BoxData, BoxSource, read_boxes
+from xraycls.data.depth import bits_of
 from xraycls.data.phantom import write_phantom
 from xraycls.errors import RunError, UsageError
-from xraycls.models.detection.files import load_detector
+from xraycls.inference.load import load_detector_model
+from xraycls.models.detection.files import load_detector, save_detector
 from xraycls.training.job import DetectionJob
 from xraycls.training.run_folder import RunFolder, find_runs
 
@@ -69,6 +75,36 @@ def test_a_job_file_trains_the_same_model(done, films, tmp_path):
     again = xraycls.train_detector(path, output=tmp_path / "run", device="cpu", precision="fp32")
     one, other = (load_detector(each.model)[0].state_dict() for each in (done, again))
     assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+
+
+def test_a_class_without_an_object_is_reported_with_the_mean_of_the_others(films, tmp_path, caplog):
+    model = tmp_path / "two.safetensors"
+    save_detector(small_detector(classes=("nodule", "opacity")), model)
+    average = xraycls.evaluate_detector(model, films, results=tmp_path, device="cpu").average
+    assert average.per_class["nodule"] == 0
+    assert average.mean == pytest.approx(average.per_class["opacity"] / 2)
+    assert (
+        "No validation image has an object of nodule: average precision is 0 there and counts in the mean"
+        in caplog.text
+    )
+    assert f"over the other classes the mean is {average.per_class['opacity']:.4f}" in caplog.text
+
+
+def test_sixteen_bit_films_have_the_depth_that_the_training_had(tmp_path, caplog):
+    folder, model = tmp_path / "data", tmp_path / "run"
+    (folder / "images").mkdir(parents=True)
+    (folder / "labels").mkdir()
+    levels = np.linspace(0, 1, 64 * 64).reshape(64, 64)
+    for number in range(6):
+        picture = (levels * (700 if number == 0 else 3000)).astype(np.uint16)
+        cv2.imwrite(str(folder / "images" / f"{number}.png"), picture)
+        (folder / "labels" / f"{number}.txt").write_text("opacity 0 0 0 5 5 40 40 0 0 0 0 0 0 0\n")
+    data = BoxData(training=(BoxSource(labels=folder / "labels", images=folder / "images"),))
+    assert {bits_of(sample) for sample in read_boxes(data).table} == {12}
+    xraycls.train_detector(
+        data=str(folder), output=model, device="cpu", precision="fp32", **SETTINGS | {"loop": {"epochs": 1}}
+    )
+    assert load_detector_model(model).bits == 12
 
 
 def test_evaluation_of_a_run_is_its_validation(done, tmp_path):

@@ -23,7 +23,7 @@ def cam(
     as_json: JsonOption = False,
 ) -> None:
     """Show where a classifier looks: CAM_<Model>.jpg with the image, the overlay, the class and its probability."""
-    from xraycls.data.files import readable_name
+    from xraycls.data.files import readable_name, require_writable
     from xraycls.data.lettering import write_picture
     from xraycls.data.source import list_images
     from xraycls.inference.load import load_classifier_model
@@ -31,6 +31,7 @@ def cam(
     from xraycls.training.precision import choose_device
     from xraycls.workflows.cam import cam_path, explain
 
+    require_writable(output)
     trained = load_classifier_model(run, choose_device(device))
     samples = list_images(paths)
     failed, taken, rows = 0, set[Path](), list[dict[str, object]]()

@@ -37,12 +37,13 @@ def predict(
     as_json: JsonOption = False,
 ) -> None:
     """Predict images and folders; a bad file becomes a row with its error, and the exit code is 1 at the end."""
-    from xraycls.data.files import readable_name
+    from xraycls.data.files import readable_name, require_writable
     from xraycls.inference.load import load_classifier_model
     from xraycls.progress import counting
     from xraycls.training.precision import choose_device
     from xraycls.workflows.predict import predict_with, prediction_rows, write_predictions
 
+    require_writable(output)
     trained = load_classifier_model(run, choose_device(device))
     classes = trained.classes
     with counting("predicting") as progress:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from xraycls.data.depth import one_depth
 from xraycls.data.formats.kitti import DONT_CARE, read_kitti
 from xraycls.data.formats.tfrecords import read_tfrecords
 from xraycls.data.source import read_table
@@ -128,6 +129,7 @@ def read_boxes(data: BoxData) -> BoxTables:
     classes = data.classes or _classes_of(sample for sample, _ in found)
     mapped, unknown = _mapped([sample for sample, _ in found], data, classes)
     table = _with_validation(_table(mapped, data), data)
+    table = table.with_samples(one_depth(table.samples, table.root))
     of = [source for sample, (_, source) in zip(table, found, strict=True) if sample.split == "train"]
     counts = Counter(of)
     weights = tuple(sources[source].weight / counts[source] for source in of)
@@ -214,7 +216,18 @@ def _with_validation(table: SampleTable, data: BoxData) -> SampleTable:
     """The table with a validation split drawn by patient, where one is wanted and no source gives it."""
     if not data.val_fraction or data.validation or "val" in table.splits:
         return table
-    return draw_splits(table, val_fraction=data.val_fraction, test_fraction=0.0, seed=data.seed)
+    present = sorted({sample.label for sample in table if sample.label is not None})
+    # Where every picture has an object, there is nothing to stratify by.
+    classes = tuple(table.classes[label] for label in present)
+    plain = replace(table, classes=classes, samples=tuple(_relabelled(sample, present) for sample in table))
+    drawn = draw_splits(plain, val_fraction=data.val_fraction, test_fraction=0.0, seed=data.seed)
+    samples = (replace(one, split=other.split) for one, other in zip(table, drawn, strict=True))
+    return table.with_samples(samples)
+
+
+def _relabelled(sample: Sample, present: Sequence[int]) -> Sample:
+    """The sample with its class as a number among those that are present."""
+    return sample if sample.label is None else replace(sample, label=present.index(sample.label))
 
 
 def _table(samples: Sequence[Sample], data: BoxData) -> SampleTable:

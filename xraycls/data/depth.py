@@ -43,6 +43,16 @@ def with_bits(samples: Iterable[Sample], bits: int | None) -> tuple[Sample, ...]
     )
 
 
+def one_depth(samples: Sequence[Sample], root: Path, bits: int | None = None) -> tuple[Sample, ...]:
+    """The samples of a set with one depth: the given one, or else the one that its pictures show; marked ones stay."""
+    return with_bits(samples, bits or decided_bits([sample for sample in samples if bits_of(sample) is None], root))
+
+
+def depth_of(samples: Iterable[Sample]) -> int | None:
+    """The bits that the 16-bit pictures of a set were decided to have; None where it has none."""
+    return next((bits for sample in samples if (bits := bits_of(sample))), None)
+
+
 def decided_bits(samples: Sequence[Sample], root: Path) -> int | None:
     """The bits that hold the largest value of some pictures spread over a set; None where none has 16 bits a sample.
 

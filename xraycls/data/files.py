@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import stat
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -118,6 +119,19 @@ def fitting_name(stem: str, suffix: str) -> str:
 def readable_name(name: str) -> str:
     """A file name that can be printed and written as UTF-8: bytes of another encoding become ``\\xe9``."""
     return name.encode(errors="surrogateescape").decode(errors="backslashreplace")
+
+
+def require_writable(folder: Path) -> None:
+    """Find out before long work whether files can be written to a folder, which needn't exist yet.
+
+    Raises:
+        XrayclsError: they can't.
+    """
+    try:
+        existing = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+        tempfile.TemporaryFile(dir=existing).close()  # os.access knows nothing of read-only mounts for root
+    except OSError as error:
+        raise write_error(error, folder) from error
 
 
 def require_other(output: Path, source: Path) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from itertools import zip_longest
 from pathlib import Path
 
+from xraycls.data.depth import one_depth
 from xraycls.data.files import require_other
 from xraycls.data.folder import IMAGE_SUFFIXES, image_files, images_of
 from xraycls.data.formats import detect_format
@@ -50,7 +51,7 @@ def shown_table(
     """
     bare = [] if path is None or images is not None else _bare_pictures(path)
     table = (
-        SampleTable(tuple(bare), (), bare[0].path.parent, "files")
+        SampleTable(one_depth(bare, bare[0].path.parent, options.bits), (), bare[0].path.parent, "files")
         if bare
         else read_source(path, images=images, options=options)
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 from xraycls.data.audit import warn_of_faults
 from xraycls.data.classes import tell_positive, with_mapped_classes, with_positive
 from xraycls.data.csv import read_csv
-from xraycls.data.depth import decided_bits, with_bits
+from xraycls.data.depth import one_depth
 from xraycls.data.files import name_problem, require_regular
 from xraycls.data.folder import pictures_below, read_folder
 from xraycls.data.formats import FORMATS, detect_format
@@ -107,7 +107,7 @@ def read_source(
 ) -> SampleTable:
     """As :func:`read_table`, but with the files that can't be read: only a CSV's missing ones are left out."""
     table = with_patients(_read_source(path, images, strict, progress, options))
-    table = table.with_samples(with_bits(table, options.bits or decided_bits(table.samples, table.root)))
+    table = table.with_samples(one_depth(table.samples, table.root, options.bits))
     if options.class_map:
         table = with_mapped_classes(table, options.class_map)
     return with_positive(table, options.positive) if options.positive else table

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from xraycls.errors import RunError
+from xraycls.evaluation.detection.cases import DIVERGED
 from xraycls.loaders.recipes.protocol import ViewRecipe
 from xraycls.models.detection.base import Detector, Raw
 from xraycls.types import Batch, Detections
@@ -27,6 +28,7 @@ class TrainedDetector:
         engine: the engine that fed its training; None when unknown.
         precision: number format that it was validated in; None when unknown.
         pixels: whether boxes are in pixels of the picture's file ("source") or of the network's input ("input").
+        bits: of the grey levels in 16-bit pictures that it was trained with; None when unknown.
     """
 
     detector: Detector
@@ -35,6 +37,7 @@ class TrainedDetector:
     engine: str | None = None
     precision: str | None = None
     pixels: Literal["source", "input"] = "source"
+    bits: int | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -59,9 +62,12 @@ class TrainedDetector:
         """
         detections = self.detector.detect(raw)
         if broken := [name for name, each in zip(names, detections, strict=True) if not np.isfinite(each.boxes).all()]:
+            whole = all(bool(parameter.isfinite().all()) for parameter in self.detector.parameters())
             raise RunError(
                 f"The model gives boxes that aren't numbers for {broken[0]}",
-                "Its weights are broken or the precision too low; try --precision fp32",
+                f"Use --precision fp32 where it was half; otherwise {DIVERGED}"
+                if whole
+                else f"Its weights aren't all finite: {DIVERGED}",
             )
         if self.pixels == "input" or batch.matrices is None:
             return detections

@@ -106,7 +106,8 @@ def load_detector_model(
         changed = replace(changed, proposals=proposals)
     detector.config = changed
     detector.to(torch.device(device)).eval()
-    return TrainedDetector(detector, detector.evaluation_recipe(), file, precision=extra.get("precision"))
+    bits = int(extra["bits"]) if extra.get("bits", "").isdecimal() else None
+    return TrainedDetector(detector, detector.evaluation_recipe(), file, precision=extra.get("precision"), bits=bits)
 
 
 def weights_of(name: str, runs: Path = RUNS) -> tuple[Path, RunFolder | None]:

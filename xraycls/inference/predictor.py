@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import torch
 
-from xraycls.data.depth import with_bits
+from xraycls.data.depth import one_depth
 from xraycls.data.table import SampleTable
 from xraycls.inference.inputs import samples_of
 from xraycls.inference.results import Output, Result
@@ -88,7 +88,8 @@ class Predictor(Generic[Output]):
             DataError: no picture at all.
             TrainingError: out of memory.
         """
-        samples = with_bits(samples_of(pictures), getattr(self.model, "bits", None))
+        samples = list(samples_of(pictures))
+        samples = list(one_depth(samples, samples[0].path.parent, getattr(self.model, "bits", None)))
         return self.over(SampleTable(tuple(samples), self.model.classes, Path.cwd(), "files"))
 
     def over(self, table: SampleTable) -> Iterator[Result[Output]]:

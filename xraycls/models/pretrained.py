@@ -39,6 +39,16 @@ def fetch_imagenet(architecture: Architecture, size: int) -> dict[str, torch.Ten
     return _from_torchvision(architecture, architecture.weights)
 
 
+def is_cached(architecture: Architecture) -> bool:
+    """Whether the ImageNet weights of an architecture seem to lie in the cache already."""
+    source = str(architecture.weights)
+    if architecture.library != "timm" or source.startswith("http"):
+        return (weights_folder() / source.rpartition("/")[2]).is_file()
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE, f"models--{source.replace('/', '--')}").is_dir()
+
+
 def weights_folder() -> Path:
     """Where torchvision's files lie: ``checkpoints`` in torch's hub folder (``$TORCH_HOME/hub``)."""
     return Path(torch.hub.get_dir(), "checkpoints")

@@ -13,7 +13,7 @@ from torch import nn
 from xraycls.errors import WeightsError
 from xraycls.models.build import head_name, under
 from xraycls.models.foreign_names import aligned
-from xraycls.models.pretrained import fetch_imagenet
+from xraycls.models.pretrained import fetch_imagenet, is_cached
 from xraycls.models.pruning_plan import PrunePlan, apply_plan
 from xraycls.models.weight_files import WeightFile, read_weights
 from xraycls.models.zoo import Architecture
@@ -55,6 +55,15 @@ class WeightsReport:
         if self.unexpected:
             lines.append(f"The network has no use for {_listed(self.unexpected)} of {self.source}.")
         return lines
+
+
+def check_source(architecture: Architecture, source: str | Path, size: int | None = None) -> None:
+    """Raise WeightsError where weights can't be had, before anything long is done; what is to be fetched is fetched."""
+    if str(source).lower() == "imagenet":
+        if not is_cached(architecture):
+            fetch_imagenet(architecture, size or architecture.input_size)
+    elif str(source).lower() != "none":
+        read_weights(Path(source))
 
 
 def load_weights(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -32,6 +33,9 @@ from xraycls.training.task import Task
 from xraycls.types import Batch
 
 # On an accelerator the host looks at the device only after so many steps: every look waits for its queue to drain.
+_EXPLODED, _GROWN, _HARMLESS = 1e6, 100.0, 10.0
+"""A loss above the first has diverged, and one that grew by the second from the smallest so far, above the third."""
+
 _LOOK_EVERY = 20
 
 
@@ -145,6 +149,7 @@ class Training:
         self.ema = moving_average(model, config.ema, config.ema_warmup) if config.ema else None
         self.scored = self._scored()
         self.epoch, self.step, self.plateaus = 0, 0, 0
+        self._warned = False
         self.losses = torch.zeros(len(train), device=runtime.device)
         self.rows: list[dict[str, float]] = []
         self.saved = time.perf_counter()
@@ -324,6 +329,7 @@ class Training:
         monitored = row.get(self.config.monitor, row.get(f"val_{self.config.monitor}"))
         if monitored is not None:
             improved = self._note(monitored)
+        self._warn(row["train_loss"], monitored)
         row |= {"seconds": seconds, "waiting": data_seconds / max(seconds, 1e-9)}
         self.rows.append(row)
         self.epoch, self.step = self.epoch + 1, 0
@@ -350,6 +356,21 @@ class Training:
         if patience and not improved and (misses + 1) % patience == 0:
             self.plateaus += 1
         return improved
+
+    def _warn(self, loss: float, monitored: float | None) -> None:
+        """Say what a user should not find out at the end: a loss that has blown up, and a metric that is no number."""
+        smallest = min((row["train_loss"] for row in self.rows), default=math.inf)
+        if loss > _EXPLODED or loss > max(_GROWN * smallest, _HARMLESS):
+            self.reporter.message(
+                f"The training loss of epoch {self.epoch + 1} is {loss:.3g}: the training diverges. "
+                f"{self.messages.not_finite}."
+            )
+        if monitored is not None and math.isnan(monitored) and not self._warned:
+            self._warned = True
+            self.reporter.message(
+                f"{self.config.monitor} is no number on the validation images, so no epoch is better than another by "
+                "it. Monitor the loss, or validate on images of every class."
+            )
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         """Returns the figures of the validation split, the same on every process."""

@@ -13,6 +13,7 @@ import numpy as np
 
 from xraycls.data.class_names import plain_class
 from xraycls.data.classes import suggested_map
+from xraycls.data.files import require_writable
 from xraycls.data.image import GreyImage
 from xraycls.data.open import open_image
 from xraycls.data.options import AS_IT_IS, ReadOptions
@@ -104,6 +105,8 @@ def test(
     trained = load_classifier_model(model, choose_device(device))
     given = None if data is None else Path(data)
     table = _table(trained, given, images, split, strict, options, unseen_only)
+    folder = output or _folder(trained, data, split)
+    require_writable(folder)
     predictor = Predictor(
         model=trained, batch_size=batch_size, precision=precision, loader=loader, threads=threads, strict=strict
     )
@@ -129,7 +132,6 @@ def test(
         groups=[table[i].patient for i in kept],
         resamples=resamples,
     )
-    folder = output or _folder(trained, data, split)
     metadata = {
         "date": datetime.now().astimezone().isoformat(timespec="seconds"),
         "xraycls": __version__,

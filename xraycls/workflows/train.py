@@ -14,7 +14,7 @@ from typing import ParamSpec, Unpack
 import numpy as np
 import torch
 
-from xraycls.data.depth import bits_of
+from xraycls.data.depth import depth_of
 from xraycls.data.files import remove_leftovers
 from xraycls.data.lock import sole_writer
 from xraycls.data.processors import limited_to
@@ -27,6 +27,8 @@ from xraycls.loaders.cache import picture_caches
 from xraycls.loaders.choose import build_loader, choose_engine, notice
 from xraycls.loaders.recipes.classification import Recipe, find_recipe
 from xraycls.models.classifier import Classifier, build_classifier, narrow_like
+from xraycls.models.weights import check_source
+from xraycls.models.zoo import find
 from xraycls.training.checkpoint import load_state
 from xraycls.training.config import TrainConfig, TrainSettings, parse_config
 from xraycls.training.distributed import current_world, joined
@@ -132,11 +134,25 @@ def train(
     run = run or new_run(config.base_model)
     alone = sole_writer(run.path) if world.is_main else nullcontext()
     with alone, joined(world, device), limited_to(config.threads):
-        return _train(config, run, runtime, reporter or Silent(), resume=resumed is not None)
+        if resumed is None or not run.state.is_file():
+            check_source(find(config.base_model), config.weights, config.size)  # before the data is looked through
+        default_batch = resumed is None and "batch_size" not in settings
+        return _train(
+            config, run, runtime, reporter or Silent(), resume=resumed is not None, default_batch=default_batch
+        )
 
 
-def _train(config: TrainConfig, run: RunFolder, runtime: Runtime, reporter: Reporter, *, resume: bool) -> TrainResult:
+def _train(
+    config: TrainConfig, run: RunFolder, runtime: Runtime, reporter: Reporter, *, resume: bool, default_batch: bool
+) -> TrainResult:
     table = run_table(config, reporter.preparing)
+    for line in absent_classes(table, config.monitor):
+        reporter.message(line)
+    if default_batch and config.batch_size > (most := max(len(table.split("train")) // runtime.world.size, 1)):
+        reporter.message(
+            f"--batch-size is {most}, as there are fewer training images than the usual {config.batch_size}."
+        )
+        config = config.updated({"batch_size": most})
     resume = resume and run.state.is_file()
     if resume:
         table = in_order_of(run, table)
@@ -186,6 +202,24 @@ def _train(config: TrainConfig, run: RunFolder, runtime: Runtime, reporter: Repo
             outcome = training.fit()
     report_failures(training, reporter)
     return TrainResult(run, outcome, config)
+
+
+def absent_classes(table: SampleTable, monitor: str) -> list[str]:
+    """Returns a sentence for each class that the training or the validation split has no image of."""
+    lines = []
+    for split in ("train", "val"):
+        part = table.split(split)
+        absent = ", ".join(name for name, count in part.counts().items() if not count)
+        if not absent or not len(part):
+            continue
+        if split == "train":
+            lines.append(f"No training image is of class {absent}: it can't be learned.")
+        else:
+            lines.append(
+                f"No validation image is of class {absent}, so figures such as AUROC are no numbers there"
+                + (f" and --monitor {monitor} may be none." if monitor != "loss" else ".")
+            )
+    return lines
 
 
 def run_table(config: TrainConfig, progress: Callable[[int, int], None] | None = None) -> SampleTable:
@@ -266,7 +300,7 @@ def _chooser(config: TrainConfig, engine: str, table: SampleTable) -> Callable[[
 
     def choose(labels: Labels, probabilities: Floats) -> dict[str, str]:
         settings = {"augment": config.augment, "engine": engine, "threshold_method": config.threshold}
-        if bits := next((bits for sample in table if (bits := bits_of(sample))), None):
+        if bits := depth_of(table):
             settings["bits"] = str(bits)
         if probabilities.shape[1] == 2 and len(np.unique(labels)) == 2:
             settings["threshold"] = repr(choose_threshold(labels, probabilities[:, 1], config.threshold))

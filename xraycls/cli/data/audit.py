@@ -42,6 +42,7 @@ def audit(
     from xraycls.data.audit import as_json as in_plain_values
     from xraycls.data.audit import audit as audit_data
     from xraycls.data.audit import require_outside, write_report
+    from xraycls.data.files import require_writable
     from xraycls.data.source import read_source
     from xraycls.progress import counting
 
@@ -50,6 +51,7 @@ def audit(
     folder = output or (None if as_json else Path(f"audit-{given.name if given.is_dir() else given.stem}"))
     if folder:
         require_outside(table, folder)
+        require_writable(folder)
     names = [name.strip() for name in classes.split(",") if name.strip()] if classes else None
     with counting("auditing") as progress:
         made = audit_data(table, quick=quick, classes=names, threads=threads, progress=progress)

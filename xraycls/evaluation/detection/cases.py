@@ -12,6 +12,9 @@ from xraycls.errors import XrayclsError, unknown
 from xraycls.evaluation.cases import BoolArray, FloatArray, IntArray
 from xraycls.types import Box, Detections
 
+DIVERGED = "the training has diverged: take the model of an earlier epoch, or train with a lower learning rate"
+"""The way out for weights that give no numbers."""
+
 _NOTHING = np.zeros((0, 4))
 
 
@@ -189,5 +192,5 @@ def _check_finite(numbers: FloatArray, image: IntArray) -> None:
     if len(broken):
         raise XrayclsError(
             f"The model gives boxes or scores that aren't numbers in {len(broken)} images",
-            "Its weights are broken or the precision too low; try --precision fp32",
+            f"Use precision fp32 where it was half; otherwise {DIVERGED}",
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +20,7 @@ from xraycls.loaders.recipes.protocol import ViewRecipe
 
 logger = logging.getLogger(__name__)
 
+_ABSENT = "average precision is 0 there and counts in the mean, as in TAO"
 _UNREADABLE = 1.0  # pixels that a picture has each way which can't be read
 
 
@@ -54,6 +55,22 @@ def check_pictures(recipe: ViewRecipe, table: SampleTable) -> None:
         )
 
 
+def absent_classes(table: SampleTable, classes: Sequence[str]) -> list[str]:
+    """Returns the classes that no picture has an object of."""
+    present = {box.label for sample in table for box in sample.boxes}
+    return [name for name in classes if name not in present]
+
+
+def warn_of_absent(table: SampleTable, classes: Sequence[str], average: Mapping[str, float] | None = None) -> None:
+    """Log the classes without ground truth, and the mean of average precision over the others where it is known."""
+    absent = absent_classes(table, classes)
+    if not absent or not len(table):
+        return
+    others = [value for name, value in (average or {}).items() if name not in absent]
+    mean = f"; over the other classes the mean is {sum(others) / len(others):.4f}" if others else ""
+    logger.warning("No validation image has an object of %s: %s%s.", ", ".join(absent), _ABSENT, mean)
+
+
 def count_learnable(recipe: ViewRecipe, classes: Sequence[str], table: SampleTable) -> int:
     """Returns how many objects of training pictures remain on the network's input; a warning counts the others.
 
@@ -63,8 +80,8 @@ def count_learnable(recipe: ViewRecipe, classes: Sequence[str], table: SampleTab
     Raises:
         DataError: none remains.
     """
-    present = {box.label for sample in table for box in sample.boxes}
-    if present and (absent := [name for name in classes if name not in present]):
+    absent = absent_classes(table, classes)
+    if len(absent) < len(classes) and absent:
         logger.warning("No training picture has an object of the class %s: it can't be learned.", ", ".join(absent))
     sizes = picture_sizes(table)
     readable = [sample for sample, size in zip(table, sizes, strict=True) if size.max() > _UNREADABLE]

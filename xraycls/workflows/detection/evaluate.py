@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from xraycls.data.box_sources import BoxTables, read_judged, read_validation
+from xraycls.data.depth import one_depth
 from xraycls.data.files import atomic_write
 from xraycls.errors import DataError, UsageError, XrayclsError
 from xraycls.evaluation.detection.average_precision import AveragePrecision, StrictAveragePrecision
@@ -27,6 +28,7 @@ from xraycls.training.job import DetectionJob, EvaluationConfig
 from xraycls.training.precision import Precision, choose_device, choose_precision
 from xraycls.training.run_folder import RunFolder
 from xraycls.types import Batch, Detections
+from xraycls.workflows.detection.data import warn_of_absent
 from xraycls.workflows.detection.evaluator import Evaluator
 
 
@@ -169,6 +171,7 @@ def judge(
     """
     check_classes(trained, tables.classes)
     table, config = tables.validation, trained.detector.config
+    table = table.with_samples(one_depth(table.samples, table.root, trained.bits))
     number = _precision(precision, trained)
     predictor = Predictor(
         model=_WithRegions(
@@ -191,8 +194,10 @@ def judge(
     evaluator = Evaluator.of(table, tables.classes, trained.recipe, settings, config.suppression.confidence)
     report = evaluator.report(detections, 0.5 if config.reported is None else config.reported)
     files = _written(report, folder, curves=settings.curves)
+    average = evaluator.average(detections)
+    warn_of_absent(table, tables.classes, average.per_class)
     return Evaluation(
-        evaluator.average(detections),
+        average,
         report,
         files,
         number,

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from xraycls.data.box_sources import BoxTables, read_boxes
+from xraycls.data.depth import depth_of
 from xraycls.data.files import remove_leftovers
 from xraycls.data.lock import sole_writer
 from xraycls.data.processors import limited_to
@@ -41,7 +42,7 @@ from xraycls.training.run_folder import RunFolder, new_run
 from xraycls.training.runtime import Runtime
 from xraycls.training.tensorboard import TensorBoardReporter
 from xraycls.workflows.detection.choose import is_chosen, keep_choice
-from xraycls.workflows.detection.data import check_pictures, count_learnable
+from xraycls.workflows.detection.data import check_pictures, count_learnable, warn_of_absent
 from xraycls.workflows.detection.evaluator import Evaluator
 from xraycls.workflows.detection.resume import check_folder, check_same_job, take_up
 from xraycls.workflows.resume import check_same_data, check_same_processes, report_failures
@@ -172,10 +173,7 @@ def run_job(
     threads: int | None = None,
     reporter: Reporter | None = None,
 ) -> DetectionTraining:
-    """Train what a job describes, whoever built it; arguments as :func:`train_detector` takes them.
-
-    The caller holds the lock of the run folder (:func:`~xraycls.data.lock.sole_writer`).
-    """
+    """Train what a job describes, in a folder that the caller has locked; arguments are those of train_detector."""
     goes_on = resume or extras.initial_epoch > 1
     check_folder(run, extras.elsewhere, resume=goes_on)
     world = current_world()
@@ -185,6 +183,7 @@ def run_job(
         logging.getLogger("xraycls").setLevel(logging.ERROR)
         reporter = None
     listener = reporter or Silent()
+    given = find_model(job.weights, key) if job.weights else None  # before the data is looked through
     with joined(world, chosen), limited_to(threads):
         data = read_boxes(job.data)
         job = job.with_classes(data.classes)
@@ -194,13 +193,13 @@ def run_job(
             f"{len(data.training):,} training and {len(data.validation):,} validation images, "
             f"{objects:,} objects to learn: {', '.join(data.classes)}."
         )
+        warn_of_absent(data.validation, data.classes)
         started = goes_on and run.state.is_file()
         if started:
             check_same_data(run, data.table, boxes=True, hint="")
             check_same_processes(run, world.size)
             if resume:  # TAO's --initial-epoch may go on with another spec
                 check_same_job(run, job, extras.elsewhere)
-        given = find_model(job.weights, key) if job.weights else None
         last = run.last if started and run.last.is_file() else None
         detector = _start(job, last or given, key, Silent() if started else listener)
         with explained_out_of_memory("Lower the batch size, or the size of the input", job.batch_size):
@@ -324,7 +323,7 @@ def _training(
         data.validation, data.classes, judged_as, job.evaluation, job.detector.suppression.confidence
     )
     loop = job.loop if validated else replace(job.loop, monitor="train_loss", higher_is_better=False)
-    save = partial(_save, key=key)
+    save = partial(_save, key=key, bits=depth_of(data.table))
     return Training(
         detector,
         Detection(job.regularizer, evaluator.figures, save),
@@ -396,5 +395,5 @@ def _describe_run(run: RunFolder, job: DetectionJob, data: BoxTables, runtime: R
     )
 
 
-def _save(detector: Detector, path: Path, settings: dict[str, str], *, key: str) -> None:
-    save_detector(detector, path, key=key, extra=settings)
+def _save(detector: Detector, path: Path, settings: dict[str, str], *, key: str, bits: int | None) -> None:
+    save_detector(detector, path, key=key, extra=settings | ({"bits": str(bits)} if bits else {}))
