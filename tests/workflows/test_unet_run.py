@@ -5,16 +5,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 import xraycls
 from xraycls.cli import main
+from xraycls.data.formats.kitti import parse_kitti
+from xraycls.data.open import open_image
 from xraycls.data.phantom import write_phantom
+from xraycls.data.rows import read_rows
 from xraycls.data.rsna_features import RsnaSources, write_rsna_features
 from xraycls.errors import DataError, UsageError
+from xraycls.inference.fusion import weighted_boxes_fusion
 from xraycls.models.detection.files import load_detector
 from xraycls.training.run_folder import RunFolder
+from xraycls.types import Sample
 from xraycls.workflows.detection.choose import CHOICE, nested_of
-from xraycls.workflows.unet.settings import Asked, unet_job
+from xraycls.workflows.unet.predict import predict_boxes, prediction_string
+from xraycls.workflows.unet.settings import Asked, original_job, unet_job
 
 FLAGS = "--backbone resnet10 --size 64 --epochs 1 --batch-size 8 --device cpu --precision fp32 --set loop.ema_warmup=1"
 
@@ -100,3 +108,102 @@ def test_a_table_without_a_positive_film_is_refused(films, tmp_path):
     job = unet_job(Asked(data=films / "stage_2_train_images", labels=table, size=64, backbone="resnet10"))
     with pytest.raises(DataError, match="has no images of class POSITIVE"):
         xraycls.train_detector(job, output=tmp_path / "run", device="cpu")
+
+
+def test_predictions_are_written_in_every_form_in_pixels_of_the_film(run, films, tmp_path):
+    folder = films / "stage_2_test_images"
+    done = predict_boxes(run, folder, tmp_path / "plain", threshold=0.01, device="cpu")
+    sizes = {path.stem: open_image(Sample(path)).pixels().shape[::-1] for path in folder.iterdir()}
+    names = set(sizes)
+    assert set(done.detections) == names
+    plain = json.loads((tmp_path / "plain" / "annotations.json").read_text())
+    rows = {row["patientId"]: row["PredictionString"] for row in read_rows(tmp_path / "plain" / "submission.csv")}
+    coco = json.loads((tmp_path / "plain" / "coco_results.json").read_text())
+    assert sum(map(len, plain.values())) == len(coco) == sum(map(len, done.detections.values())) > 0
+    for name, found in done.detections.items():
+        assert rows[name] == prediction_string(found)
+        assert len(rows[name].split()) == 5 * len(found)
+        kitti = parse_kitti((tmp_path / "plain" / "labels" / f"{name}.txt").read_text(), tmp_path)
+        assert [each.box.left for each in kitti] == pytest.approx([box["x"] for box in plain[name]])
+        with Image.open(tmp_path / "plain" / "images" / f"{name}.png") as picture:
+            assert picture.size == sizes[name]
+    (film, *_) = sorted(folder.iterdir())
+    (same,), _ = xraycls.detect(run, film, threshold=0.01, device="cpu")
+    assert done.detections[film.stem].boxes == pytest.approx(same.output.boxes, abs=1e-3)
+
+
+def test_the_original_annotations_are_a_string_a_film(run, films, tmp_path):
+    source = str(films / "stage_2_test_images")
+    flags = ["--data", source, "--annotations", "original", "--no-save-images", "-t", "0.01", "--device", "cpu"]
+    with pytest.raises(SystemExit) as end:
+        main(["unet", "predict", str(run), "--output", str(tmp_path / "o"), *flags])
+    assert not end.value.code
+    strings = json.loads((tmp_path / "o" / "annotations.json").read_text())
+    assert all(isinstance(each, str) for each in strings.values())
+    assert not (tmp_path / "o" / "images").exists()
+
+
+def test_several_runs_are_fused(run, films, tmp_path):
+    source = films / "stage_2_test_images"
+    alone = predict_boxes(run, source, tmp_path / "one", threshold=0.0, pictures=False, device="cpu")
+    twice = predict_boxes([run, run], source, tmp_path / "two", threshold=0.0, pictures=False, device="cpu")
+    for name, found in alone.detections.items():
+        expected = weighted_boxes_fusion([found, found], iou_threshold=0.4)
+        assert twice.detections[name].boxes == pytest.approx(expected.boxes, abs=1e-3)
+
+
+def test_truth_is_drawn_where_it_is_known(run, films, tmp_path):
+    source = films / "stage_2_train_images"
+    for name, labels in (("with", films / "train.csv"), ("without", None)):
+        predict_boxes(run, source, tmp_path / name, labels=labels, threshold=1.0, device="cpu")
+    differ = {
+        path.stem
+        for path in (tmp_path / "with" / "images").iterdir()
+        if path.read_bytes() != (tmp_path / "without" / "images" / path.name).read_bytes()
+    }
+    assert differ == {row["patientId"] for row in read_rows(films / "train.csv") if row["Target"] == "1"}
+
+
+def test_a_detector_without_maps_and_a_threshold_out_of_range_are_refused(run, films, tmp_path):
+    with pytest.raises(UsageError, match="--threshold must lie between 0 and 1"):
+        predict_boxes(run, films, tmp_path / "x", threshold=2.0)
+    ssd = Path(__file__).parents[1] / "compat" / "ssd-pruned.safetensors"
+    with pytest.raises(UsageError, match="which has no maps"):
+        predict_boxes(ssd, films, tmp_path / "x", device="cpu")
+    with pytest.raises(UsageError, match="There is no model"):
+        predict_boxes([], films, tmp_path / "x")
+
+
+@pytest.mark.exhaustive
+@pytest.mark.slow
+def test_the_original_recipe_trains_and_leaves_its_files(films, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("TRAINML_DATA_PATH", str(films))
+    monkeypatch.setenv("TRAINML_MODEL_PATH", str(films))
+    monkeypatch.setenv("TRAINML_OUTPUT_PATH", str(tmp_path / "run"))
+    flags = "--recipe original --rf 32 -e 1 --bs 12 -o sgd --lr 0.01 -m 0.5 --al 0.05 --device cpu --precision fp32"
+    with pytest.raises(SystemExit) as end:
+        main(["unet", "train", *flags.split(), "--set", "tensorboard=false"])
+    assert not end.value.code
+    printed = capsys.readouterr().out
+    assert "Mended are" in printed
+    assert "Total Average Precision: " in printed
+    detector, _ = load_detector(tmp_path / "run" / "final.pth.tar")
+    kept, _ = load_detector(tmp_path / "run" / "checkpoints" / "best.safetensors")
+    assert kept.config.slope == 0.05
+    assert all(torch.equal(t, detector.net.state_dict()[name]) for name, t in kept.net.state_dict().items())
+    assert list((tmp_path / "run" / "images").glob("*.png"))
+
+
+def test_flags_of_the_original_belong_to_it():
+    with pytest.raises(UsageError, match="--alpha-leaky is a setting of the original network"):
+        unet_job(Asked(data=Path("x"), alpha_leaky=0.1))
+    with pytest.raises(UsageError, match="--backbone is for the modern recipe"):
+        original_job(Asked(data=Path("x"), backbone="resnet18"))
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "adamax", "sgd", "adagrad"])
+def test_the_original_rates_are_halved_each_epoch_but_for_adagrad(name):
+    job = original_job(Asked(data=Path("x"), optimizer=name, epochs=4))
+    rates = [job.rate.at(step, 40) for step in (0, 9, 10, 39)]
+    assert rates == ([0.5] * 4 if name == "adagrad" else [0.5, 0.5, 0.25, 0.0625])
+    job.optimizer.build([torch.nn.Parameter(torch.zeros(2, 2))], 0.5)

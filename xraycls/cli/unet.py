@@ -6,7 +6,7 @@ import os
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -17,7 +17,7 @@ from xraycls.cli.networks.evaluate import print_figures
 from xraycls.cli.options import DaliOption, DeviceOption, LoaderOption, PrecisionOption, ThreadsOption, chosen_loader
 from xraycls.errors import UsageError
 
-DATA, FIT = "Data", "Optimisation"
+DATA, FIT, ORIGINAL = "Data", "Optimisation", "Original recipe"
 
 app = typer.Typer(help="U-Net to boxes: train, evaluate, predict.", no_args_is_help=True)
 
@@ -46,6 +46,9 @@ def train(
     output: Annotated[
         Path | None, typer.Option("--output", "--save", help="Run folder; below runs/ by default.")
     ] = None,
+    recipe: Annotated[
+        Literal["modern", "original"], typer.Option(help="modern, or original: the network and rates of 2018.")
+    ] = "modern",
     backbone: Annotated[str | None, typer.Option(help="Such as mobilenet_v2, resnet18, timm:NAME.")] = None,
     size: Annotated[int | None, typer.Option(min=32, help="Side of the input, pixels; 256 by default.")] = None,
     weights: Annotated[
@@ -73,6 +76,25 @@ def train(
     box_threshold: Annotated[
         float | None, typer.Option("--box-threshold", "--bt", help="Probability from which a pixel belongs to a box.")
     ] = None,
+    bn_momentum: Annotated[float | None, typer.Option(rich_help_panel=ORIGINAL)] = None,
+    bn_eps: Annotated[float | None, typer.Option(rich_help_panel=ORIGINAL)] = None,
+    alpha_leaky: Annotated[
+        float | None, typer.Option("--alpha-leaky", "--al", help="Slope of LeakyReLU.", rich_help_panel=ORIGINAL)
+    ] = None,
+    rescale_factor: Annotated[
+        int | None,
+        typer.Option("--rescale-factor", "--rf", min=1, help="1024 through the side.", rich_help_panel=ORIGINAL),
+    ] = None,
+    learning_rate_decay: Annotated[
+        float | None,
+        typer.Option("--learning-rate-decay", "--lrd", help="Of adagrad.", rich_help_panel=ORIGINAL),
+    ] = None,
+    save_images: Annotated[
+        bool | None,
+        typer.Option(
+            "--save-images/--no-save-images", help="Pictures of the validation films; the original saves them."
+        ),
+    ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any setting of a job: loop.ema=0.999.")
     ] = None,
@@ -91,12 +113,12 @@ def train(
     """
     if resume and output is None:
         raise UsageError("--resume needs the run folder to go on with", "Name it with --output")
-    from xraycls.workflows.unet.settings import Asked, unet_job
+    from xraycls.workflows.unet.settings import MENDED, Asked, original_job, unet_job
 
-    job = unet_job(
+    job = (original_job if recipe == "original" else unet_job)(
         Asked(
-            data=data,
-            labels=labels,
+            data=data or from_environment("TRAINML_DATA_PATH", "stage_2_train_images"),
+            labels=labels or (None if data else from_environment("TRAINML_MODEL_PATH", "train.csv")),
             val_fraction=val_fraction,
             backbone=backbone,
             size=size,
@@ -112,6 +134,11 @@ def train(
             box_threshold=box_threshold,
             weights=weights,
             settings=dict(map(setting_of, settings or ())),
+            bn_momentum=bn_momentum,
+            bn_eps=bn_eps,
+            alpha_leaky=alpha_leaky,
+            rescale_factor=rescale_factor,
+            learning_rate_decay=learning_rate_decay,
         )
     )
     if gpus > 1 and "WORLD_SIZE" not in os.environ:
@@ -124,7 +151,11 @@ def train(
         sys.exit(launch(gpus, device, arguments))
     from xraycls.progress import TrainingProgress
     from xraycls.workflows.detection.train import train_detector
+    from xraycls.workflows.unet.ending import finish
 
+    output = output or from_environment("TRAINML_OUTPUT_PATH", "")
+    if recipe == "original" and os.environ.get("RANK", "0") == "0":
+        print(MENDED)
     with TrainingProgress() as reporter:
         done = train_detector(
             job,
@@ -139,6 +170,9 @@ def train(
         )
     if os.environ.get("RANK", "0") != "0":
         return
+    drawn = recipe == "original" if save_images is None else save_images
+    for line in finish(done, pictures=drawn, key=key, device=device, threads=threads):
+        print(line)
     print(f"Finished {done.outcome.rows[-1]['epoch']:.0f} epochs; the best was {done.outcome.best_epoch}.")
     print(f"Run folder: {done.run.path}")
     print(f"Next: {shlex.join(['xraycls', 'unet', 'evaluate', str(done.run.path)])}{' -k KEY' * bool(key)}")
@@ -169,6 +203,7 @@ def evaluate(
     from xraycls.progress import counting
     from xraycls.workflows.detection.choose import nested_of
     from xraycls.workflows.detection.evaluate import evaluate_detector
+    from xraycls.workflows.unet.ending import total_average_precision
 
     with counting("finding objects") as progress:
         done = evaluate_detector(
@@ -188,6 +223,74 @@ def evaluate(
     print_figures(report)
     if (data or labels) is None and (nested := nested_of(model)):
         print(f"RSNA's figure in this table is of the films that chose the score. {nested}")
-    rsna = report.figures["rsna"].value if report.rsna_images else 0.0
-    print(f"Total Average Precision: {rsna * report.rsna_images / report.images:.4f}")
+    print(f"Total Average Precision: {total_average_precision(report):.4f}")
     print(f"Wrote {', '.join(map(str, done.files))}.")
+
+
+@app.command(cls=AbbreviatedCommand)
+def predict(
+    models: Annotated[
+        list[Path] | None, typer.Argument(metavar="MODEL…", help="Run folders or files; several are fused.")
+    ] = None,
+    data: Annotated[Path | None, typer.Option("--data", "-d", help="A film, or a folder of films.")] = None,
+    model: Annotated[Path | None, typer.Option("--model", help="A model, such as final.pth.tar.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", help="Folder for all that is written.")] = None,
+    labels: Annotated[
+        Path | None, typer.Option("--labels", "-l", help="Data with the true boxes: they are drawn, too.")
+    ] = None,
+    annotations: Annotated[
+        Literal["plain", "original"], typer.Option(help="Of annotations.json; original is the challenge's string.")
+    ] = "plain",
+    threshold: Annotated[
+        float | None,
+        typer.Option("--threshold", "-t", help="Score of a reported box; what validation chose by default."),
+    ] = None,
+    save_images: Annotated[bool, typer.Option("--save-images/--no-save-images", help="Write pictures.")] = True,
+    batch_size: Annotated[int, typer.Option("--batch-size", "--bs", min=1, rich_help_panel="Machine")] = 10,
+    rescale_factor: Annotated[int | None, typer.Option("--rescale-factor", "--rf", hidden=True)] = None,
+    key: KeyOption = "",
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
+    loader: LoaderOption = "auto",
+    dali: DaliOption = False,
+    threads: ThreadsOption = None,
+) -> None:
+    """Find boxes in films: annotations.json, submission.csv, KITTI labels, COCO results and pictures."""
+    from xraycls.progress import counting
+    from xraycls.workflows.unet.predict import predict_boxes
+
+    named = [*(models or ()), *([model] if model else ())]
+    if not named and (own := from_environment("TRAINML_MODEL_PATH", "final.pth.tar")):
+        named = [own]
+    films = data or from_environment("TRAINML_DATA_PATH", "")
+    folder = output or from_environment("TRAINML_OUTPUT_PATH", "") or Path("boxes")
+    if films is None:
+        raise UsageError("Nothing says which films to look at", "Name them with --data")
+    with counting("finding objects") as progress:
+        done = predict_boxes(
+            named,
+            films,
+            folder,
+            labels=labels,
+            annotations=annotations,
+            pictures=save_images,
+            threshold=threshold,
+            key=key,
+            batch_size=batch_size,
+            device=device,
+            precision=precision,
+            loader=chosen_loader(loader, dali),
+            threads=threads,
+            progress=progress,
+        )
+    count = sum(len(found) for found in done.detections.values())
+    print(f"Found {count:,} boxes in {len(done.detections):,} films. Wrote {folder}.")
+    if done.failures:
+        total = len(done.detections) + len(done.failures)
+        typer.echo(f"{len(done.failures):,} of {total:,} films could not be read.", err=True)
+        raise typer.Exit(1)
+
+
+def from_environment(variable: str, name: str) -> Path | None:
+    """The path below a folder that a variable of the environment names, where it is set."""
+    return Path(os.environ[variable]) / name if os.environ.get(variable) else None

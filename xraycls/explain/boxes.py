@@ -32,7 +32,7 @@ def annotated(picture: Pixels, boxes: Sequence[Box], ids: Sequence[int], *, capt
     """A picture with a frame and a caption such as ``opacity: 0.87`` for every box.
 
     Args:
-        picture: uint8 [H, W].
+        picture: uint8 [H, W], or RGB [H, W, 3].
         boxes: with scores, in pixels of the picture; what lies outside isn't drawn. The first are drawn over others.
         ids: of each box's class, which choose among TAO's five colours.
         captions: whether there are any; frames alone without.
@@ -40,7 +40,7 @@ def annotated(picture: Pixels, boxes: Sequence[Box], ids: Sequence[int], *, capt
     Returns:
         uint8 [H, W, 3] RGB, of the same size.
     """
-    height, width = picture.shape
+    height, width = picture.shape[:2]
     canvas = Image.fromarray(picture).convert("RGB")
     draw = ImageDraw.Draw(canvas)
     longer = max(height, width)

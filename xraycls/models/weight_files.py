@@ -89,6 +89,13 @@ def read_weights(path: Path) -> WeightFile:
     return WeightFile(path, _unwrap(_read_torch(path), path), {})
 
 
+def read_checkpoint(path: Path) -> Any:
+    """Returns what ``torch.save`` wrote, of tensors, numbers and text alone; raises WeightsError as `read_weights`."""
+    if not path.is_file():
+        raise WeightsError(f"There are no weights at {path}", "Name a file")
+    return _read_torch(path)
+
+
 def _read_safetensors(path: Path) -> WeightFile:
     try:
         with safe_open(path, framework="pt") as file:

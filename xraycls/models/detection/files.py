@@ -12,6 +12,7 @@ from xraycls.errors import RunError
 from xraycls.models.detection.base import Detector, DetectorConfig
 from xraycls.models.detection.keras import detector_of_keras
 from xraycls.models.detection.registry import build_detector, parse_detector_config
+from xraycls.models.detection.unet_original import SUFFIX, read_original
 from xraycls.models.files import ModelFile, explained_damage, find_model, read_model, write_model
 from xraycls.models.keras_file import is_keras_file
 from xraycls.models.pruning_plan import PrunePlan, plan_between
@@ -55,7 +56,7 @@ def save_detector(detector: Detector, path: Path, *, key: str = "", extra: Mappi
 def load_detector(
     path: Path, *, key: str = "", config: Callable[[], DetectorConfig] | None = None
 ) -> tuple[Detector, dict[str, str]]:
-    """Read what :func:`save_detector` wrote, or a trained model in a Keras file of TAO 5.
+    """Read what :func:`save_detector` wrote, a trained model in a Keras file of TAO 5, or a U-Net's ``.pth.tar``.
 
     Args:
         path: the file, as :func:`~xraycls.models.files.find_model` takes it.
@@ -81,6 +82,8 @@ def load_detector(
         for line in lines:
             logger.info("%s", line)
         return detector, {}
+    if path.name.endswith(SUFFIX):
+        return read_original(path), {}
     model = read_model(path, "detector", key=key)
     with explained_damage(path):
         detector = build_detector(parse_detector_config(model.config))

@@ -62,6 +62,10 @@ DETECTORS: dict[str, Registered] = {
         "xraycls.models.detection.faster_rcnn.FasterRCNN",
         "xraycls.tao.networks.faster_rcnn.FASTER_RCNN",
     ),
+    "unet_original": Registered(
+        "xraycls.models.detection.unet_original.OriginalUNetConfig",
+        "xraycls.models.detection.unet_original.OriginalUNetDetector",
+    ),
     "unet": Registered(
         "xraycls.models.detection.unet.UNetConfig",
         "xraycls.models.detection.unet.UNetDetector",

@@ -36,6 +36,11 @@ class Asked:
         box_threshold: of the mask.
         weights: what to start from.
         settings: fields of a job by path, which take the place of all others.
+        bn_momentum: of the original network, like the next three.
+        bn_eps: of batch normalisation.
+        alpha_leaky: slope of LeakyReLU.
+        rescale_factor: how much smaller than 1024 pixels the input is.
+        learning_rate_decay: of Adagrad.
     """
 
     data: Path | None = None
@@ -55,6 +60,11 @@ class Asked:
     box_threshold: float | None = None
     weights: Path | None = None
     settings: Mapping[str, Any] | None = None
+    bn_momentum: float | None = None
+    bn_eps: float | None = None
+    alpha_leaky: float | None = None
+    rescale_factor: int | None = None
+    learning_rate_decay: float | None = None
 
 
 def unet_job(asked: Asked) -> DetectionJob:
@@ -70,6 +80,9 @@ def unet_job(asked: Asked) -> DetectionJob:
         >>> job.detector.network, job.detector.width, job.loop.epochs, job.optimizer.name
         ('unet', 192, 5, 'adamw')
     """
+    if given_too := [name for name in _ORIGINALS if getattr(asked, name) is not None]:
+        flag = f"--{given_too[0].replace('_', '-')}"
+        raise UsageError(f"{flag} is a setting of the original network", "Add --recipe original, or leave it out")
     adam = {} if asked.eps is None else {"eps": asked.eps}
     changes = {
         "detector.network": "unet",
@@ -90,6 +103,67 @@ def unet_job(asked: Asked) -> DetectionJob:
         "weights": None if asked.weights is None else str(asked.weights),
     }
     given = {name: value for name, value in changes.items() if value is not None}
+    return DetectionJob.parse(with_fields(with_fields({}, given), asked.settings or {}), "the command line")
+
+
+_ORIGINALS = ("bn_momentum", "bn_eps", "alpha_leaky", "rescale_factor", "learning_rate_decay")
+MENDED = (
+    "The original recipe keeps its network, loss, rates and schedule. Mended are: the state of the optimiser is kept "
+    "between epochs; validation thresholds probabilities; final.pth.tar holds the best epoch; the warp draws a field "
+    "for every film and moves its mask; a detection hits one box; --rescale-factor counts everywhere; settings travel with "
+    "the weights; validation is drawn by patient and class; figures are means over the films that count."
+)
+"""What is told of the original recipe."""
+
+
+def original_job(asked: Asked) -> DetectionJob:
+    """Returns the job of the original U-Net: its network, loss, rates and schedule.
+
+    Raises:
+        UsageError: a setting that there isn't, that is out of range, or that the network hasn't.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from xraycls.workflows.unet.settings import Asked, original_job
+        >>> job = original_job(Asked(data=Path("films"), optimizer="adagrad", learning_rate=0.1))
+        >>> job.rate.name, job.rate.base, job.optimizer.options["lr_decay"], job.batch_size, job.loop.epochs
+        ('constant', 0.1, 0.5, 10, 2)
+    """
+    if asked.backbone is not None:
+        raise UsageError("--backbone is for the modern recipe: the original network has none", "Leave it out")
+    name = asked.optimizer or "adam"
+    options: dict[str, float] = {}
+    if name == "sgd":
+        options = {"momentum": 0.9 if asked.momentum is None else asked.momentum, "nesterov": False}
+    elif name == "adagrad":
+        options = {"lr_decay": 0.5 if asked.learning_rate_decay is None else asked.learning_rate_decay}
+    elif name in ("adam", "adamw", "adamax"):
+        options = {"eps": 1e-8 if asked.eps is None else asked.eps}
+    side = asked.size or 1024 // (asked.rescale_factor or 4)
+    changes = {
+        "detector.network": "unet_original",
+        "detector.height": side,
+        "detector.width": side,
+        "detector.boxes.threshold": asked.box_threshold,
+        "detector.search": asked.train_threshold,
+        "detector.bn_momentum": asked.bn_momentum,
+        "detector.bn_eps": asked.bn_eps,
+        "detector.slope": asked.alpha_leaky,
+        "data": {"val_fraction": 0.1, **data_of(asked)},
+        "optimizer.name": name,
+        "optimizer.options": options,
+        "optimizer.weight_decay": asked.weight_decay,
+        "rate.kind": "schedule",
+        "rate.name": "constant" if name == "adagrad" else "step",
+        "rate.step_epochs": 1,
+        "rate.step_factor": 0.5,
+        "rate.base": 0.5 if asked.learning_rate is None else asked.learning_rate,
+        "loop.epochs": asked.epochs,
+        "loop.seed": asked.seed,
+        "batch_size": asked.batch_size or 10,
+        "weights": None if asked.weights is None else str(asked.weights),
+    }
+    given = {path: value for path, value in changes.items() if value is not None}
     return DetectionJob.parse(with_fields(with_fields({}, given), asked.settings or {}), "the command line")
 
 

@@ -1,0 +1,291 @@
+"""Boxes of new films by one or more trained U-Nets: pictures, annotations, the challenge's table, KITTI and COCO."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from xraycls.data.files import atomic_write
+from xraycls.data.lettering import write_picture
+from xraycls.data.lock import sole_writer
+from xraycls.data.open import open_image
+from xraycls.data.processors import available_processors
+from xraycls.data.rows import write_rows
+from xraycls.data.source import read_table
+from xraycls.data.table import SampleTable
+from xraycls.errors import DataError, UsageError
+from xraycls.explain.boxes import annotated
+from xraycls.explain.overlay import overlay
+from xraycls.inference.detection import TrainedDetector
+from xraycls.inference.fusion import weighted_boxes_fusion
+from xraycls.inference.load import load_detector_model
+from xraycls.inference.predictor import Predictor, Result, overlapped
+from xraycls.loaders.recipes.protocol import ViewRecipe
+from xraycls.models.detection.base import Raw
+from xraycls.models.detection.unet import UNetDetector
+from xraycls.models.detection.unet_original import OriginalUNetDetector
+from xraycls.tao.detection_labels import detection_labels
+from xraycls.training.precision import choose_device
+from xraycls.types import Batch, Box, Detections
+from xraycls.workflows.detection.evaluate import model_of
+from xraycls.workflows.detection.inference import OutputPaths, output_paths
+
+logger = logging.getLogger(__name__)
+
+Annotations = Literal["plain", "original"]
+Found = tuple[Detections, NDArray[np.float32]]
+"""Boxes in pixels of the film, and the map of the network, 0–1 [h, w]."""
+
+PICTURES, LABELS = "images", "labels"
+ANNOTATIONS, SUBMISSION, COCO = "annotations.json", "submission.csv", "coco_results.json"
+_FUSED_IOU = 0.4
+_TRUTH, _FOUND = 3, 1  # colours of boxes: gold and red
+
+
+@dataclass(frozen=True, slots=True)
+class BoxPredictions:
+    """What was found.
+
+    Attributes:
+        detections: by the name of the film, in pixels of the film.
+        failures: why a film could not be read, by its name.
+        classes: names of the labels.
+        files: what was written.
+    """
+
+    detections: Mapping[str, Detections]
+    failures: Mapping[str, str]
+    classes: tuple[str, ...]
+    files: tuple[Path, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _WithMaps:
+    """A detector of maps whose output of a picture are its detections and its map."""
+
+    trained: TrainedDetector
+    classes: tuple[str, ...]
+    recipe: ViewRecipe
+    engine: str | None
+    device: torch.device
+
+    def launch(self, images: torch.Tensor) -> Raw:
+        return self.trained.launch(images)
+
+    def outputs(self, raw: Raw, batch: Batch, names: Sequence[str]) -> list[Found]:
+        detector = self.trained.detector
+        assert isinstance(detector, UNetDetector | OriginalUNetDetector)
+        maps = detector.maps(raw).amax(dim=1).cpu().numpy()
+        return list(zip(self.trained.outputs(raw, batch, names), maps, strict=True))
+
+
+def predict_boxes(
+    models: Path | str | Sequence[Path | str],
+    images: Path | str | SampleTable,
+    output: Path | str,
+    *,
+    labels: Path | str | None = None,
+    annotations: Annotations = "plain",
+    pictures: bool = True,
+    threshold: float | None = None,
+    key: str = "",
+    batch_size: int = 8,
+    device: str = "auto",
+    precision: str = "auto",
+    loader: str = "auto",
+    threads: int | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> BoxPredictions:
+    """Find boxes in films with one U-Net, or with several whose boxes are fused.
+
+    The folder gets ``annotations.json``, ``submission.csv`` as the challenge takes it, ``labels/`` in KITTI's format,
+    ``coco_results.json`` and a picture of every film in ``images/``. All boxes are in pixels of the film's file.
+
+    Args:
+        models: run folders, whose best epoch counts, or files.
+        images: a film, a folder of films, or the samples of a table, whose boxes are drawn, too.
+        output: the folder.
+        labels: data with the true boxes, in any format: they are drawn, too.
+        annotations: "plain" lists boxes with names; "original" writes the challenge's string for every film.
+        pictures: whether pictures are written.
+        threshold: from which score on a box is reported, 0–1; None for what was chosen on validation, of several
+            models the mean.
+        key: of encrypted models.
+        batch_size: films at a time.
+        device: as in training.
+        precision: likewise.
+        loader: likewise.
+        threads: that read and write films; None for one a processor.
+        progress: told how many films are done, of how many.
+
+    Raises:
+        UsageError: no model, a detector without maps, models of different classes, or a threshold out of range.
+        DataError: there are no films.
+    """
+    listed = [models] if isinstance(models, str | Path) else list(models)
+    folder = Path(output)
+    if not listed:
+        raise UsageError("There is no model", "Name a run folder or a file")
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise UsageError(f"--threshold must lie between 0 and 1, not be {threshold:g}")
+    trained = [_loaded(Path(each), choose_device(device), key) for each in listed]
+    classes = trained[0].classes
+    if other := next((each for each in trained if each.classes != classes), None):
+        raise UsageError(
+            f"{other.weights} finds {', '.join(other.classes)}, and {trained[0].weights} {', '.join(classes)}",
+            "Only boxes of the same classes can be fused",
+        )
+    chosen = float(np.mean([each.detector.config.reported or 0.0 for each in trained]))
+    least = chosen if threshold is None else threshold
+    with sole_writer(folder, "choose another folder with --output"):
+        targets, truths = _targets(images, folder, labels)
+        streams = [
+            Predictor(
+                model=_WithMaps(each, classes, each.recipe, each.engine, each.device),
+                batch_size=batch_size,
+                precision=precision,
+                loader=loader,
+                threads=threads,
+            )([target.sample for target in targets])
+            for each in trained
+        ]
+        write = _Writer(classes, least, folder, pictures, truths)
+        work = zip(targets, _fused(streams), strict=True)
+        detections, failures = dict[str, Detections](), dict[str, str]()
+        written = overlapped(work, write, threads=max(threads or available_processors(), 1))
+        for done, (target, outcome) in enumerate(zip(targets, written, strict=True), start=1):
+            name = target.label.with_suffix("").as_posix()
+            if isinstance(outcome, str):
+                failures[name] = outcome
+            else:
+                detections[name] = outcome
+            progress(done, len(targets))
+        files = _summaries(folder, detections, classes, annotations)
+    return BoxPredictions(detections, failures, classes, (*files, *(folder / part for part in (LABELS, PICTURES))))
+
+
+def prediction_string(detections: Detections) -> str:
+    """Returns the challenge's string of a film: confidence, left, top, width and height of every box; "" for none.
+
+    Example:
+        >>> from xraycls import Detections
+        >>> from xraycls.workflows.unet.predict import prediction_string
+        >>> prediction_string(Detections.of([[10.2, 20.0, 110.4, 220.0]], [0], [0.875]))
+        '0.875 10 20 100 200'
+    """
+    rows = zip(detections.scores.tolist(), np.round(detections.boxes).astype(int).tolist(), strict=True)
+    return " ".join(f"{score:.4g} {x} {y} {right - x} {bottom - y}" for score, (x, y, right, bottom) in rows)
+
+
+def _loaded(path: Path, device: torch.device, key: str) -> TrainedDetector:
+    trained = load_detector_model(model_of(path), device, key=key)
+    if not isinstance(trained.detector, UNetDetector | OriginalUNetDetector):
+        raise UsageError(
+            f"{path} is a {trained.detector.config.network}, which has no maps", "xraycls detector detect takes it"
+        )
+    return trained
+
+
+def _targets(
+    images: Path | str | SampleTable, folder: Path, labels: Path | str | None
+) -> tuple[list[OutputPaths], dict[Path, tuple[Box, ...]]]:
+    """The films with the names of their results, and the true boxes by film where they are known."""
+    if isinstance(images, SampleTable):
+        stems = [Path(sample.member or sample.path.name).stem for sample in images]
+        taken = Counter(stems)
+        names = [stem if taken[stem] == 1 else f"{stem}-{row}" for row, stem in enumerate(stems)]
+        targets = [
+            OutputPaths(sample, Path(f"{name}.txt"), Path(f"{name}.png"))
+            for sample, name in zip(images, names, strict=True)
+        ]
+        return targets, {sample.path.resolve(): sample.boxes for sample in images}
+    source = Path(images)
+    targets = output_paths(source, folder)
+    known = () if labels is None else read_table(Path(labels), images=source if source.is_dir() else None)
+    return targets, {sample.path.resolve(): sample.boxes for sample in known}
+
+
+def _fused(streams: Sequence[Iterator[Result[Found]]]) -> Iterator[Result[Found]]:
+    """The results of several models as one a film: boxes by weighted fusion, maps averaged at the size of the first."""
+    for results in zip(*streams, strict=True):
+        first = results[0]
+        outputs = [result.output for result in results if result.output is not None]
+        if len(outputs) < 2 or len(outputs) < len(results):
+            yield first
+            continue
+        boxes = weighted_boxes_fusion([found for found, _ in outputs], iou_threshold=_FUSED_IOU)
+        maps = [m for _, m in outputs if m.shape == outputs[0][1].shape]
+        yield Result(first.index, first.sample, (boxes, np.mean(maps, axis=0)), None, first.error)
+
+
+@dataclass(frozen=True, slots=True)
+class _Writer:
+    classes: tuple[str, ...]
+    threshold: float
+    folder: Path
+    pictures: bool
+    truths: Mapping[Path, tuple[Box, ...]]
+
+    def __call__(self, work: tuple[OutputPaths, Result[Found]]) -> Detections | str:
+        """Write the label file and the picture of a film; returns its boxes, or why it could not be read."""
+        target, result = work
+        if result.output is None:
+            return result.error or ""
+        detections, heat = result.output[0].above(self.threshold), result.output[1]
+        if self.pictures:
+            try:
+                self._draw(target, detections, heat)
+            except DataError as error:
+                logger.warning("%s; it is left out.", error.message)
+                return error.message
+        names = [self.classes[label] for label in detections.labels]
+        with atomic_write(self.folder / LABELS / target.label) as temporary:
+            text = detection_labels(detections.boxes, names, detections.scores)
+            temporary.write_text(text, encoding="utf-8", newline="\n")
+        return detections
+
+    def _draw(self, target: OutputPaths, detections: Detections, heat: NDArray[np.float32]) -> None:
+        image = open_image(target.sample)
+        pixels = image.pixels()
+        height, width = pixels.shape
+        own = detections.mapped(np.array([[width / image.width, 0.0, 0.0], [0.0, height / image.height, 0.0]]))
+        found = own.to_boxes(self.classes)
+        truth = self.truths.get(target.sample.path.resolve(), ())
+        boxes = (*found, *truth)
+        picture = annotated(overlay(pixels, heat), boxes, [_FOUND] * len(found) + [_TRUTH] * len(truth))
+        write_picture(picture, (self.folder / PICTURES / target.label).with_suffix(".png"))
+
+
+def _summaries(
+    folder: Path, detections: Mapping[str, Detections], classes: tuple[str, ...], annotations: Annotations
+) -> tuple[Path, ...]:
+    strings = {name: prediction_string(found) for name, found in detections.items()}
+    described = {
+        name: [
+            {"class": b.label, "x": b.left, "y": b.top, "width": b.right - b.left, "height": b.bottom - b.top}
+            | {"score": b.score}
+            for b in found.to_boxes(classes)
+        ]
+        for name, found in detections.items()
+    }
+    coco = [
+        {"image_id": name, "category_id": classes.index(str(box["class"])) + 1}
+        | {"bbox": [box[side] for side in ("x", "y", "width", "height")], "score": box["score"]}
+        for name, boxes in described.items()
+        for box in boxes
+    ]
+    contents: dict[str, object] = {ANNOTATIONS: strings if annotations == "original" else described, COCO: coco}
+    for name, content in contents.items():
+        with atomic_write(folder / name) as temporary:
+            temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_rows(folder / SUBMISSION, ("patientId", "PredictionString"), strings.items())
+    return tuple(folder / name for name in (ANNOTATIONS, SUBMISSION, COCO))
