@@ -203,7 +203,8 @@ class OriginalUNet(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Returns logits [B, classes, H, W] of films [B, 1, H, W] of 0–1."""
         maps: list[Tensor] = self.backbone(images)
-        *skips, features = maps
+        *skips, deepest = maps
+        features: Tensor = deepest
         for number, skip in zip(range(5, 0, -1), reversed(skips), strict=True):
             raised = self.get_submodule("middle_t" if number == 5 else f"up_{number + 1}_t")(features)
             features = self.get_submodule(f"up_{number}")(torch.cat([skip, raised], dim=1))

@@ -110,8 +110,8 @@ _ORIGINALS = ("bn_momentum", "bn_eps", "alpha_leaky", "rescale_factor", "learnin
 MENDED = (
     "The original recipe keeps its network, loss, rates and schedule. Mended are: the state of the optimiser is kept "
     "between epochs; validation thresholds probabilities; final.pth.tar holds the best epoch; the warp draws a field "
-    "for every film and moves its mask; a detection hits one box; --rescale-factor counts everywhere; settings travel with "
-    "the weights; validation is drawn by patient and class; figures are means over the films that count."
+    "for every film and moves its mask; a detection hits one box; --rescale-factor counts everywhere; settings travel "
+    "with the weights; validation is drawn by patient and class; figures are means over the films that count."
 )
 """What is told of the original recipe."""
 
