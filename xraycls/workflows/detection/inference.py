@@ -131,7 +131,8 @@ def infer(
         predictor = Predictor(model=trained, batch_size=batch_size, precision=precision, loader=loader, threads=threads)
         config = trained.detector.config
         decimals = network_of(config.network).decimals if is_network(config.network) else None
-        least = threshold or config.reported or _REPORTED
+        reported_from = config.reported if threshold is None else threshold
+        least = _REPORTED if reported_from is None else reported_from
         write = _Writer(trained.classes, least, annotated, labels, captions, decimals)
         pairs = zip(targets, predictor([target.sample for target in targets]), strict=True)
         objects, failures = 0, dict[str, str]()

@@ -28,7 +28,8 @@ from xraycls.explain.overlay import overlay
 from xraycls.inference.detection import TrainedDetector
 from xraycls.inference.fusion import weighted_boxes_fusion
 from xraycls.inference.load import load_detector_model
-from xraycls.inference.predictor import Predictor, Result, overlapped
+from xraycls.inference.predictor import Predictor
+from xraycls.inference.results import Result, overlapped
 from xraycls.loaders.recipes.protocol import ViewRecipe
 from xraycls.models.detection.base import Raw
 from xraycls.models.detection.unet import UNetDetector
