@@ -38,6 +38,7 @@ def translated(program: str, arguments: Sequence[str]) -> list[str]:
     while words and words[0] in _LAUNCHERS:
         words = words[1:]
     first = words[0].removeprefix("tlt-") if words else ""
+    has_network = True
     if first in _VERBS:  # TLT 2: the verb comes before the network, which its prune doesn't name
         has_network = len(words) > 1 and not words[1].startswith("-")
         network = words[1] if has_network else "ssd"
@@ -45,7 +46,8 @@ def translated(program: str, arguments: Sequence[str]) -> list[str]:
     if words:
         words = [_NETWORKS.get(words[0], words[0]), *words[1:]]
     if len(words) > 1 and _VERBS.get(words[1]) in _WITHOUT_NETWORK:
-        return [_VERBS[words[1]], *words[2:]]
+        named = words[:1] if has_network and words[0] in NETWORKS else []  # whose commands take the launcher's flags
+        return [*named, _VERBS[words[1]], *words[2:]]
     return words
 
 
