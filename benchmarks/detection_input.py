@@ -48,13 +48,13 @@ class Pictures:
     def of(cls, data: Path | None, size: int, work: Path) -> Pictures:
         """The original files, PNG copies unless they are PNGs, and a prepared store of 10/7 of the size."""
         data, files = original_files(data, work)
-        files = _with_boxes(files)
+        files = with_boxes(files)
         if not len(files):
             raise UsageError(f"--data {data} has no picture with boxes", "Give one of the formats that have boxes")
         sources = {FILES: files}
         if any(sample.path.suffix.lower() != ".png" for sample in files):
             sources[PNG] = png_copies(files, work / "png")
-        sources[PREPARED] = _with_boxes(prepared_table(data, work, round(size * 10 / 7)))
+        sources[PREPARED] = with_boxes(prepared_table(data, work, round(size * 10 / 7)))
         classes = tuple(sorted({box.label for sample in files for box in sample.boxes}))
         recipe = SSDRecipe(Canvas(size, size, fill=117), brightness=32.0, contrast=0.5)
         return cls(sources, classes, recipe)
@@ -143,7 +143,8 @@ def figures(row: Row, rates: Mapping[Row, list[float]]) -> dict[str, Any]:
     }
 
 
-def _with_boxes(table: SampleTable) -> SampleTable:
+def with_boxes(table: SampleTable) -> SampleTable:
+    """The samples that have a box."""
     return table.with_samples(sample for sample in table if sample.boxes)
 
 

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torchvision.models.detection import ssdlite320_mobilenet_v3_large
 
-from benchmarks import common, detection
+from benchmarks import common, detection, mosaic
 from benchmarks.common import rate
 from benchmarks.detection_peers import BoxFiles, ssd300, ssd300_logits, ssd_transform
 from xraycls.data.phantom import write_phantom
@@ -67,6 +67,41 @@ def test_steps_stand_beside_the_size_of_their_networks(run, monkeypatch, capsys)
     assert ours["times_torchvision"] == pytest.approx(peer["seconds"] / ours["seconds"])
     assert min(ours["gflops"], ours["parameters"], ours["anchors"]) > 0
     assert "xraycls resnet10, fp32" in capsys.readouterr().out
+
+
+def test_a_yolo_v4_stands_beside_the_ssd_of_its_backbone(run, monkeypatch):
+    light = partial(ssdlite320_mobilenet_v3_large, weights=None, weights_backbone=None, num_classes=2)
+    monkeypatch.setattr(detection, "ssd300", light)
+    monkeypatch.setattr(detection, "SIZE", 64)
+    monkeypatch.setattr(detection, "YOLO", 64)
+    words = "--nets", "resnet10", "--yolo-nets", "resnet10", "--step-batch-size", 2
+    rows = {row["net"]: row for row in run("--parts", "step", *words)["step"]["rows"]}
+    yolo, ssd = rows["xraycls yolo_v4 resnet10, fp32"], rows["xraycls resnet10, fp32"]
+    assert yolo["times_ssd"] == pytest.approx(yolo["gflops"] / yolo["seconds"] / (ssd["gflops"] / ssd["seconds"]))
+    assert ssd["times_ssd"] is None
+    assert yolo["anchors"] == 3 * (2 * 2 + 4 * 4 + 8 * 8)
+
+
+def test_suppression_is_measured_against_torchvision(run, monkeypatch, capsys):
+    monkeypatch.setattr(detection, "_PICTURES", 2)
+    rows = run("--parts", "suppression")["suppression"]["rows"]
+    assert [row["pipeline"] for row in rows] == ["xraycls", "torchvision"] * 2
+    assert rows[1]["times_torchvision"] == 1
+    assert "SSD of 512 pixels" in capsys.readouterr().out
+
+
+def test_mosaics_are_measured_with_and_without_kept_pictures(tmp_path, run, monkeypatch):
+    """The peer isn't installed in a test: it is missed with the reason."""
+    monkeypatch.setattr(mosaic, "SIZE", 64)
+    monkeypatch.setattr(mosaic, "PINS", ("no-such-package-of-that-name==0",))
+    monkeypatch.setattr(mosaic, "_FOLDER", tmp_path / "peer")
+    monkeypatch.setattr(mosaic, "installed_peer", lambda folder: (_ for _ in ()).throw(OSError("no network")))
+    write_phantom(tmp_path / "films", images=12, size=96, threads=1)
+    part = run("--parts", "mosaic", "--data", tmp_path / "films", "--images", 4, "--batch-size", 2)["mosaic"]
+    names = [row["pipeline"] for row in part["rows"]]
+    assert names[:2] == ["xraycls torch, files", "xraycls torch, kept"]
+    assert all(row["images_per_second"] > 0 and row["times_peer"] is None for row in part["rows"])
+    assert "no network" in next(iter(part["not_measured"].values()))
 
 
 def test_the_peer_is_an_ssd300():

@@ -89,7 +89,7 @@ def trained(root):
 
 
 def test_every_field_of_the_spec_reaches_the_job(root):
-    job = YOLO_V4.job(open_spec(spec(root, training="model_ema: true"), YOLO_V4.spec), None)
+    job = YOLO_V4.job(open_spec(spec(root, training="model_ema: true n_workers: 3"), YOLO_V4.spec), None)
     loss, recipe = job.detector.loss, job.recipe
     assert job.detector.backbone == "cspdarknet_tiny"
     assert job.detector.anchors == (((30.0, 30.0), (40.0, 25.0)), ((10.0, 12.0), (16.0, 14.0)))
@@ -105,6 +105,7 @@ def test_every_field_of_the_spec_reaches_the_job(root):
     assert job.optimizer.options["betas"] == pytest.approx((0.9, 0.999))
     assert (job.regularizer.kind, job.regularizer.weight) == ("L1", pytest.approx(3e-5))
     assert job.data.learn_difficult is False
+    assert job.threads == 3
     assert job.resized(128, 32).detector.anchors[0] == ((60.0, 15.0), (80.0, 12.5))
 
 

@@ -164,7 +164,7 @@ class TrainingConfig:
     pretrain_model_path: str | None = define("a model to take weights from", oneof="load_model")
     pruned_model_path: str | None = define("a pruned model to retrain", oneof="load_model")
     max_queue_size: int = define("batches that wait; 0 means 20", _THREADS)
-    n_workers: int = define("that read images; 0 means all processors but one", _THREADS)
+    n_workers: int = define("threads that read images; 0 means as many as there are processors")
     use_multiprocessing: bool = define("read in processes, not in threads", _THREADS)
     early_stopping: EarlyStopping | None = define("when to end before the last epoch", dialects=LATER)
     visualizer: VisualizerConfig | None = define("what TensorBoard shows", dialects=LATER)

@@ -92,6 +92,7 @@ class DetectionJob:
         weights: what to start from: a detector, or a classifier's weights for the backbone; None for random weights.
         checkpoint_every: epochs between two models that are kept.
         tensorboard: whether TensorBoard files are written.
+        threads: that decode pictures; None for as many as there are processors.
     """
 
     detector: DetectorConfig
@@ -108,6 +109,7 @@ class DetectionJob:
     weights: Path | None = None
     checkpoint_every: int = 1
     tensorboard: bool = True
+    threads: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse numbers that can't be, whoever gave them."""

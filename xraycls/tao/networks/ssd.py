@@ -94,6 +94,7 @@ def ssd_job(spec: Spec[SSDSpec], mounts: Mounts | None = None) -> DetectionJob:
         freeze_bn=network.freeze_bn,
         checkpoint_every=training.checkpoint_interval or 1,
         tensorboard=training.visualizer is not None and training.visualizer.enabled,
+        threads=training.n_workers or None,
     )
 
 

@@ -74,6 +74,7 @@ def yolo_v4_job(spec: Spec[YOLOv4Spec], mounts: Mounts | None = None) -> Detecti
         weights=(mounts or Mounts()).path(load) if load else None,
         checkpoint_every=training.checkpoint_interval,
         tensorboard=training.visualizer is not None and training.visualizer.enabled,
+        threads=training.n_workers or None,
     )
 
 

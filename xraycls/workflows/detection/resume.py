@@ -20,6 +20,7 @@ _RESUMABLE = (
     "data.",
     "weights",
     "tensorboard",
+    "threads",
     "checkpoint_every",
     "evaluation.batch_size",
     "evaluation.curves",

@@ -203,7 +203,8 @@ def run_job(
         last = run.last if started and run.last.is_file() else None
         detector = _start(job, last or given, key, Silent() if started else listener)
         with explained_out_of_memory("Lower the batch size, or the size of the input", job.batch_size):
-            training = _training(job, data, detector, run, runtime, extras, key, loader, threads, listener)
+            readers = threads or job.threads
+            training = _training(job, data, detector, run, runtime, extras, key, loader, readers, listener)
             if goes_on:
                 epoch = None if resume else extras.initial_epoch
                 listener.message(take_up(training, run, key, epoch, given, extras.elsewhere))

@@ -1,0 +1,45 @@
+"""The other side of the benchmark of mosaics: epochs of the ultralytics package, asked for by lines on standard input.
+
+It runs in a process of its own with the package's folder on its path, see ``benchmarks.mosaic``, and imports nothing
+of xraycls: ultralytics is under the AGPL, and only a peer to measure against.
+
+    python mosaic_peer.py FOLDER SIZE BATCH WORKERS CACHE
+
+FOLDER holds ``images/`` and ``labels/`` as YOLO has them; CACHE is "no" or "ram", as the package has it. For every line
+it goes through the pictures once and prints their number. The augmentation is the package's default with a mosaic in
+every sample.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+FOLDER, SIZE, BATCH, WORKERS = Path(sys.argv[1]), *map(int, sys.argv[2:5])
+CACHE = False if sys.argv[5] == "no" else sys.argv[5]
+
+
+def main() -> None:
+    """Answer lines until there are no more."""
+    from ultralytics.cfg import get_cfg
+    from ultralytics.data.build import build_dataloader
+    from ultralytics.data.dataset import YOLODataset
+
+    dataset = YOLODataset(
+        img_path=str(FOLDER / "images"),
+        imgsz=SIZE,
+        augment=True,
+        hyp=get_cfg(overrides={"mosaic": 1.0, "imgsz": SIZE}),
+        batch_size=BATCH,
+        cache=CACHE,
+        data={"names": {0: "object"}, "nc": 1, "channels": 3},
+        task="detect",
+    )
+    loader = build_dataloader(dataset, BATCH, WORKERS, shuffle=True)
+    print("ready", flush=True)
+    for _ in sys.stdin:
+        print(sum(len(batch["img"]) for batch in loader), flush=True)
+
+
+if __name__ == "__main__":
+    main()
