@@ -293,12 +293,13 @@ def report(result: Mapping[str, Any]) -> None:
         show(
             f"Mosaics of {part['files']} files to {part['size']} pixels on the CPU, batches of {part['batch_size']}, "
             f"{part['threads']} threads or processes, {part['rounds']} rounds, medians",
-            ("pipeline", "pictures/s", f"× {MOSAIC_PEER}"),
+            ("pipeline", "pictures/s", f"× {MOSAIC_PEER}", "processor ms a picture"),
             [
                 (
                     row["pipeline"],
                     f"{row['images_per_second']:,.0f}",
                     f"{row['times_peer']:.1f}" if row["times_peer"] else "",
+                    f"{row['processor_ms']:.1f}",
                 )
                 for row in part["rows"]
             ],

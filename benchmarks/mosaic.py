@@ -12,7 +12,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from importlib.util import find_spec
@@ -59,23 +61,25 @@ def mosaic_pipelines(given: argparse.Namespace, work: Path) -> dict[str, Any]:
     """Pictures a second of mosaics on the CPU, as they are written to JSON.
 
     Every sample is a mosaic. ``files``: each picture is decoded whenever it is wanted. ``kept``: decoded pictures are
-    kept in memory, as training does by default; measured after the first epoch.
+    kept in memory, as training does by default; measured after the first epoch. Processor time is that of all threads
+    and processes: on a machine that does other things, too, it says more than the clock.
     """
     _, files = original_files(given.data, work)
     files = with_boxes(files)
     images = -(-given.images // given.batch_size) * given.batch_size
     table = files.with_samples(repeated(files, images))
     missing: dict[str, str] = {}
+    spent: dict[str, list[float]] = defaultdict(list)
     with ExitStack() as stack:
         runs: dict[str, Callable[[], int]] = {}
         try:
             folder = yolo_folder(table, work / "yolo")
             packages = installed_peer(_FOLDER)
             for name, cache in PEERS.items():
-                runs[name] = stack.enter_context(peer(packages, folder, given, cache))
+                runs[name] = stack.enter_context(peer(packages, folder, given, cache, spent[name]))
         except (OSError, subprocess.CalledProcessError) as error:
             missing[PEER] = f"it can't be installed or started here ({error})"
-        runs |= ours(table, given, missing)
+        runs |= {name: metered(run, spent[name]) for name, run in ours(table, given, missing).items()}
         rates = interleaved(runs, given.rounds)
     return {
         "files": len(files),
@@ -89,6 +93,7 @@ def mosaic_pipelines(given: argparse.Namespace, work: Path) -> dict[str, Any]:
                 "pipeline": name,
                 "images_per_second": statistics.median(rates[name]),
                 "times_peer": median_ratio(rates[name], rates[PEER]) if PEER in rates else None,
+                "processor_ms": 1000 * statistics.median(spent[name][1:]),
             }
             for name in runs
         ],
@@ -123,6 +128,18 @@ def ours(table: SampleTable, given: argparse.Namespace, missing: dict[str, str])
     return runs
 
 
+def metered(run: Callable[[], int], spent: list[float]) -> Callable[[], int]:
+    """The same epoch, which notes its processor seconds a picture."""
+
+    def epoch() -> int:
+        before = time.process_time()
+        count = run()
+        spent.append((time.process_time() - before) / count)
+        return count
+
+    return epoch
+
+
 def yolo_folder(table: SampleTable, folder: Path) -> Path:
     """Links to the files of a table, each under a name of its own, beside labels as YOLO has them."""
     for part in ("images", "labels"):
@@ -151,8 +168,18 @@ def _made(folder: Path) -> Path:
 
 
 @contextmanager
-def peer(packages: Path, folder: Path, given: argparse.Namespace, cache: str) -> Any:
-    """An epoch of the peer, whose process lives until the end of the block; raises OSError where it doesn't start."""
+def peer(
+    packages: Path, folder: Path, given: argparse.Namespace, cache: str, spent: list[float]
+) -> Iterator[Callable[[], int]]:
+    """An epoch of the peer, whose process lives until the end of the block; raises OSError where it doesn't start.
+
+    Args:
+        packages: of :func:`installed_peer`.
+        folder: of :func:`yolo_folder`.
+        given: batch size and processes.
+        cache: "no" or "ram".
+        spent: gets the processor seconds a picture of every epoch.
+    """
     script = Path(__file__).with_name("mosaic_peer.py")
     settings = {"PYTHONPATH": str(packages.resolve()), "YOLO_CONFIG_DIR": str(folder), "YOLO_OFFLINE": "true"}
     words: Sequence[object] = (folder, SIZE, given.batch_size, given.threads, cache)
@@ -177,7 +204,9 @@ def peer(packages: Path, folder: Path, given: argparse.Namespace, cache: str) ->
         def epoch() -> int:
             inputs.write("\n")
             inputs.flush()
-            return int(next(line for line in outputs if line.strip().isdigit()))
+            count, seconds = next(line for line in outputs if line[:1].isdigit()).split()
+            spent.append(float(seconds) / int(count))
+            return int(count)
 
         yield epoch
     finally:

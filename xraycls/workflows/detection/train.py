@@ -203,8 +203,7 @@ def run_job(
         last = run.last if started and run.last.is_file() else None
         detector = _start(job, last or given, key, Silent() if started else listener)
         with explained_out_of_memory("Lower the batch size, or the size of the input", job.batch_size):
-            readers = threads or job.threads
-            training = _training(job, data, detector, run, runtime, extras, key, loader, readers, listener)
+            training = _training(job, data, detector, run, runtime, extras, key, loader, threads, listener)
             if goes_on:
                 epoch = None if resume else extras.initial_epoch
                 listener.message(take_up(training, run, key, epoch, given, extras.elsewhere))
@@ -293,7 +292,7 @@ def _training(
         seed=job.loop.seed,
         rank=runtime.world.rank,
         world=runtime.world.size,
-        threads=threads,
+        threads=threads or job.threads,
         progress=reporter.preparing,
     )
 
