@@ -20,7 +20,8 @@ def _limited(context: typer.Context, threads: int | None) -> int | None:
 ModelArgument = Annotated[
     str,
     typer.Argument(
-        metavar="RUN", help="A run folder, a weights file, or a model's name such as Inception: its newest run."
+        metavar="RUN",
+        help="A run folder, a weights or exported file, or a model's name: its newest run.",
     ),
 ]
 PathsArgument = Annotated[list[Path], typer.Argument(metavar="PATH…", help="Image files and folders of images.")]
@@ -46,6 +47,10 @@ LoaderOption = Annotated[
     ),
 ]
 DaliOption = Annotated[bool, typer.Option("--dali", help="The same as --loader dali.", rich_help_panel="Machine")]
+RuntimeOption = Annotated[
+    str,
+    typer.Option(help="torch, or of exported folders onnxruntime or openvino; auto.", rich_help_panel="Machine"),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
 
 

@@ -17,6 +17,7 @@ from xraycls.cli.options import (
     ModelArgument,
     PathsArgument,
     PrecisionOption,
+    RuntimeOption,
     ThreadsOption,
     chosen_loader,
 )
@@ -34,17 +35,17 @@ def predict(
     loader: LoaderOption = "auto",
     dali: DaliOption = False,
     threads: ThreadsOption = None,
+    runtime: RuntimeOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
     """Predict images and folders; a bad file becomes a row with its error, and the exit code is 1 at the end."""
     from xraycls.data.files import readable_name, require_writable
-    from xraycls.inference.load import load_classifier_model
+    from xraycls.inference.choose import open_classifier
     from xraycls.progress import counting
-    from xraycls.training.precision import choose_device
     from xraycls.workflows.predict import predict_with, prediction_rows, write_predictions
 
     require_writable(output)
-    trained = load_classifier_model(run, choose_device(device))
+    trained = open_classifier(run, runtime=runtime, device=device, precision=precision)
     classes = trained.classes
     with counting("predicting") as progress:
         predictions = predict_with(

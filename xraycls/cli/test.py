@@ -17,6 +17,7 @@ from xraycls.cli.options import (
     LoaderOption,
     ModelArgument,
     PrecisionOption,
+    RuntimeOption,
     ThreadsOption,
     chosen_loader,
 )
@@ -47,6 +48,7 @@ def test(
     loader: LoaderOption = "auto",
     dali: DaliOption = False,
     threads: ThreadsOption = None,
+    runtime: RuntimeOption = "auto",
     as_json: JsonOption = False,
     *,
     options: ReadOptions,
@@ -70,6 +72,7 @@ def test(
             precision=precision,
             loader=chosen_loader(loader, dali),
             threads=threads,
+            runtime=runtime,
             strict=strict,
             resamples=resamples,
             unseen_only=unseen_only,

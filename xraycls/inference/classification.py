@@ -9,8 +9,7 @@ from pathlib import Path
 import torch
 
 from xraycls.evaluation.cases import FloatArray
-from xraycls.evaluation.summary import format_threshold
-from xraycls.inference.results import Result, decide, predictions_of
+from xraycls.inference.results import Result, at_threshold, decide, predictions_of
 from xraycls.loaders.recipes.classification import Recipe
 from xraycls.models.classifier import Classifier
 from xraycls.training.run_folder import RunFolder
@@ -45,6 +44,11 @@ class TrainedModel:
         return self.classifier.classes
 
     @property
+    def network(self) -> str:
+        """The network's name."""
+        return self.classifier.architecture.name
+
+    @property
     def device(self) -> torch.device:
         """Where it computes."""
         return next(self.classifier.parameters()).device
@@ -64,7 +68,7 @@ class TrainedModel:
 
     def at_threshold(self) -> str:
         """Returns " at threshold 0.422", to stand behind the class that was decided for; "" without a threshold."""
-        return "" if self.threshold is None else f" at threshold {format_threshold(self.threshold)}"
+        return at_threshold(self.threshold)
 
     def predictions(self, results: Iterable[Result[FloatArray]]) -> Iterator[Prediction]:
         """Returns an iterator with one :class:`~xraycls.types.Prediction` a result."""

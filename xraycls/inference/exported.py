@@ -44,7 +44,7 @@ class ExportedFile:
         outputs: shape by name; the first dimension of each is the batch.
         rendering: how pictures are put on the input: "stretched", "squeezed" or "letterboxed".
         fill: grey level of what lies outside of a picture; None for the picture's mean.
-        threshold: the operating threshold of two classes; None without one.
+        threshold: the operating threshold of two classes, or what reported detections score; None without one.
         confidence: detections score more, 0–1; None of a classifier.
         iou: above which overlapping detections were suppressed, 0–1; None of a classifier.
         top_k: most detections of a picture; None of a classifier.

@@ -12,6 +12,7 @@ import numpy as np
 
 from xraycls.data.image import GreyImage
 from xraycls.evaluation.cases import FloatArray, predicted_classes
+from xraycls.evaluation.summary import format_threshold
 from xraycls.types import Prediction, Sample
 
 S = TypeVar("S")
@@ -41,6 +42,11 @@ class Result(Generic[Output]):
 def decide(probabilities: FloatArray, threshold: float | None) -> int:
     """Returns the class index that probabilities [C] mean, at the operating threshold of two classes, if any."""
     return int(predicted_classes(probabilities[None], 0.5 if threshold is None else threshold)[0])
+
+
+def at_threshold(threshold: float | None) -> str:
+    """Returns " at threshold 0.422", to stand behind the class that was decided for; "" without a threshold."""
+    return "" if threshold is None else f" at threshold {format_threshold(threshold)}"
 
 
 def predictions_of(results: Iterable[Result[FloatArray]], threshold: float | None) -> Iterator[Prediction]:

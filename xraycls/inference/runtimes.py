@@ -36,6 +36,11 @@ class OnnxRuntime:
     def __init__(self, path: Path, *, precision: str, threads: int | None, device: str) -> None:
         import onnxruntime
 
+        if precision != "auto":
+            raise UsageError(
+                f"onnxruntime computes in the precision of the file, not in --precision {precision}",
+                "Export the model in it, or choose --runtime openvino",
+            )
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or available_processors()
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # leaves waiting cores to others

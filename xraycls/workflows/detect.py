@@ -8,10 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xraycls.errors import UsageError
-from xraycls.inference.load import load_detector_model
-from xraycls.inference.predictor import Predictor
+from xraycls.inference.choose import open_detector, predictor_of_detector
 from xraycls.inference.results import Result
-from xraycls.training.precision import choose_device
 from xraycls.types import Detections
 
 if TYPE_CHECKING:
@@ -32,6 +30,7 @@ def detect(
     precision: str = "auto",
     loader: str = "auto",
     threads: int | None = None,
+    runtime: str = "auto",
 ) -> tuple[list[Result[Detections]], tuple[str, ...]]:
     """Returns what a detector finds in pictures, in order, and the names of its classes.
 
@@ -49,6 +48,7 @@ def detect(
         precision: as in training.
         loader: likewise.
         threads: likewise.
+        runtime: "auto", "torch", "onnxruntime" or "openvino"; exported folders need no torch.
 
     Raises:
         RunError: no such model.
@@ -63,10 +63,12 @@ def detect(
     """
     if threshold is not None and not 0 <= threshold <= 1:
         raise UsageError(f"--threshold must lie between 0 and 1, not be {threshold:g}")
-    trained = load_detector_model(model, choose_device(device), key=key)
-    reported = trained.detector.config.reported if threshold is None else threshold
+    trained = open_detector(model, key=key, runtime=runtime, device=device, precision=precision)
+    reported = trained.reported if threshold is None else threshold
     least = _REPORTED if reported is None else reported
-    predictor = Predictor(model=trained, batch_size=batch_size, precision=precision, loader=loader, threads=threads)
+    predictor = predictor_of_detector(
+        trained, batch_size=batch_size, precision=precision, loader=loader, threads=threads
+    )
     detections = [
         result if result.output is None else replace(result, output=result.output.above(least))
         for result in predictor(images)

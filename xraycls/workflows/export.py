@@ -135,4 +135,10 @@ def _source(model: str | Path, key: str, suppression: Suppression | None) -> tup
             samples = list(read_validation(DetectionJob.read(run.config).data).validation)
     if suppression is not None:
         trained.detector.config = replace(trained.detector.config, suppression=suppression)
-    return Source(model=trained.detector, recipe=trained.recipe, weights=trained.weights), samples
+    source = Source(
+        model=trained.detector,
+        recipe=trained.recipe,
+        weights=trained.weights,
+        threshold=trained.detector.config.reported,
+    )
+    return source, samples

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from xraycls.data.files import atomic_write
 from xraycls.evaluation.write import write_predictions as write_csv
-from xraycls.inference.classification import TrainedModel
+from xraycls.inference.choose import open_classifier, predictor_of_classifier
 from xraycls.inference.inputs import samples_of
-from xraycls.inference.load import load_classifier_model
-from xraycls.inference.predictor import Predictor
-from xraycls.training.precision import choose_device
 from xraycls.types import Prediction
 
 if TYPE_CHECKING:
+    from xraycls.inference.classification import TrainedModel
+    from xraycls.inference.exported_predictor import ExportedModel
     from xraycls.inference.inputs import Picture
 
 
@@ -29,6 +28,7 @@ def predict(
     precision: str = "auto",
     loader: str = "auto",
     threads: int | None = None,
+    runtime: str = "auto",
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[list[Prediction], tuple[str, ...]]:
     """Returns predictions for pictures, in order, and the names of the classes.
@@ -36,7 +36,7 @@ def predict(
     A picture that can't be read becomes a prediction with an ``error``; the others are done all the same.
 
     Args:
-        model: a run folder, a model's name or a weights file, as :func:`xraycls.load_model` takes it.
+        model: a run folder, a model's name, an exported folder or a weights file.
         paths: a path of a file or folder, the bytes of a file, a NumPy array [H, W] or [H, W, 3], a pydicom dataset, or
             a sequence of these.
         device: as in training.
@@ -44,6 +44,7 @@ def predict(
         precision: as in training.
         loader: likewise.
         threads: likewise.
+        runtime: "auto", "torch", "onnxruntime" or "openvino"; exported folders need no torch.
         progress: told how many pictures are done, of how many.
 
     Raises:
@@ -59,7 +60,7 @@ def predict(
         >>> predictions[0].name, len(predictions[0].probabilities)
         ('film.jpeg', 2)
     """
-    trained = load_classifier_model(model, choose_device(device))
+    trained = open_classifier(model, runtime=runtime, device=device, precision=precision)
     predictions = predict_with(
         trained,
         paths,
@@ -73,7 +74,7 @@ def predict(
 
 
 def predict_with(
-    trained: TrainedModel,
+    trained: TrainedModel | ExportedModel,
     paths: Picture | Iterable[Picture],
     *,
     batch_size: int = 64,
@@ -83,7 +84,9 @@ def predict_with(
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Prediction]:
     """Returns predictions of a model that is loaded; arguments are those of :func:`predict`."""
-    predictor = Predictor(model=trained, batch_size=batch_size, precision=precision, loader=loader, threads=threads)
+    predictor = predictor_of_classifier(
+        trained, batch_size=batch_size, precision=precision, loader=loader, threads=threads
+    )
     samples = samples_of(paths)
     predictions = []
     for prediction in trained.predictions(predictor(samples)):

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,16 +23,17 @@ from xraycls.data.table import SampleTable
 from xraycls.errors import DataError, RunError
 from xraycls.evaluation.report import Report, evaluate
 from xraycls.evaluation.write import write_report
-from xraycls.inference.classification import TrainedModel
-from xraycls.inference.load import load_classifier_model
-from xraycls.inference.predictor import Predictor
+from xraycls.inference.choose import open_classifier, predictor_of_classifier
 from xraycls.training.config import read_config
-from xraycls.training.precision import choose_device
 from xraycls.types import Prediction, Split
 from xraycls.version import __version__
 from xraycls.workflows.resume import check_same_data, in_order_of
 from xraycls.workflows.seen import moved, splits_of_run, without_seen
 from xraycls.workflows.train import run_table
+
+if TYPE_CHECKING:
+    from xraycls.inference.classification import TrainedModel
+    from xraycls.inference.exported_predictor import ExportedModel
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +67,7 @@ def test(
     precision: str = "auto",
     loader: str = "auto",
     threads: int | None = None,
+    runtime: str = "auto",
     strict: bool = False,
     resamples: int = 2000,
     unseen_only: bool = False,
@@ -84,6 +87,7 @@ def test(
         precision: as in training.
         loader: the engine, as in training; it may be another one.
         threads: decoding threads.
+        runtime: "auto", "torch", "onnxruntime" or "openvino"; exported folders need no torch.
         strict: stop at a file that can't be read.
         resamples: of the bootstrap, for the intervals.
         unseen_only: leave out the images that the run was trained or chosen with, by content.
@@ -102,14 +106,14 @@ def test(
         >>> result.files[-1].name
         'test.json'
     """
-    trained = load_classifier_model(model, choose_device(device))
+    trained = open_classifier(model, runtime=runtime, device=device, precision=precision)
+    predictor = predictor_of_classifier(
+        trained, batch_size=batch_size, precision=precision, loader=loader, threads=threads, strict=strict
+    )
     given = None if data is None else Path(data)
     table = _table(trained, given, images, split, strict, options, unseen_only)
     folder = output or _folder(trained, data, split)
     require_writable(folder)
-    predictor = Predictor(
-        model=trained, batch_size=batch_size, precision=precision, loader=loader, threads=threads, strict=strict
-    )
     probabilities = np.full((len(table), len(trained.classes)), np.nan)
     failures: dict[str, str] = {}
     predictions: list[Prediction] = []
@@ -135,7 +139,7 @@ def test(
     metadata = {
         "date": datetime.now().astimezone().isoformat(timespec="seconds"),
         "xraycls": __version__,
-        "model": trained.classifier.architecture.name,
+        "model": trained.network,
         "weights": str(trained.weights),
         "data": str(table.root),
         "split": split,
@@ -157,7 +161,7 @@ def test(
 
 
 def _table(
-    trained: TrainedModel,
+    trained: TrainedModel | ExportedModel,
     data: Path | None,
     images: Path | None,
     split: Split,
@@ -189,7 +193,7 @@ def _table(
         table = chosen
     if run and not own:
         table = without_seen(run, table, unseen_only=unseen_only)
-    return with_classes(table, trained.classifier.classes)
+    return with_classes(table, trained.classes)
 
 
 def with_classes(table: SampleTable, classes: tuple[str, ...]) -> SampleTable:
@@ -212,7 +216,7 @@ def with_classes(table: SampleTable, classes: tuple[str, ...]) -> SampleTable:
     return replace(table, samples=tuple(renumbered), classes=classes)
 
 
-def _folder(trained: TrainedModel, data: Path | str | None, split: Split) -> Path:
+def _folder(trained: TrainedModel | ExportedModel, data: Path | str | None, split: Split) -> Path:
     home = trained.run.path if trained.run else Path.cwd()
     if data is None:
         return home if split == "test" else home / f"test-{split}"

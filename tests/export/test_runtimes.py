@@ -1,0 +1,100 @@
+"""Exported folders predict and detect as the models do that they are made from, and without torch."""
+
+import json
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+import xraycls
+from xraycls.errors import MissingExtra, UsageError
+from xraycls.evaluation.detection.overlap import box_iou
+from xraycls.inference import runtimes
+from xraycls.inference.exported_detections import suppressed
+from xraycls.inference.runtimes import open_session
+from xraycls.models.detection.suppression import suppress
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("films")
+    rng = np.random.default_rng(0)
+    for number, (height, width) in enumerate(((90, 70), (64, 96), (200, 300))):
+        cv2.imwrite(str(folder / f"{number}.png"), rng.integers(0, 256, (height, width), dtype=np.uint8))
+    (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
+    return folder
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_a_folder_predicts_as_its_model(runtime, exported_classifier, classifier_file, films):
+    expected, _ = xraycls.predict(classifier_file, films, device="cpu", precision="fp32", loader="torch")
+    found, classes = xraycls.predict(exported_classifier.path.parent, films, runtime=runtime)
+    assert classes == ("NORMAL", "PNEUMONIA")
+    for own, theirs in zip(found, expected, strict=True):
+        assert (own.name, own.predicted, own.error) == (theirs.name, theirs.predicted, theirs.error)
+        assert np.allclose(own.probabilities, theirs.probabilities, atol=1e-5)
+    assert [prediction.predicted is None for prediction in found].count(True) == 1
+
+
+def test_a_folder_detects_as_its_model(exported_detector, detector_file, films):
+    settings = {"threshold": 0.1, "device": "cpu"}
+    expected, _ = xraycls.detect(detector_file, films, precision="fp32", loader="torch", **settings)
+    found, classes = xraycls.detect(exported_detector.path, films, **settings)
+    assert classes == ("nodule", "opacity")
+    for own, theirs in zip(found, expected, strict=True):
+        assert own.error == theirs.error
+        if own.output is not None:
+            assert own.output.labels.tolist() == theirs.output.labels.tolist()
+            overlap = box_iou(own.output.boxes.astype(float), theirs.output.boxes.astype(float))
+            assert np.diagonal(overlap).min() > 0.999
+
+
+def test_predicting_with_a_folder_imports_no_torch(exported_classifier, films, tmp_path):
+    code = (
+        "import sys\nfrom xraycls.cli import main\n"
+        f"try:\n    main(['predict', {str(exported_classifier.path.parent)!r}, {str(films / '0.png')!r}, '--json'])\n"
+        "except SystemExit as end:\n    assert not end.code, end.code\n"
+        "heavy = {'torch', 'torchvision', 'timm', 'sklearn', 'matplotlib', 'onnx'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)[0]["predicted"] in ("NORMAL", "PNEUMONIA")
+
+
+def test_a_runtime_that_is_not_installed_is_told_with_the_command(exported_classifier, monkeypatch):
+    monkeypatch.setattr(runtimes, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtra, match=r"onnxruntime is not installed. Install it with: pip install"):
+        open_session(exported_classifier.path)
+
+
+def test_a_runtime_is_for_exported_folders_and_torch_for_others(exported_classifier, classifier_file, films):
+    with pytest.raises(UsageError, match=r"is no exported folder.*Export it first with: xraycls export"):
+        xraycls.predict(classifier_file, films, runtime="onnxruntime")
+    with pytest.raises(UsageError, match="is an ONNX file, which runtime=torch can't compute"):
+        xraycls.predict(exported_classifier.path, films, runtime="torch")
+    with pytest.raises(UsageError, match="Unknown runtime 'onnx'"):
+        xraycls.predict(exported_classifier.path, films, runtime="onnx")
+
+
+def test_a_precision_that_the_file_does_not_have_is_refused(exported_classifier, films):
+    with pytest.raises(UsageError, match="onnxruntime computes in the precision of the file"):
+        xraycls.predict(exported_classifier.path, films, precision="bf16", runtime="onnxruntime")
+
+
+@pytest.mark.parametrize("own_boxes", [False, True])
+def test_suppression_without_torch_keeps_what_the_detectors_own_keeps(own_boxes):
+    generator = torch.Generator().manual_seed(0)
+    corner = torch.rand((200, 3, 2) if own_boxes else (200, 2), generator=generator) * 60
+    boxes = torch.cat([corner, corner + 5 + torch.rand(corner.shape, generator=generator) * 40], dim=-1)
+    scores = (torch.rand(200, 3, generator=generator) * 50).round() / 50  # with ties
+    for confidence, iou, top_k in ((0.1, 0.4, 500), (0.5, 0.7, 12), (0.99, 0.3, 5)):
+        kept = suppress(scores, boxes, confidence=confidence, iou=iou, top_k=top_k)
+        found = suppressed(scores.numpy(), boxes.numpy(), confidence=confidence, iou=iou, top_k=top_k)
+        assert np.array_equal(found.boxes, kept[0].numpy())
+        assert found.labels.tolist() == kept[1].tolist()

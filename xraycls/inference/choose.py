@@ -1,0 +1,115 @@
+"""A model by any name, and what runs it over pictures; torch is imported for models in torch alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from xraycls.errors import UsageError
+from xraycls.inference.exported import is_exported
+from xraycls.inference.exported_predictor import (
+    ExportedModel,
+    ExportedPredictor,
+    load_exported,
+    read_detections,
+    read_probabilities,
+)
+
+if TYPE_CHECKING:
+    from xraycls.evaluation.cases import FloatArray
+    from xraycls.inference.classification import TrainedModel
+    from xraycls.inference.detection import TrainedDetector
+    from xraycls.inference.predictor import Predictor
+    from xraycls.types import Detections
+
+
+def open_classifier(
+    model: str | Path, *, runtime: str = "auto", device: str = "auto", precision: str = "auto"
+) -> TrainedModel | ExportedModel:
+    """Returns a classifier.
+
+    Args:
+        model: an exported folder or file; or as :func:`xraycls.inference.load.load_classifier_model` takes it.
+        runtime: "auto", "torch", "onnxruntime" or "openvino".
+        device: as in training.
+        precision: that an exported model computes in.
+
+    Raises:
+        RunError: there is no such model, or it is a detector.
+        UsageError: the runtime can't compute it, or not so.
+        MissingExtra: the runtime isn't installed.
+    """
+    if is_exported(model):
+        return load_exported(model, "classifier", runtime=runtime, precision=precision, device=device)
+    _check_torch(model, runtime)
+    from xraycls.inference.load import load_classifier_model
+    from xraycls.training.precision import choose_device
+
+    return load_classifier_model(model, choose_device(device))
+
+
+def open_detector(
+    model: str | Path, *, key: str = "", runtime: str = "auto", device: str = "auto", precision: str = "auto"
+) -> TrainedDetector | ExportedModel:
+    """Returns a detector; as :func:`open_classifier`, and ``key`` opens an encrypted one."""
+    if is_exported(model):
+        return load_exported(model, "detector", runtime=runtime, precision=precision, device=device)
+    _check_torch(model, runtime)
+    from xraycls.inference.load import load_detector_model
+    from xraycls.training.precision import choose_device
+
+    return load_detector_model(model, choose_device(device), key=key)
+
+
+def predictor_of_classifier(
+    model: TrainedModel | ExportedModel,
+    *,
+    batch_size: int = 64,
+    precision: str = "auto",
+    loader: str = "auto",
+    threads: int | None = None,
+    strict: bool = False,
+) -> Predictor[FloatArray] | ExportedPredictor[FloatArray]:
+    """Returns what gives the probabilities of pictures; arguments are those of the predictors."""
+    if isinstance(model, ExportedModel):
+        check_loader(loader)
+        return ExportedPredictor(
+            model=model, read=read_probabilities, batch_size=batch_size, threads=threads, strict=strict
+        )
+    from xraycls.inference.predictor import Predictor
+
+    return Predictor(
+        model=model, batch_size=batch_size, precision=precision, loader=loader, threads=threads, strict=strict
+    )
+
+
+def predictor_of_detector(
+    model: TrainedDetector | ExportedModel,
+    *,
+    batch_size: int = 8,
+    precision: str = "auto",
+    loader: str = "auto",
+    threads: int | None = None,
+) -> Predictor[Detections] | ExportedPredictor[Detections]:
+    """Returns what finds the objects of pictures, in pixels of their files."""
+    if isinstance(model, ExportedModel):
+        check_loader(loader)
+        read = read_detections(model.file)
+        return ExportedPredictor(model=model, read=read, batch_size=batch_size, threads=threads)
+    from xraycls.inference.predictor import Predictor
+
+    return Predictor(model=model, batch_size=batch_size, precision=precision, loader=loader, threads=threads)
+
+
+def check_loader(loader: str) -> None:
+    """Raise UsageError for a loading engine that an exported model doesn't have."""
+    if loader != "auto":
+        raise UsageError(f"An exported model reads pictures by itself, not by --loader {loader}", "Leave it out")
+
+
+def _check_torch(model: str | Path, runtime: str) -> None:
+    if runtime not in ("auto", "torch"):
+        raise UsageError(
+            f"{model} is no exported folder, so --runtime {runtime} can't compute it",
+            f"Export it first with: xraycls export {model} -o exported",
+        )
