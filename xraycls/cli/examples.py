@@ -40,7 +40,10 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     ),
     "data show": ("xraycls data show chest_xray -n 25 -o sheet.png", "xraycls data show chest_xray --augmented"),
     "data split": ("xraycls data split films.csv -o split.csv",),
-    "data convert": ("xraycls data convert kitti_folder coco_folder --to coco",),
+    "data convert": (
+        "xraycls data convert kitti_folder coco_folder --to coco",
+        "xraycls data convert dicom_folder films --to png --headers drop",
+    ),
     "data siim2kitti": ("xraycls data siim2kitti -l train.csv -t dicom-images-train --kf siim-kitti --px 512",),
     "data rsna-features": ("xraycls data rsna-features stage_2_train_images -o features.csv",),
     "data arrange": ("xraycls data arrange coronahack coronahack arranged",),

@@ -41,6 +41,7 @@ class PictureHeader:
         channels: in the file: 1, 2 (grey and alpha), 3 or 4; a palette counts as 3.
         format: such as "JPEG", "PNG", "DICOM"; "array" for a row of a container.
         attributes: of a DICOM file, as :attr:`xraycls.data.dicom.Header.attributes`.
+        burnt_in: whether a DICOM file says that text is part of the picture.
     """
 
     bytes: int
@@ -50,6 +51,7 @@ class PictureHeader:
     channels: int
     format: str
     attributes: tuple[tuple[str, str], ...] = ()
+    burnt_in: bool = False
 
 
 def picture_headers(
@@ -143,4 +145,5 @@ def _of_dicom(path: Path, size: int) -> PictureHeader:
         channels=1,
         format="DICOM",
         attributes=header.attributes,
+        burnt_in=header.burnt_in,
     )

@@ -13,9 +13,10 @@ import typer
 from xraycls.cli.options import JsonOption
 from xraycls.cli.reading import reads_data
 from xraycls.data.options import ReadOptions
+from xraycls.errors import unknown
 
-_WRITTEN = "kitti, coco, yolo, voc, rsna, siim, nih or csv"
-_READ = f"tfrecords, {_WRITTEN}"
+_WRITTEN = "kitti, coco, yolo, voc, rsna, siim, nih, csv, png or jpeg"
+_READ = "tfrecords, kitti, coco, yolo, voc, rsna, siim, nih or csv"
 
 
 @reads_data
@@ -31,6 +32,9 @@ def convert(
             help="copy, link (no space needed on the same disk) or none (annotations alone); copy by default."
         ),
     ] = None,
+    headers: Annotated[
+        str, typer.Option(help="With --to png or jpeg: keep (pseudonym, age, sex, view, spacing) or drop.")
+    ] = "keep",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier conversion.")] = False,
     as_json: JsonOption = False,
     *,
@@ -42,10 +46,13 @@ def convert(
     and the name that a picture had. DICOM becomes 8-bit PNG where the format's readers don't know it; elsewhere it is
     copied as it is, with the names of patients in it.
     """
+    from xraycls.data.formats.convert import HEADERS
     from xraycls.data.formats.convert import convert as convert_data
     from xraycls.data.formats.mapping import MAPPING
     from xraycls.progress import counting
 
+    if headers not in ("keep", "drop"):
+        raise unknown("treatment", headers, ("keep", "drop"), "--headers")
     with counting("converting") as progress:
         made = convert_data(
             source,
@@ -54,6 +61,7 @@ def convert(
             read_as=read_as,
             images=images,
             pictures=pictures,
+            headers=headers == "keep",
             overwrite=overwrite,
             progress=progress,
             options=options,
@@ -70,4 +78,5 @@ def convert(
     if made.left_out:
         print(f"Left out, as they could not be read: {len(made.left_out):,}.")
     table = target / MAPPING if made.format == "csv" and target.is_dir() else target
-    print(f"Next: xraycls data list {shlex.quote(str(table))}")
+    verb = "show" if (target / HEADERS).is_file() else "list"
+    print(f"Next: xraycls data {verb} {shlex.quote(str(table))}")

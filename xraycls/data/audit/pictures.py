@@ -131,3 +131,17 @@ def _marker_counts(evidence: Evidence) -> dict[str, dict[str, int]]:
         if (label := evidence.table[row].label) is not None:
             counts[evidence.table.classes[label]][facts.marker.letter if facts.marker else "none"] += 1
     return counts
+
+
+def check_burnt_in_text(evidence: Evidence) -> Iterator[Finding]:
+    """DICOM files whose header says that text is burnt into the pixels."""
+    rows = [row for row in evidence.readable if (header := evidence.headers[row]) and header.burnt_in]
+    if rows:
+        yield Finding(
+            "burnt-in-text",
+            "warning",
+            f"{counted(len(rows), 'file')} of {len(evidence.table):,} say that text is burnt into the picture",
+            "It may be a name, which no removal of header fields takes away, and a network may read it. Look at them "
+            "before they leave the house.",
+            tuple(Group((row,)) for row in rows),
+        )

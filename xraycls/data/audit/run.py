@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from xraycls.data.audit.boxes import check_boxes
 from xraycls.data.audit.copies import check_exact_duplicates, check_near_duplicates
 from xraycls.data.audit.finding import Audit, Evidence, Finding
-from xraycls.data.audit.pictures import check_markers, check_polarity, check_unreadable
+from xraycls.data.audit.pictures import check_burnt_in_text, check_markers, check_polarity, check_unreadable
 from xraycls.data.audit.shortcut import check_shortcut
 from xraycls.data.audit.splits import check_balance, check_patients
 from xraycls.data.facts import PictureFacts, picture_facts
@@ -56,6 +56,7 @@ def checks(evidence: Evidence, classes: Sequence[str] | None = None) -> Iterator
     """The findings of all checks that the evidence is enough for."""
     yield from check_exact_duplicates(evidence)
     yield from check_patients(evidence)
+    yield from check_burnt_in_text(evidence)
     yield from check_balance(evidence)
     yield from check_shortcut(evidence)
     yield from check_boxes(evidence, classes)

@@ -26,6 +26,7 @@ _KEYWORDS = (
     "PatientID",
     "PatientSex",
     "PatientAge",
+    "BurnedInAnnotation",
 )
 _CODE = re.compile(r"[A-Z0-9_ ]{1,16}")  # of VR CS (PS3.5, 6.2); whatever else stands there may be a name
 _SEXES = {"M": "M", "F": "F", "O": "O", "MALE": "M", "FEMALE": "F", "OTHER": "O"}
@@ -50,6 +51,7 @@ class Header:
         sex: "M", "F" or "O".
         age: years.
         patient: the pseudonym of the patient.
+        burnt_in: whether the file says that text, such as a name, is part of the picture.
     """
 
     width: int | None = None
@@ -61,6 +63,7 @@ class Header:
     sex: str | None = None
     age: float | None = None
     patient: str | None = None
+    burnt_in: bool = False
 
     @property
     def attributes(self) -> tuple[tuple[str, str], ...]:
@@ -90,6 +93,7 @@ def read_header(path: Path) -> Header:
         sex=_SEXES.get(value_of(dataset, "PatientSex", _code) or ""),
         age=value_of(dataset, "PatientAge", _years),
         patient=_patient(dataset),
+        burnt_in=value_of(dataset, "BurnedInAnnotation", _code) == "YES",
     )
 
 

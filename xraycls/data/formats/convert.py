@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from xraycls.data.csv import read_csv
+from xraycls.data.dicom import is_dicom_file, read_header
 from xraycls.data.formats import FORMATS
 from xraycls.data.formats.format import CLASSES, Format, first_few
 from xraycls.data.formats.location import Location, plan_locations, put
@@ -24,7 +25,7 @@ from xraycls.data.options import AS_IT_IS, ReadOptions
 from xraycls.data.patients import with_patients
 from xraycls.data.processors import available_processors, one_thread_a_picture, pool_size
 from xraycls.data.records import header_of
-from xraycls.data.source import read_source
+from xraycls.data.source import list_images, read_source
 from xraycls.data.table import SampleTable
 from xraycls.data.verify import Progress, find_unreadable
 from xraycls.errors import DataError, UsageError, unknown
@@ -41,7 +42,13 @@ _ORIGIN = "source"  # the column of pictures.csv with the name that a picture ha
 # Every converted data set has a table of its pictures; as a target of its own it needs nothing else.
 _TABLE = Format("csv", "CSV", lambda _: False, read_csv, lambda *_: None, dicom=True, classes=True)
 
-_KNOWN = {**FORMATS, _TABLE.name: _TABLE}
+# Pictures alone, for programs that know no DICOM; they lie in the folders that they had.
+_PNG = Format("png", "PNG", lambda _: False, read_csv, lambda *_: None, pictures="", classes=True, suffix=".png")
+_JPEG = replace(_PNG, name="jpeg", title="JPEG", suffix=".jpg")
+HEADERS = "headers.csv"
+"""What the headers of DICOM files say of pictures without classes, beside these."""
+
+_KNOWN = {**FORMATS, _TABLE.name: _TABLE, _PNG.name: _PNG, _JPEG.name: _JPEG}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +88,7 @@ def convert(
     read_as: str | None = None,
     images: Path | None = None,
     pictures: str | None = None,
+    headers: bool = True,
     overwrite: bool = False,
     progress: Progress | None = None,
     options: ReadOptions = AS_IT_IS,
@@ -100,6 +108,8 @@ def convert(
         images: the folder of the source's pictures, where they don't lie beside its annotations.
         pictures: "copy" them; "link", which needs no space on the same disk; or "none": annotations alone, for the
             pictures where they are. None is "none" for a CSV file and else "copy".
+        headers: with "png" and "jpeg", write what the headers of DICOM files say beside who they show: the pseudonym of
+            the patient, age, sex, view and pixel spacing; False leaves all of it out.
         overwrite: replace what an earlier conversion wrote.
         progress: told of (pictures done, pictures).
         options: what the user knows better than the source, where its format isn't named.
@@ -127,8 +137,10 @@ def convert(
         _require_apart(source, target, images)
         require_ours(target, overwrite=overwrite)
     with sole_writer_of(target, "name another target"):
-        table, left_out = _readable(_read(source, read_as, images, options), progress)
+        table, left_out = _readable(_read(source, read_as, images, options, bare=into.suffix is not None), progress)
         _require_boxes(table, into)
+        if into.suffix:
+            _warn_of_letters(table)
         if single:
             write_table_csv(table, target)
             return _described(table, target, into, left_out)
@@ -144,7 +156,7 @@ def convert(
                 placed, damaged = _put_all(table, locations, folder / into.pictures, pictures == "link", progress)
                 left_out |= damaged
             write(placed, folder)
-            write_table_csv(placed, folder / MAPPING)
+            _write_tables(placed, folder, into, headers)
             converted = _described(placed, target, into, left_out, locations)
             description |= asdict(converted)
         return converted
@@ -183,9 +195,41 @@ def _require_table(target: Path, overwrite: bool) -> None:
         raise DataError(f"{target} holds something else", target, "Name another file")
 
 
-def _read(source: Path, read_as: str | None, images: Path | None, options: ReadOptions) -> SampleTable:
+def _write_tables(table: SampleTable, folder: Path, into: Format, headers: bool) -> None:
+    """Write ``pictures.csv``, or ``headers.csv`` where there are no classes, with or without what headers say."""
+    if into.suffix and not headers:
+        kept = (tuple(pair for pair in sample.attributes if pair[0] == _ORIGIN) for sample in table)
+        table = table.with_samples(
+            replace(sample, attributes=origin, patient=None) for sample, origin in zip(table, kept, strict=True)
+        )
+    if table.classes:
+        write_table_csv(table, folder / MAPPING)
+    elif headers:
+        write_table_csv(table, folder / HEADERS)
+
+
+def _warn_of_letters(table: SampleTable) -> None:
+    """Count the DICOM files that say that text, which may be a name, is part of the picture."""
+    marked = [s.path for s in table if s.member is None and is_dicom_file(s.path) and read_header(s.path).burnt_in]
+    if marked:
+        logger.warning(
+            "%d files say that text is burnt into their pixels, where it stays; look whether it is a name: %s",
+            len(marked),
+            first_few(path.name for path in marked),
+        )
+
+
+def _read(
+    source: Path, read_as: str | None, images: Path | None, options: ReadOptions, *, bare: bool = False
+) -> SampleTable:
+    """The data; ``bare`` takes pictures without a class as well."""
     if read_as is None:
-        return read_source(source, images=images, options=options)
+        try:
+            return read_source(source, images=images, options=options)
+        except DataError:
+            if not bare or not source.is_dir():
+                raise
+            return with_patients(SampleTable(tuple(list_images([source])), (), source, "pictures"))
     return with_patients(with_mapping(_known(read_as, "--from").read(source, images=images), source))
 
 

@@ -63,6 +63,7 @@ class Format:
             ("none": the format tells pictures by their bare name). Where two would meet, one gets a number.
         dicom: whether readers of the format expect DICOM; otherwise such pictures are written as PNG.
         classes: whether it keeps the class of a picture without boxes.
+        suffix: that every picture is written with, decoded to 8 bits; None for the files as they are where they can be.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Format:
     folders: Literal["kept", "split", "none"] = "kept"
     dicom: bool = False
     classes: bool = False
+    suffix: Literal[".png", ".jpg"] | None = None
 
 
 def boxed_sample(path: Path, boxes: Iterable[Box], split: Split | None = None) -> Sample:

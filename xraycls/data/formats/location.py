@@ -22,6 +22,8 @@ from xraycls.types import PIXELS, Box, Sample
 _LONGEST_END = "-123456.jpeg"
 """What may still be put behind a name: a number, where it is taken, and a suffix."""
 
+_QUALITY = 95  # of JPEG, 0-100
+
 _EVERY_READER_KNOWS = (".jpg", ".jpeg", ".png", ".bmp")
 
 
@@ -32,7 +34,8 @@ class Location:
     Attributes:
         sample: as the source has it.
         name: its path below the folder of pictures.
-        as_png: whether it is decoded and written as 8-bit grey PNG; otherwise the file itself goes there.
+        as_png: whether it is decoded and written as 8-bit grey PNG, or JPEG where the name says so; otherwise the
+            file itself goes there.
         is_renamed: whether its own name was taken.
     """
 
@@ -53,8 +56,8 @@ def plan_locations(table: SampleTable, into: Format) -> list[Location]:
     locations = []
     for sample in table:
         is_dicom = sample.member is None and _is_dicom(sample.path)
-        as_png = not into.dicom if is_dicom else _needs_decoding(sample, into)
-        suffix = ".png" if as_png else ".dcm" if is_dicom else sample.path.suffix
+        as_png = bool(into.suffix) or (not into.dicom if is_dicom else _needs_decoding(sample, into))
+        suffix = (into.suffix or ".png") if as_png else ".dcm" if is_dicom else sample.path.suffix
         wanted = _name(table, sample, into)
         name, number = wanted, last_number.get(_key(wanted), 0) + 1
         while number > 1 and _key(name := wanted.with_name(f"{wanted.name}_{number}")) in last_number:
@@ -113,7 +116,7 @@ def put(location: Location, folder: Path, *, link: bool = False) -> Sample:
     if location.as_png:
         image = open_image(location.sample)
         pixels = image.pixels()
-        _write_png(pixels, target)
+        _write_encoded(pixels, target)
         # A prepared picture is smaller than its source, of which the boxes speak.
         across, down = pixels.shape[1] / image.width, pixels.shape[0] / image.height
         boxes = tuple(_scaled(box, across, down) for box in sample.boxes)
@@ -135,8 +138,8 @@ def _with_header(sample: Sample) -> tuple[tuple[str, str], ...]:
     return (*sample.attributes, *(pair for pair in read_header(sample.path).attributes if pair[0] not in known))
 
 
-def _write_png(pixels: GreyImage, path: Path) -> None:
-    _, encoded = cv2.imencode(".png", pixels)
+def _write_encoded(pixels: GreyImage, path: Path) -> None:
+    _, encoded = cv2.imencode(path.suffix, pixels, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
     with atomic_write(path) as temporary:
         temporary.write_bytes(encoded.tobytes())
 
