@@ -80,6 +80,7 @@ def export_file(
     form: str | None = None,
     precision: str = "fp32",
     kind: Input = "uint8",
+    name: str | None = None,
 ) -> Exported:
     """Write one ONNX file, labels.txt and the file's entry in export.json, and compare the file with torch.
 
@@ -90,6 +91,7 @@ def export_file(
         form: the set of outputs, see :mod:`xraycls.export.graph`; None for the default.
         precision: "fp32", "fp16" or "bf16".
         kind: number format of the input.
+        name: of the file; None for :func:`file_name`.
 
     Raises:
         UsageError: no such form or precision.
@@ -98,7 +100,7 @@ def export_file(
         RunError: the folder holds another model.
     """
     graph = graph_of(source.model, form, precision)  # type: ignore[arg-type]
-    name = file_name(graph.form, graph_of_default(source.model), precision, kind)
+    name = name or file_name(graph.form, graph_of_default(source.model), precision, kind)
     others = [each for each in read_listing(folder) if each.file != name]
     source_sha256 = sha256_of(source.weights)
     if others and others[0].source_sha256 != source_sha256:

@@ -9,7 +9,7 @@ import typer
 
 from xraycls.cli.abbreviations import AbbreviatedCommand
 from xraycls.cli.dataset_convert import dataset_convert
-from xraycls.cli.networks import evaluate, inference, kmeans, prune, spec_check, train
+from xraycls.cli.networks import evaluate, export, inference, kmeans, prune, spec_check, train
 from xraycls.cli.tao_command import TaoCommand
 from xraycls.errors import XrayclsError
 from xraycls.tao.networks import NETWORKS
@@ -21,10 +21,11 @@ VERBS: Mapping[str, Callable[..., None]] = {
     "inference": inference.inference,
     "prune": prune.prune,
     "kmeans": kmeans.kmeans,
+    "export": export.export,
 }
 """What can be done with a network whose ``verbs`` say so."""
 
-_OF_TAO = (*VERBS, "export", "gen_trt_engine")
+_OF_TAO = (*VERBS, "gen_trt_engine")
 _ANYTHING = {"ignore_unknown_options": True, "allow_extra_args": True}
 
 

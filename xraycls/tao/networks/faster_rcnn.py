@@ -358,7 +358,7 @@ FASTER_RCNN = TaoNetwork(
     ),
     check=check_faster_rcnn,
     modern=modern,
-    verbs=("train", "evaluate", "inference", "prune"),
+    verbs=("train", "evaluate", "inference", "prune", "export"),
     job=faster_rcnn_job,
     evaluation=faster_rcnn_evaluation,
     view=faster_rcnn_view,

@@ -199,5 +199,5 @@ SSD = TaoNetwork(
     evaluation=ssd_evaluation,
     suppression=ssd_suppression,
     keras=ssd_keras,
-    verbs=("train", "evaluate", "inference", "prune"),
+    verbs=("train", "evaluate", "inference", "prune", "export"),
 )
