@@ -2,7 +2,7 @@
 # Faster R-CNN of a TLT 3 spec: KITTI to TFRecords, train, evaluate, prune, evaluate, retrain, evaluate, look.
 # On phantoms with a lead plate or two. The specs are those of examples/faster_rcnn; only paths, epochs and size are set
 # here. Not measured yet at the size that stands here: average precision, what pruning leaves, and how long it takes. Toy
-# sizes (FILMS=16 OTHERS=64 and one epoch each) show that every step runs, and nothing more.
+# sizes (FILMS=12 OTHERS=64 SIZE=160 and one epoch each) show that every step runs, and nothing more.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -31,7 +31,7 @@ xraycls train --data "$work/others" --base-model resnet18 --weights none --size 
 # Train by a spec from a model: learn SPEC START EPOCHS RESULTS; leaves the last model in $model.
 learn() {
 	xraycls faster_rcnn train -e "$specs/$1.txt" -m "$2" -r "$work/$4" "$mount" --epochs "$3" --size "$size"
-	model=$(ls "$work/$4"/weights/*.safetensors | tail -n 1)
+	model=$work/$4/frcnn_resnet_18.epoch_$3.safetensors
 }
 
 # What the last model finds: figures SPEC RESULTS.
