@@ -31,20 +31,51 @@ LEAST = 0.01
 COMMON: Mapping[str, Any] = {
     "optimizer": {"name": "adamw", "weight_decay": 0.05},
     "rate": {"kind": "schedule", "name": "cosine", "base": 5e-4, "warmup_epochs": 1.0},
-    "loop": {"ema": 0.99, "clip_norm": 10.0, "monitor": "train_loss", "higher_is_better": False},
+    "loop": {"ema": 0.99, "clip_norm": 10.0},
     "batch_size": 4,
     "tensorboard": False,
     "checkpoint_every": 1000,
 }
-"""What all networks share."""
+"""What a network has that says nothing else."""
+
+MONITOR = {"monitor": "train_loss", "higher_is_better": False}
+"""No film is left to validate with."""
 
 NETWORKS: Mapping[str, Mapping[str, Any]] = {
-    "ssd": {"recipe": {"kind": "ssd", "crop_scale": [0.5, 1.0], "zoom_out": [1.0, 1.5], "contrast": 0.2}},
+    "ssd": {
+        "fill": 0,
+        "detector": {
+            "suppression": {"confidence": LEAST, "iou": 0.6, "top_k": 200},
+            "anchors": {"scales": [0.05, 0.1, 0.25, 0.4, 0.55, 0.7, 0.85]},
+            "loss": {"box_weight": 0.8, "focal": [0.25, 2.0]},
+        },
+        "recipe": {
+            "kind": "tlt2",
+            "zoom": [1 / 1.8, 1 / 0.7],
+            "shift": [8.0, 8.0],
+            "contrast": 0.1,
+            "smallest": [1.0, 1.0],
+        },
+        "optimizer": {"name": "sgd", "options": {"momentum": 0.9, "nesterov": False}},
+        "rate": {
+            "kind": "soft_start_annealing",
+            "lowest": 5e-5,
+            "highest": 2e-2,
+            "soft_start": 0.15,
+            "annealing": 0.8,
+        },
+        "regularizer": {"kind": "L1", "weight": 3e-5},
+        "freeze_blocks": [0],
+        "batch_size": 16,
+        "loop": {"seed": 42},
+    },
     "yolo_v4": {
+        "fill": None,
         "detector": {"loss": {"box_weight": 5.0, "background_weight": 5.0}},
         "recipe": {"kind": "yolo_v4", "jitter": 0.2, "mosaic": 0.3, "mosaic_min_ratio": 0.3},
     },
     "faster_rcnn": {
+        "fill": 0,
         "detector": {
             "scales": [16.0, 32.0, 64.0],
             "scaling": 57.6,
@@ -55,7 +86,11 @@ NETWORKS: Mapping[str, Mapping[str, Any]] = {
         "recipe": {"kind": "detectnet", "zoom": [0.8, 1.2], "shift": [8, 8], "contrast": 0.2},
     },
 }
-"""What differs; anchors of Faster R-CNN are those of an input of 128 pixels and grow with it."""
+"""What differs; ``fill`` is the grey level around a picture, None for its mean.
+
+SSD has the settings of examples/siim_ssd/train.txt, by which it was measured first. Those of YOLOv4 and Faster R-CNN
+have not been tried to their end yet. Anchors of Faster R-CNN are those of an input of 128 pixels and grow with it.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +186,9 @@ def job(cell: Cell, films: Films, settings: Training) -> dict[str, Any]:
             "training": [{"labels": str(each / "labels"), "images": str(each / "images")} for each in learned],
             "val_fraction": 0.0,
         },
-        "recipe": own["recipe"],
-        "loop": {**COMMON["loop"], "epochs": settings.epochs[cell.network]},
+        **{name: value for name, value in own.items() if name not in ("detector", "fill")},
+        "recipe": {**own["recipe"], "canvas": {"width": settings.size, "height": settings.size, "fill": own["fill"]}},
+        "loop": {**MONITOR, **own.get("loop", COMMON["loop"]), "epochs": settings.epochs[cell.network]},
         "weights": None if settings.start is None else str(settings.start.resolve()),
     }
 

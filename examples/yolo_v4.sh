@@ -8,8 +8,8 @@ set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)/yolo_v4
 work=${1:-runs/yolo-v4-$(date +%Y%m%d-%H%M%S)}
-films=${FILMS:-300} others=${OTHERS:-600} size=${SIZE:-160} first=${FIRST:-8} epochs=${EPOCHS:-60} again=${AGAIN:-30}
-pseudo=${PSEUDO:-4} sure=${SURE:-0.5}
+films=${FILMS:-200} others=${OTHERS:-200} size=${SIZE:-96} first=${FIRST:-3} epochs=${EPOCHS:-40} again=${AGAIN:-20}
+pseudo=${PSEUDO:-3} sure=${SURE:-0.5}
 mkdir -p "$work"
 work=$(cd "$work" && pwd)
 mount="--mount=/yolov4=$work"

@@ -12,6 +12,9 @@ from benchmarks.localisation import PUBLISHED, RULES, localisation_accuracy
 from xraycls.data.formats.kitti import read_kitti
 from xraycls.errors import DataError
 from xraycls.evaluation.detection.cases import ImageBoxes
+from xraycls.tao.networks.ssd import ssd_job
+from xraycls.tao.networks.ssd_spec import SSDSpec
+from xraycls.tao.programs import open_spec
 from xraycls.training.job import DetectionJob
 from xraycls.types import Detections
 
@@ -100,6 +103,28 @@ def test_settings_of_a_network_make_a_job_that_never_sees_the_tested_part(networ
     assert [source.labels.parent.name for source in made.data.training] == ["fold0"]
     assert made.data.validation == ()
     assert made.data.val_fraction == 0.0
+
+
+def test_ssd_is_trained_by_the_spec_of_the_example(films, tmp_path):
+    spec = ssd_job(open_spec(Path(__file__).parents[1] / "examples" / "siim_ssd" / "train.txt", SSDSpec)).described()
+    cell = real_networks.Cell("ssd", "fold1", tmp_path / "work" / "rsna")
+    settings = real_networks.Training("resnet18", 512, {"ssd": 80}, None)
+    made = DetectionJob.parse(real_networks.job(cell, films, settings)).described()
+    for name in ("optimizer", "rate", "regularizer", "batch_size", "freeze_blocks", "recipe"):
+        assert rounded(made[name]) == rounded(spec[name])
+    for name in ("loss", "anchors", "suppression"):
+        assert rounded(made["detector"][name]) == rounded(spec["detector"][name])
+    for name in ("epochs", "seed", "ema", "clip_norm"):
+        assert made["loop"][name] == spec["loop"][name]
+
+
+def rounded(value):
+    """Numbers to the precision of a spec's."""
+    if isinstance(value, dict):
+        return {key: rounded(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(each) for each in value]
+    return round(value, 6) if isinstance(value, float) else value
 
 
 def keep(films, network, folder, score):

@@ -15,7 +15,7 @@ def outputs_of(name: str, folder: Path, settings: str | None = None) -> list:
     notebook = nbformat.read(EXAMPLES / name, as_version=4)
     if settings:
         next(cell for cell in notebook.cells if cell.cell_type == "code").source = settings
-    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(folder)}}).execute()
+    NotebookClient(notebook, timeout=900, resources={"metadata": {"path": str(folder)}}).execute()
     return [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
 
 
