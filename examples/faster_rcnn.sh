@@ -51,7 +51,8 @@ learn retrain "$model" "$again" retrained
 figures retrain reevaluated
 
 step "Inference"
-xraycls faster_rcnn inference -e "$specs/retrain.txt" -m "$model" -i "$work/data/training/images" -r "$work/found"
+xraycls faster_rcnn inference -e "$specs/retrain.txt" -m "$model" -i "$work/data/training/images" \
+	-o "$work/found/images_annotated" -l "$work/found/labels" "$mount"
 
 step "Done"
 echo "Look at:"
