@@ -1,6 +1,7 @@
 """U-Net to boxes on RSNA's layout: from the features table to a trained run, its figures and its boxes."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from PIL import Image
 
 import xraycls
 from xraycls.cli import main
+from xraycls.data.box_sources import read_boxes, read_validation
 from xraycls.data.formats.kitti import parse_kitti
 from xraycls.data.open import open_image
 from xraycls.data.phantom import write_phantom
@@ -18,9 +20,12 @@ from xraycls.data.rsna_features import RsnaSources, write_rsna_features
 from xraycls.errors import DataError, UsageError
 from xraycls.inference.fusion import weighted_boxes_fusion
 from xraycls.models.detection.files import load_detector
+from xraycls.models.detection.map_boxes import BoxRule
+from xraycls.training.job import DetectionJob
 from xraycls.training.run_folder import RunFolder
 from xraycls.types import Sample
 from xraycls.workflows.detection.choose import CHOICE, nested_of
+from xraycls.workflows.unet.folds import fold_jobs, pool_folds, write_pooled
 from xraycls.workflows.unet.predict import predict_boxes, prediction_string
 from xraycls.workflows.unet.settings import Asked, original_job, unet_job
 
@@ -207,3 +212,34 @@ def test_the_original_rates_are_halved_each_epoch_but_for_adagrad(name):
     rates = [job.rate.at(step, 40) for step in (0, 9, 10, 39)]
     assert rates == ([0.5] * 4 if name == "adagrad" else [0.5, 0.5, 0.25, 0.0625])
     job.optimizer.build([torch.nn.Parameter(torch.zeros(2, 2))], 0.5)
+
+
+def test_folds_are_a_partition_by_patient(films):
+    job = unet_job(Asked(data=films / "stage_2_train_images", labels=films / "train.csv", backbone="resnet10", size=64))
+    tables = [read_boxes(each.data) for each in fold_jobs(job, 3)]
+    tested = [{sample.path for sample in each.validation} for each in tables]
+    everything = {sample.path for sample in tables[0].table}
+    assert set.union(*tested) == everything
+    assert sum(map(len, tested)) == len(everything)
+    for each in tables:
+        assert not {s.patient for s in each.training} & {s.patient for s in each.validation}
+        assert any(sample.boxes for sample in each.validation)
+
+
+def test_pooled_figures_are_of_the_films_that_a_run_did_not_learn_from(run, films, tmp_path):
+    pooled = pool_folds([RunFolder(run)], device="cpu")
+    job = DetectionJob.read(RunFolder(run).config)
+    assert [each.path for each in pooled.pictures] == [s.path for s in read_validation(job.data).validation]
+    assert pooled.report.images == len(pooled.detections)
+    centres = pool_folds([RunFolder(run)], {"boxes": BoxRule(source="centres", tail=0.0)}, device="cpu")
+    assert [each.scores.max() for each in centres.detections] != [each.scores.max() for each in pooled.detections]
+    assert json.loads(write_pooled(pooled, tmp_path).read_text())["images"] == pooled.report.images
+
+
+def test_folds_need_two_and_no_validation_data():
+    job = unet_job(Asked(data=Path("films")))
+    with pytest.raises(UsageError, match="--folds 1 makes no folds"):
+        fold_jobs(job, 1)
+    own = replace(job, data=replace(job.data, validation=job.data.training))
+    with pytest.raises(UsageError, match="there are validation data, too"):
+        fold_jobs(own, 3)

@@ -6,7 +6,7 @@ import os
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -16,6 +16,9 @@ from xraycls.cli.invocation import invocation_of
 from xraycls.cli.networks.evaluate import print_figures
 from xraycls.cli.options import DaliOption, DeviceOption, LoaderOption, PrecisionOption, ThreadsOption, chosen_loader
 from xraycls.errors import UsageError
+
+if TYPE_CHECKING:
+    from xraycls.training.job import DetectionJob
 
 DATA, FIT, ORIGINAL = "Data", "Optimisation", "Original recipe"
 
@@ -98,6 +101,10 @@ def train(
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any setting of a job: loop.ema=0.999.")
     ] = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(min=2, help="Train a run a fold, by patient, and pool their figures.", rich_help_panel=DATA),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the training in --output.")] = False,
     key: KeyOption = "",
     gpus: Annotated[int, typer.Option(min=1, help="Processes, one a GPU.", rich_help_panel="Machine")] = 1,
@@ -156,6 +163,14 @@ def train(
     output = output or from_environment("TRAINML_OUTPUT_PATH", "")
     if recipe == "original" and os.environ.get("RANK", "0") == "0":
         print(MENDED)
+    if folds:
+        from xraycls.training.run_folder import new_run
+
+        where = output or new_run(job.detector.network).path
+        how = {"key": key, "device": device, "precision": precision, "threads": threads}
+        how["loader"] = chosen_loader(loader, dali)
+        _cross_validate(job, folds, where, how)
+        return
     with TrainingProgress() as reporter:
         done = train_detector(
             job,
@@ -176,6 +191,27 @@ def train(
     print(f"Finished {done.outcome.rows[-1]['epoch']:.0f} epochs; the best was {done.outcome.best_epoch}.")
     print(f"Run folder: {done.run.path}")
     print(f"Next: {shlex.join(['xraycls', 'unet', 'evaluate', str(done.run.path)])}{' -k KEY' * bool(key)}")
+
+
+def _cross_validate(job: DetectionJob, folds: int, output: Path, how: dict[str, Any]) -> None:
+    """Train all folds and print their figures together."""
+    from xraycls.evaluation.summary import format_estimate
+    from xraycls.progress import TrainingProgress
+    from xraycls.workflows.unet.folds import pool_folds, train_folds, write_pooled
+
+    with TrainingProgress() as reporter:
+        runs = train_folds(job, folds, output, reporter=reporter, **how)
+    if os.environ.get("RANK", "0") != "0":
+        return
+    pooled = pool_folds(runs, **how)
+    print_figures(pooled.report)
+    if pooled.point:
+        print(
+            f"RSNA's figure is {format_estimate(pooled.point.nested)} where each quarter of the patients is judged by "
+            f"the score that the others choose; all together choose {pooled.point.score:g}."
+        )
+    print(f"Run folders: {', '.join(str(run.path) for run in runs)}. Wrote {write_pooled(pooled, output)}.")
+    print(f"Next: {shlex.join(['xraycls', 'unet', 'predict', *(str(run.path) for run in runs)])} --data FILMS")
 
 
 @app.command(cls=AbbreviatedCommand)

@@ -8,6 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
+from xraycls.data.assign import draw_folds
 from xraycls.data.depth import one_depth
 from xraycls.data.formats.kitti import DONT_CARE, read_kitti
 from xraycls.data.formats.tfrecords import read_tfrecords
@@ -70,6 +74,8 @@ class BoxData:
             labels as they are.
         val_fraction: share of the training pictures that becomes validation, by patient, where no source has a
             validation split, 0–1.
+        folds: number of folds that the training pictures are dealt to, by patient and presence of objects; 0 for none.
+        fold: which of them is for validation, counted from 0.
         validation_fold: the fold of the training records that is for validation; None for none.
         image_extension: of images that records name, without a dot; "" where they have it.
         seed: of the draw of the validation split.
@@ -82,6 +88,8 @@ class BoxData:
     classes: tuple[str, ...] = ()
     mapping: Mapping[str, str] | None = None
     val_fraction: float = 0.0
+    folds: int = 0
+    fold: int = 0
     validation_fold: int | None = None
     image_extension: str = ""
     seed: int = 0
@@ -214,12 +222,14 @@ def _classes_of(samples: Iterable[Sample]) -> tuple[str, ...]:
 
 def _with_validation(table: SampleTable, data: BoxData) -> SampleTable:
     """The table with a validation split drawn by patient, where one is wanted and no source gives it."""
-    if not data.val_fraction or data.validation or "val" in table.splits:
+    if not data.folds and (not data.val_fraction or data.validation or "val" in table.splits):
         return table
     present = sorted({sample.label for sample in table if sample.label is not None})
     # Where every picture has an object, there is nothing to stratify by.
     classes = tuple(table.classes[label] for label in present)
     plain = replace(table, classes=classes, samples=tuple(_relabelled(sample, present) for sample in table))
+    if data.folds:
+        return _with_fold(table, draw_folds(plain, data.folds, data.seed), data)
     drawn = draw_splits(plain, val_fraction=data.val_fraction, test_fraction=0.0, seed=data.seed)
     samples = (replace(one, split=other.split) for one, other in zip(table, drawn, strict=True))
     return table.with_samples(samples)
@@ -228,6 +238,15 @@ def _with_validation(table: SampleTable, data: BoxData) -> SampleTable:
 def _relabelled(sample: Sample, present: Sequence[int]) -> Sample:
     """The sample with its class as a number among those that are present."""
     return sample if sample.label is None else replace(sample, label=present.index(sample.label))
+
+
+def _with_fold(table: SampleTable, folds: npt.NDArray[np.int64], data: BoxData) -> SampleTable:
+    """The table with one of its folds for validation, whatever split its pictures had."""
+    if not 0 <= data.fold < data.folds:
+        raise UsageError(f"data.fold must be 0 to {data.folds - 1}, not {data.fold}")
+    return table.with_samples(
+        replace(sample, split="val" if own == data.fold else "train") for sample, own in zip(table, folds, strict=True)
+    )
 
 
 def _table(samples: Sequence[Sample], data: BoxData) -> SampleTable:

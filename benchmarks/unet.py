@@ -1,0 +1,92 @@
+"""U-Net on real chest radiographs with boxes: average precision and RSNA's figure by cross-validation.
+
+    python -m benchmarks.unet --labels rsna_labels.csv --images images --start mobilenet_v2.pth
+
+The labels are a table as RSNA's 2018 challenge has it whose column ``image`` names the file, as for
+``benchmarks.real_boxes``. Nothing is chosen on the films that are tested: all folds train as long, the last weights
+count, and the score from which a box is reported comes from other patients. The box rule of the original pipeline
+(threshold 0.2, regions of eight neighbours, no tail) reads the same maps beside it. Run again, it goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from benchmarks.common import in_sentences, show, write_json
+from benchmarks.real_boxes import read_films
+from xraycls.data.formats.kitti import KittiObject, format_kitti
+from xraycls.evaluation.summary import format_estimate
+from xraycls.models.detection.map_boxes import BoxRule
+from xraycls.progress import TrainingProgress
+from xraycls.workflows.unet.folds import pool_folds, train_folds
+from xraycls.workflows.unet.settings import Asked, unet_job
+
+RULES: Mapping[str, BoxRule] = {
+    "mask > 0.3 with tail": BoxRule(),
+    "mask > 0.3": BoxRule(tail=0.0),
+    "centres with tail": BoxRule(source="centres"),
+    "original: mask > 0.2": BoxRule(threshold=0.2, connectivity=8, tail=0.0),
+}
+"""How boxes are read from the same maps."""
+FIGURES = ("ap_sample", "ap_integrate", "froc_1", "froc_4")
+
+
+def main() -> None:
+    """Train and test once a fold, print a table of the rules and write JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--labels", type=Path, required=True, help="table of boxes")
+    parser.add_argument("--images", type=Path, required=True, help="folder of the films, PNG")
+    parser.add_argument("--start", type=Path, help="weights of a classifier for the backbone; random when omitted")
+    parser.add_argument("--backbone", default="mobilenet_v2")
+    parser.add_argument("--size", type=int, default=192)
+    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--folds", type=int, default=4)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--output", type=Path, default=Path("runs/unet_real"))
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args()
+    asked = Asked(
+        data=films(given.labels, given.images, given.output),
+        backbone=given.backbone,
+        size=given.size,
+        epochs=given.epochs,
+        seed=given.seed,
+        batch_size=8,
+        weights=given.start and given.start.resolve(),
+        train_threshold=False,
+        settings={"loop.validate_every": given.epochs},
+    )
+    with TrainingProgress() as reporter:
+        runs = train_folds(unet_job(asked), given.folds, given.output / f"seed{given.seed}", reporter=reporter)
+    rows, kept = [], {}
+    for name, rule in RULES.items():
+        pooled = pool_folds(runs, {"boxes": rule})
+        figures = [format_estimate(pooled.report.figures[each]) for each in FIGURES]
+        nested = pooled.point and pooled.point.nested
+        rows.append((name, *figures, format_estimate(nested) if nested else "–"))
+        kept[name] = {"report": pooled.report.to_dict(), "rsna_nested": nested and nested.to_dict()}
+    seconds = resource.getrusage(resource.RUSAGE_SELF).ru_utime
+    header = ("Boxes from", "AP@0.5, 11 points", "AP, area", "FROC at 1", "at 4", "RSNA, nested")
+    show(f"{given.folds} folds by patient, seed {given.seed}; {seconds:.0f} CPU seconds of this process", header, rows)
+    settings = {name: getattr(given, name) for name in ("backbone", "size", "epochs", "folds", "seed")}
+    start = given.start.name if given.start else None
+    write_json(given.json, {"settings": settings | {"start": start}, "cpu_seconds": seconds, "rules": kept})
+
+
+def films(labels: Path, images: Path, work: Path) -> Path:
+    """A folder of the films and their boxes in KITTI's format; NIH's file names tell the patients."""
+    kitti = work / "kitti"
+    for name in ("images", "labels"):
+        (kitti / name).mkdir(parents=True, exist_ok=True)
+    for film in read_films(labels, images, work):
+        shutil.copy(film.path, kitti / "images" / f"{film.path.stem}.png")
+        (kitti / "labels" / f"{film.path.stem}.txt").write_text(format_kitti(map(KittiObject.of, film.boxes)))
+    return kitti
+
+
+if __name__ == "__main__":
+    in_sentences(main)
