@@ -5,7 +5,8 @@
 The labels are a table as RSNA's 2018 challenge has it whose column ``image`` names the file, as for
 ``benchmarks.real_boxes``. Nothing is chosen on the films that are tested: all folds train as long, the last weights
 count, and the score from which a box is reported comes from other patients. The box rule of the original pipeline
-(threshold 0.2, regions of eight neighbours, no tail) reads the same maps beside it. Run again, it goes on where it stopped.
+(threshold 0.2, regions of eight neighbours, no tail) reads the same maps beside it. Run again, it goes on where it
+stopped.
 """
 
 from __future__ import annotations
