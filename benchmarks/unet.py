@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from benchmarks.common import in_sentences, show, write_json
-from benchmarks.real_boxes import read_films
+from benchmarks.real_films import rsna_films
 from xraycls.data.formats.kitti import KittiObject, format_kitti
 from xraycls.evaluation.summary import format_estimate
 from xraycls.models.detection.map_boxes import BoxRule
@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     asked = Asked(
-        data=films(given.labels, given.images, given.output),
+        data=films(given.labels, given.images, given.output, given.folds),
         backbone=given.backbone,
         size=given.size,
         epochs=given.epochs,
@@ -78,12 +78,12 @@ def main() -> None:
     write_json(given.json, {"settings": settings | {"start": start}, "cpu_seconds": seconds, "rules": kept})
 
 
-def films(labels: Path, images: Path, work: Path) -> Path:
+def films(labels: Path, images: Path, work: Path, folds: int) -> Path:
     """A folder of the films and their boxes in KITTI's format; NIH's file names tell the patients."""
     kitti = work / "kitti"
     for name in ("images", "labels"):
         (kitti / name).mkdir(parents=True, exist_ok=True)
-    for film in read_films(labels, images, work):
+    for film in rsna_films(labels, images, work, folds).judged:
         shutil.copy(film.path, kitti / "images" / f"{film.path.stem}.png")
         (kitti / "labels" / f"{film.path.stem}.txt").write_text(format_kitti(map(KittiObject.of, film.boxes)))
     return kitti

@@ -348,4 +348,5 @@ _PARSERS: dict[str, Callable[[Any, Mapping[str, Any]], Any]] = {
     "weights": lambda values, made: None if values is None else from_plain(Path, values),
     "checkpoint_every": _as(int),
     "tensorboard": _as(bool),
+    "threads": lambda values, made: None if values is None else from_plain(int, values),
 }

@@ -16,7 +16,7 @@ from xraycls.data.options import ReadOptions
 from xraycls.errors import unknown
 
 _WRITTEN = "kitti, coco, yolo, voc, rsna, siim, nih, csv, png or jpeg"
-_READ = "tfrecords, kitti, coco, yolo, voc, rsna, siim, nih or csv"
+_READ = "tfrecords, masks, kitti, coco, yolo, voc, rsna, siim, nih or csv"
 
 
 @reads_data

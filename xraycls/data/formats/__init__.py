@@ -7,6 +7,7 @@ from pathlib import Path
 from xraycls.data.formats.coco import detect_coco, read_coco, write_coco
 from xraycls.data.formats.format import Format
 from xraycls.data.formats.kitti import detect_kitti, read_kitti, write_kitti
+from xraycls.data.formats.masks import detect_masks, read_masks
 from xraycls.data.formats.nih import detect_nih, read_nih, write_nih
 from xraycls.data.formats.pairs import LABELS
 from xraycls.data.formats.rsna import detect_rsna, read_rsna, write_rsna
@@ -36,6 +37,7 @@ _ALL = (
     Format("coco", "COCO", detect_coco, read_coco, write_coco),
     Format("voc", "Pascal VOC", detect_voc, read_voc, write_voc, pictures="JPEGImages", folders="none"),
     Format("yolo", "YOLO", detect_yolo, read_yolo, write_yolo),
+    Format("masks", "masks", detect_masks, read_masks, None),
     Format("kitti", "KITTI", detect_kitti, read_kitti, write_kitti, folders="split"),
 )
 
