@@ -29,7 +29,11 @@ def test_what_is_not_there_is_in_no_format(tmp_path):
 
 def test_names_are_those_of_the_command_line():
     assert {*re.findall(r"\w+", _READ)} - {"or"} == {*FORMATS, "csv"}
-    assert {*re.findall(r"\w+", _WRITTEN)} - {"or"} == {name for name, each in FORMATS.items() if each.write} | {"csv"}
+    assert {*re.findall(r"\w+", _WRITTEN)} - {"or"} == {name for name, each in FORMATS.items() if each.write} | {
+        "csv",
+        "png",
+        "jpeg",
+    }
 
 
 PARTS = "opacity|0|0.5|1e999|\n|names:|[a]|train: images|{|}|images: [|<annotation>|,|;|\t|Image Index,Finding Label"
