@@ -8,6 +8,7 @@ import pytest
 
 from xraycls.data.aside import set_aside
 from xraycls.data.folder import image_files, pictures_below, read_folder
+from xraycls.data.source import list_images
 
 
 def film(path: Path, seed: int, side: int = 256) -> Path:
@@ -191,3 +192,11 @@ def test_real_films_are_never_set_aside(shared, tmp_path):
         assert set_aside(files, root) == {}
     films = [shutil.copy(path, tmp_path) for path in sorted((shared / "data/kermany_native").rglob("*.jpeg"))[:4]]
     assert set_aside([Path(film) for film in films], tmp_path) == {}
+
+
+def test_masks_beside_radiographs_are_listed_on_demand_alone(tmp_path):
+    for number in range(4):
+        film(tmp_path / "images" / f"{number}.png", number)
+        mask(tmp_path / "masks" / f"{number}.png", number)
+    assert {sample.path.parent.name for sample in list_images([tmp_path])} == {"images"}
+    assert len(list_images([tmp_path], keep_masks=True)) == 8

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from xraycls.cli.options import DeviceOption, JsonOption, ModelArgument, PathsArgument
+from xraycls.cli.options import DeviceOption, JsonOption, KeepMasksOption, ModelArgument, PathsArgument
 
 _SHOWN = 10  # images told of; the rest is in the folder
 
@@ -20,6 +20,7 @@ def cam(
     target: Annotated[str | None, typer.Option(help="Class to explain; the predicted one by default.")] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the pictures.")] = Path(),
     device: DeviceOption = "auto",
+    keep_masks: KeepMasksOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show where a classifier looks: CAM_<Model>.jpg with the image, the overlay, the class and its probability."""
@@ -33,7 +34,7 @@ def cam(
 
     require_writable(output)
     trained = load_classifier_model(run, choose_device(device))
-    samples = list_images(paths)
+    samples = list_images(paths, keep_masks=keep_masks)
     failed, taken, rows = 0, set[Path](), list[dict[str, object]]()
     with counting("explaining") as progress:
         found = explain(trained, samples, method=method, target=target)

@@ -51,6 +51,9 @@ RuntimeOption = Annotated[
     str,
     typer.Option(help="torch, or of exported folders onnxruntime or openvino; auto.", rich_help_panel="Machine"),
 ]
+KeepMasksOption = Annotated[
+    bool, typer.Option("--keep-masks", help="Keep masks, thumbnails and heat maps of folders as pictures.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
 
 

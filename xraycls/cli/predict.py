@@ -13,6 +13,7 @@ from xraycls.cli.options import (
     DaliOption,
     DeviceOption,
     JsonOption,
+    KeepMasksOption,
     LoaderOption,
     ModelArgument,
     PathsArgument,
@@ -36,10 +37,12 @@ def predict(
     dali: DaliOption = False,
     threads: ThreadsOption = None,
     runtime: RuntimeOption = "auto",
+    keep_masks: KeepMasksOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Predict images and folders; a bad file becomes a row with its error, and the exit code is 1 at the end."""
     from xraycls.data.files import readable_name, require_writable
+    from xraycls.data.source import list_images
     from xraycls.inference.choose import open_classifier
     from xraycls.progress import counting
     from xraycls.workflows.predict import predict_with, prediction_rows, write_predictions
@@ -47,10 +50,11 @@ def predict(
     require_writable(output)
     trained = open_classifier(run, runtime=runtime, device=device, precision=precision)
     classes = trained.classes
+    pictures = list_images(paths, keep_masks=keep_masks)
     with counting("predicting") as progress:
         predictions = predict_with(
             trained,
-            paths,
+            pictures,
             batch_size=batch_size,
             precision=precision,
             loader=chosen_loader(loader, dali),

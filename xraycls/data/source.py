@@ -113,10 +113,11 @@ def read_source(
     return with_positive(table, options.positive) if options.positive else table
 
 
-def list_images(paths: Iterable[Path]) -> list[Sample]:
+def list_images(paths: Iterable[Path], *, keep_masks: bool = False) -> list[Sample]:
     """Samples without labels to predict: the files as given, and every picture of the folders and prepared stores.
 
-    Files that are missing or damaged are listed too; the error comes when they are opened.
+    Files that are missing or damaged are listed too; the error comes when they are opened. Masks, thumbnails and heat
+    maps beside radiographs are left out with a message unless ``keep_masks``.
 
     Raises:
         DataError: no image at all.
@@ -124,7 +125,7 @@ def list_images(paths: Iterable[Path]) -> list[Sample]:
     samples = []
     given = list(paths)
     for path in given:
-        found = _images_in(path)
+        found = _images_in(path, keep_masks)
         if not found:
             logger.warning("%s holds no images.", path)
         samples += found
@@ -133,12 +134,12 @@ def list_images(paths: Iterable[Path]) -> list[Sample]:
     return samples
 
 
-def _images_in(path: Path) -> list[Sample]:
+def _images_in(path: Path, keep_masks: bool) -> list[Sample]:
     if name_problem(str(path)):  # it can't be there, which opening it says
         return [Sample(path)]
     if is_store(path):
         return [replace(sample, label=None) for sample in read_store(path)]
-    return [Sample(file) for file in pictures_below(path)] if path.is_dir() else [Sample(path)]
+    return [Sample(file) for file in pictures_below(path, keep_masks=keep_masks)] if path.is_dir() else [Sample(path)]
 
 
 def _read_source(
