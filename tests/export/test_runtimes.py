@@ -54,6 +54,17 @@ def test_a_folder_detects_as_its_model(exported_detector, detector_file, films):
             assert np.diagonal(overlap).min() > 0.999
 
 
+def test_a_folder_explains_as_its_model(exported_classifier, classifier_file, films):
+    picture = films / "2.png"
+    for target in ("NORMAL", "PNEUMONIA", None):
+        (expected,) = xraycls.cam(classifier_file, picture, target=target, device="cpu")
+        (found,) = xraycls.cam(exported_classifier.path.parent, picture, target=target)
+        assert (found.class_name, found.picture.shape) == (expected.class_name, expected.picture.shape)
+        assert np.abs(found.map - expected.map).max() < 1e-3
+    with pytest.raises(UsageError, match="gives the maps of gradcam, not of method scorecam"):
+        xraycls.cam(exported_classifier.path.parent, picture, method="scorecam")
+
+
 def test_predicting_with_a_folder_imports_no_torch(exported_classifier, films, tmp_path):
     code = (
         "import sys\nfrom xraycls.cli import main\n"

@@ -8,7 +8,14 @@ from typing import Annotated
 
 import typer
 
-from xraycls.cli.options import DeviceOption, JsonOption, KeepMasksOption, ModelArgument, PathsArgument
+from xraycls.cli.options import (
+    DeviceOption,
+    JsonOption,
+    KeepMasksOption,
+    ModelArgument,
+    PathsArgument,
+    RuntimeOption,
+)
 
 _SHOWN = 10  # images told of; the rest is in the folder
 
@@ -21,19 +28,19 @@ def cam(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the pictures.")] = Path(),
     device: DeviceOption = "auto",
     keep_masks: KeepMasksOption = False,
+    runtime: RuntimeOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
     """Show where a classifier looks: CAM_<Model>.jpg with the image, the overlay, the class and its probability."""
     from xraycls.data.files import readable_name, require_writable
     from xraycls.data.lettering import write_picture
     from xraycls.data.source import list_images
-    from xraycls.inference.load import load_classifier_model
+    from xraycls.inference.choose import open_classifier
     from xraycls.progress import counting
-    from xraycls.training.precision import choose_device
     from xraycls.workflows.cam import cam_path, explain
 
     require_writable(output)
-    trained = load_classifier_model(run, choose_device(device))
+    trained = open_classifier(run, runtime=runtime, device=device)
     samples = list_images(paths, keep_masks=keep_masks)
     failed, taken, rows = 0, set[Path](), list[dict[str, object]]()
     with counting("explaining") as progress:
@@ -44,7 +51,7 @@ def cam(
                 failed += 1
                 typer.echo(e.error, err=True)
             else:
-                name = trained.classifier.architecture.name
+                name = trained.network
                 path = cam_path(name, sample, output, alone=len(samples) == 1, taken=taken)
                 write_picture(e.picture, path)
                 if done <= _SHOWN and not as_json:

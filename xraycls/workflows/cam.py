@@ -7,29 +7,29 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain, count
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from xraycls.data.files import fitting_name
 from xraycls.data.image import GreyImage
 from xraycls.data.open import open_image
-from xraycls.errors import DataError, unknown
+from xraycls.errors import DataError, UsageError, unknown
 from xraycls.evaluation.cases import FloatArray
-from xraycls.explain.cam import CamResult, class_activation_map
+from xraycls.explain.exact import scaled_map
 from xraycls.explain.overlay import side_by_side
-from xraycls.inference.classification import TrainedModel
+from xraycls.inference.choose import open_classifier
+from xraycls.inference.exported_predictor import ExportedModel, ExportedPredictor, read_probabilities
 from xraycls.inference.inputs import samples_of
-from xraycls.inference.load import load_classifier_model
-from xraycls.inference.predictor import Predictor
-from xraycls.inference.results import Result, overlapped
-from xraycls.training.precision import choose_device
+from xraycls.inference.results import overlapped
+from xraycls.inference.runtimes import Arrays
+from xraycls.loaders.views import Floats
 from xraycls.training.run_folder import safe_name
 from xraycls.types import Sample
 
 if TYPE_CHECKING:
+    from xraycls.inference.classification import TrainedModel
     from xraycls.inference.inputs import Picture
 
 _AT_A_TIME, _THREADS = 8, 2  # pictures of a forward pass; threads that read them and, as many again, draw
@@ -65,15 +65,17 @@ def cam(
     method: str = "gradcam",
     target: str | None = None,
     device: str = "auto",
+    runtime: str = "auto",
 ) -> list[Explanation]:
     """Returns an explanation of each picture, in order.
 
     Args:
-        model: a run folder, a model's name or a weights file, as :func:`xraycls.load_model` takes it.
+        model: a run folder, a model's name, a weights file or an exported folder.
         paths: pictures, as :func:`xraycls.predict` takes them.
         method: any of :data:`xraycls.explain.cam.METHODS`.
         target: the class to explain; None takes the one predicted at the operating threshold.
         device: as in training.
+        runtime: "auto", "torch", "onnxruntime" or "openvino"; exported folders need no torch, and know gradcam alone.
 
     Raises:
         UsageError: no such method or class, or something that is no picture.
@@ -85,49 +87,97 @@ def cam(
         >>> explanation.class_name, explanation.map.shape
         ('PNEUMONIA', (32, 32))
     """
-    trained = load_classifier_model(model, choose_device(device))
+    trained = open_classifier(model, runtime=runtime, device=device)
     return list(explain(trained, samples_of(paths), method=method, target=target))
 
 
+class _Map(NamedTuple):
+    """A map float32 [S, S], the class that it explains, and that class's probability."""
+
+    values: npt.NDArray[np.float32]
+    label: int
+    probability: float
+
+
+_Explained = tuple[Sample, str | None, _Map | None]
+"""A picture, why it could not be read, and its map."""
+
+
 def explain(
-    trained: TrainedModel, samples: Sequence[Sample], *, method: str = "gradcam", target: str | None = None
+    trained: TrainedModel | ExportedModel,
+    samples: Sequence[Sample],
+    *,
+    method: str = "gradcam",
+    target: str | None = None,
 ) -> Iterator[Explanation]:
     """Explain samples as they come, so that any number of them needs the memory of a few.
 
     Pictures are drawn while the maps of the next ones are computed.
     """
     index = None if target is None else _class_index(trained.classes, target)
+    if isinstance(trained, ExportedModel):
+        maps = _exported_maps(trained, samples, method, index)
+    else:
+        maps = _maps(trained, samples, method, index)
+    return overlapped(maps, partial(_drawn, f"{trained.network}, {method}", trained.classes), threads=_THREADS)
+
+
+def _maps(trained: TrainedModel, samples: Sequence[Sample], method: str, index: int | None) -> Iterator[_Explained]:
+    """The map of each picture's class to explain, of the one decided for by default; None for a bad file."""
+    import torch
+
+    from xraycls.explain.cam import class_activation_map
+    from xraycls.inference.predictor import Predictor
+
     predictor = Predictor(
         model=trained, batch_size=_AT_A_TIME, precision="fp32", loader="torch", threads=_THREADS, keep_inputs=True
     )
-    results = ((result, _map_of(trained, result, method, index)) for result in predictor(samples))
-    return overlapped(results, partial(_drawn, trained, method), threads=_THREADS)
+    for result in predictor(samples):
+        if result.output is None or result.input is None:
+            yield result.sample, result.error, None
+            continue
+        images = torch.from_numpy(result.input)[None, None].to(trained.device)
+        chosen = trained.decide(result.output) if index is None else index
+        cam = class_activation_map(trained.classifier, images, method=method, target=chosen)
+        yield result.sample, None, _Map(cam.maps[0], chosen, float(cam.probabilities[0][chosen]))
 
 
-def _map_of(trained: TrainedModel, result: Result[FloatArray], method: str, index: int | None) -> CamResult | None:
-    """The map of the class to explain, of the one that is decided for by default; None for a bad file."""
-    if result.output is None or result.input is None:
-        return None
-    images = torch.from_numpy(result.input)[None, None].to(trained.device)
-    chosen = trained.decide(result.output) if index is None else index
-    return class_activation_map(trained.classifier, images, method=method, target=chosen)
+def _exported_maps(
+    trained: ExportedModel, samples: Sequence[Sample], method: str, index: int | None
+) -> Iterator[_Explained]:
+    file = trained.file
+    if "cam" not in file.outputs:
+        raise UsageError(f"{trained.path} gives no class activation maps", "Explain the model that it was made from")
+    if method.lower() != "gradcam":
+        raise UsageError(f"An exported model gives the maps of gradcam, not of --method {method}", "Leave it out")
+    predictor = ExportedPredictor(model=trained, read=_with_maps, batch_size=_AT_A_TIME, threads=_THREADS)
+    for result in predictor(samples):
+        if result.output is None:
+            yield result.sample, result.error, None
+            continue
+        probabilities, maps = result.output
+        chosen = trained.decide(probabilities) if index is None else index
+        values = scaled_map(maps[chosen], file.height, file.width)
+        yield result.sample, None, _Map(values, chosen, float(probabilities[chosen]))
 
 
-def _drawn(trained: TrainedModel, method: str, explained: tuple[Result[FloatArray], CamResult | None]) -> Explanation:
-    result, found = explained
-    name, error = result.sample.name, result.error
+def _with_maps(outputs: Arrays, views: Floats) -> list[tuple[FloatArray, FloatArray]]:
+    """Probabilities [C] and maps [C, h, w] of each picture."""
+    return list(zip(read_probabilities(outputs, views), outputs["cam"], strict=True))
+
+
+def _drawn(title: str, classes: tuple[str, ...], explained: _Explained) -> Explanation:
+    sample, error, found = explained
     if found is not None:
         try:
-            original = open_image(result.sample).pixels()
+            original = open_image(sample).pixels()
         except DataError as damaged:
             error = damaged.message
         else:
-            index = int(found.classes[0])
-            class_name, probability = trained.classes[index], float(found.probabilities[0][index])
-            title = f"{trained.classifier.architecture.name}, {method}"
-            picture = side_by_side(original, found.maps[0], class_name, probability, title)
-            return Explanation(name, original, found.maps[0], class_name, probability, picture)
-    return Explanation(name, None, None, "", float("nan"), None, error)
+            name = classes[found.label]
+            picture = side_by_side(original, found.values, name, found.probability, title)
+            return Explanation(sample.name, original, found.values, name, found.probability, picture)
+    return Explanation(sample.name, None, None, "", float("nan"), None, error)
 
 
 def _class_index(classes: tuple[str, ...], target: str) -> int:
