@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: exhaustive walkthrough setup demo docs example quick test check lint format types clean
+.PHONY: exhaustive torture walkthrough setup demo docs example quick test check lint format types clean
 
 setup: $(STAMP)
 
@@ -44,6 +44,10 @@ walkthrough: setup
 # What make test leaves out: every network on every backbone, about an hour on two cores.
 exhaustive: setup
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m exhaustive
+
+# The campaign of tests/robustness: a kill at every instant of every writer, 100,000 damaged files for the readers.
+torture: setup
+	$(BIN)/python -m tests.robustness
 
 check: lint types
 

@@ -216,6 +216,8 @@ def _of_the_system(error: OSError, path: object) -> XrayclsError | None:
     if error.errno is None:
         return None
     if not names and error.errno == errno.ENOENT:
+        if "temporary" in str(error.strerror):
+            return XrayclsError(str(error.strerror), "Set TMPDIR to a folder that can be written to")
         return XrayclsError("The working folder is gone", "Change to one that exists")
     return XrayclsError(f"{names[0] if names else 'A file'} could not be used: {error.strerror or error}")
 

@@ -282,7 +282,7 @@ def _weights(folder: Path, phantom: Path) -> Sequence[Reader]:
         Reader("detector under a key", [below / "detector.tlt"], sealed, weight=0.3),
         Reader("weights of others", sorted(below.glob("*.pth")), read_weights),
         Reader("safetensors of others", [below / "others.safetensors"], read_weights, of_safetensors),
-        Reader("Keras .hdf5", [below / "keras.hdf5"], read_keras_file),
+        Reader("Keras .hdf5", [below / "keras.hdf5"], read_keras_file, weight=0.02),
     ]
 
 

@@ -83,13 +83,13 @@ def all_writers(folder: Path) -> list[Writer]:
         convert(kitti, target / "made", to="yolo")
 
     return [
-        Writer("train, a classifier", partial(_train, films), _trained),
-        Writer("ssd train, a detector", partial(_train_ssd, folder / "spec.txt"), _trained),
         Writer("data prepare", lambda target: prepare(films, target / "store", size=16, threads=1), _files),
         *(Writer(f"data convert --to {to}", partial(convert_again, to=to), _files) for to in FORMATS_WRITTEN),
         Writer("data convert --overwrite", convert_again, _files, converted_before),
         Writer("siim2kitti", partial(_siim2kitti, siim), _files),
         Writer("dataset_convert", lambda t: dataset_convert(folder / "convert.txt", t / "tf" / "kitti"), _files),
+        Writer("train, a classifier", partial(_train, films), _trained),
+        Writer("ssd train, a detector", partial(_train_ssd, folder / "spec.txt"), _trained),
     ]
 
 

@@ -113,9 +113,19 @@ def write_model(model: ModelFile, path: Path, *, key: str = "") -> None:
     # Copies, because safetensors takes no tensors that share memory, as those of some networks of timm do.
     tensors = {name: t.clone(memory_format=torch.contiguous_format) for name, t in model.tensors.items()}
     # Serialised first, so that a full disk is an OSError of the write, which atomic_write explains.
-    content = safetensors.torch.save(tensors, metadata)
+    content = _in_order(safetensors.torch.save(tensors, metadata))
     with atomic_write(path) as temporary:
         temporary.write_bytes(encrypt(content, key) if key else content)
+
+
+def _in_order(content: bytes) -> bytes:
+    """A safetensors file with its text sorted, so that the same model gives the same bytes: the library shuffles it."""
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of 8
+    return b"".join((len(text).to_bytes(8, "little"), text, memoryview(content)[8 + length :]))
 
 
 def read_model(path: Path, kind: Kind, *, key: str = "") -> ModelFile:

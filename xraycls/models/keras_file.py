@@ -18,6 +18,7 @@ import numpy.typing as npt
 from xraycls.data.documents import parse_json
 from xraycls.data.files import atomic_write
 from xraycls.errors import MissingExtra, WeightsError
+from xraycls.models.hdf5_check import require_end
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
 _MOST_BYTES = 2 << 30  # of all weights; the largest network of TAO has half a gigabyte
@@ -131,6 +132,7 @@ def read_keras_file(path: Path) -> KerasFile:
         MissingExtra: h5py isn't installed.
     """
     h5py = _h5py()
+    require_end(path)
     try:
         with h5py.File(path, "r") as file:
             return _Reader(path, h5py).read(file)
