@@ -74,7 +74,7 @@ def _refuse_bomb(handle: BinaryIO, path: Path) -> None:
     meta = _read_file_meta_info(handle)
     if meta.get("TransferSyntaxUID") == _DEFLATED.decode():
         unpacker, left = zlib.decompressobj(-zlib.MAX_WBITS), MOST_INFLATED
-        while packed := unpacker.unconsumed_tail or handle.read(_BEGIN):
+        while not unpacker.eof and (packed := unpacker.unconsumed_tail or handle.read(_BEGIN)):
             left -= len(unpacker.decompress(packed, _BEGIN))
             if left < 0:
                 raise DataError(f"{path} unpacks to more than {MOST_INFLATED >> 20:,} MB, and was refused", path)
