@@ -25,7 +25,8 @@ from typing import Any
 from tests.robustness.mutations import of_bytes
 from xraycls.errors import LONGEST, XrayclsError
 
-SECONDS = 20  # that a reader may take for a file
+SECONDS = 20  # of a processor that a reader may take for a file
+PATIENCE = 600  # seconds by the clock, for one that waits for what never comes
 MEMORY = 3 << 30  # bytes that it may take
 
 Mutation = Callable[[bytes, Sequence[bytes], random.Random], bytes]
@@ -102,7 +103,7 @@ def fuzz(reader: Reader, count: int, seed: int = 0) -> Counts:
 
 
 def _ended(child: int, progress: mmap.mmap) -> int:
-    """The exit code of a process, which is killed when it stays at one input for twice as long as it may."""
+    """The exit code of a process, which is killed when it stays at one input for ``PATIENCE``."""
     seen, since = b"", time.monotonic()
     while True:
         pid, status = os.waitpid(child, os.WNOHANG)
@@ -110,7 +111,7 @@ def _ended(child: int, progress: mmap.mmap) -> int:
             return os.waitstatus_to_exitcode(status)
         if progress[:8] != seen:
             seen, since = progress[:8], time.monotonic()
-        elif time.monotonic() - since > 2 * SECONDS:
+        elif time.monotonic() - since > PATIENCE:
             os.kill(child, signal.SIGKILL)
         time.sleep(0.05)
 
@@ -123,7 +124,7 @@ def _child(reader: Reader, numbers: range, seed: int, log: Path, progress: mmap.
     os.dup2(silence, 2)  # of libraries in C
     pages = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (pages + MEMORY, pages + MEMORY))
-    signal.signal(signal.SIGALRM, _hang)
+    signal.signal(signal.SIGPROF, _hang)
     sound = {file: file.read_bytes() for file in reader.files}
     with log.open("a") as out:
         for number in numbers:
@@ -131,9 +132,9 @@ def _child(reader: Reader, numbers: range, seed: int, log: Path, progress: mmap.
             draw = random.Random(f"{reader.name} {seed} {number}")
             file = draw.choice(list(sound))
             file.write_bytes(reader.mutation(sound[file], list(sound.values()), draw))
-            signal.alarm(SECONDS)
+            signal.setitimer(signal.ITIMER_PROF, SECONDS)
             kind, what, where = _outcome(reader, file)
-            signal.alarm(0)
+            signal.setitimer(signal.ITIMER_PROF, 0)
             file.write_bytes(sound[file])
             out.write(f"{kind}\t{number}\t{what}\t{where}\n")
             out.flush()

@@ -216,6 +216,7 @@ def _claim(folder: Path, state: _State) -> None:
             )
         remove_leftovers(folder)
         return
+    remove_leftovers(folder)  # of a run that was killed at its first file
     with atomic_write(folder / STATE) as temporary:
         temporary.write_text(state.model_dump_json(), encoding="utf-8")
 
