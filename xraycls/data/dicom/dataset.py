@@ -106,7 +106,7 @@ def header_of(path: Path) -> Iterator[None]:
     """Turn what pydicom raises into one sentence, without its words and its cause: they quote values of the file."""
     try:
         yield
-    except (XrayclsError, ImportError, MemoryError):
+    except (XrayclsError, ImportError):  # a length without end in a damaged file is a MemoryError
         raise
     except Exception as error:
         raise DataError(f"The DICOM header of {path} is damaged ({type(error).__name__})", path) from None

@@ -41,8 +41,8 @@ def complete_or_not(target: Path, description: dict[str, Any]) -> Iterator[Path]
         mode = partial.stat().st_mode
         partial.chmod(0o700)
         yield partial
+        entries = sorted(path.name for path in partial.iterdir())
         with atomic_write(partial / _MARK) as temporary:
-            entries = sorted(path.name for path in partial.iterdir())
             temporary.write_text(json.dumps({**description, "entries": entries}, default=str), encoding="utf-8")
         partial.chmod(mode)
         if final.exists():
