@@ -25,6 +25,7 @@ from xraycls.errors import DataError
 from xraycls.types import PIXELS, Box, Sample, Split
 
 STORE = "store.json"
+_ABSURD = 1 << 31  # pixels
 _NAMED = 3
 
 
@@ -137,6 +138,9 @@ class StoreFile(BaseModel):
                 raise ValueError("columns of different length")
         if not set(self.pictures.source) <= set(range(len(self.sources.name))):
             raise ValueError("pictures of unknown files")
+        sizes = [self.settings.size, *self.pictures.width, *self.pictures.height]
+        if not all(0 < size < _ABSURD for size in sizes):
+            raise ValueError("pictures without a size")
         return self
 
 

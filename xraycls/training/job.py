@@ -220,10 +220,13 @@ class DetectionJob:
                 made[name] = parse(given[name], made)
                 if name == "detector":
                     given = _with_defaults(given, made[name].training_defaults())
-            except ValueError as error:
+            except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
                 field_name = str(error) if str(error).startswith(name) else f"{name}.{error}"
                 raise UsageError(f"{field_name} (in {origin})") from error
-        return cls(**made)
+        try:
+            return cls(**made)
+        except (AttributeError, TypeError) as error:  # a part that is null, or a number
+            raise UsageError(f"{origin} describes no job ({error})") from error
 
     @classmethod
     def read(cls, path: Path, changes: Mapping[str, Any] | None = None) -> DetectionJob:
