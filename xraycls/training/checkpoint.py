@@ -52,7 +52,7 @@ def load_state(path: Path, unseal: Callable[[bytes], bytes] | None = None) -> di
         raise RunError(
             f"{path} is not a checkpoint or is cut short ({problem})", "Start a new run with another --output"
         ) from error
-    if not isinstance(state, dict) or state.get("format") != FORMAT:
+    if not isinstance(state, dict) or type(state.get("format")) is not int or state["format"] != FORMAT:
         raise RunError(f"{path} is not a training state of this version of xraycls")
     counts = [state.get(name) for name in ("epoch", "step", "plateaus")]
     if not all(type(count) is int and count >= 0 for count in counts) or not isinstance(state.get("model"), dict):
