@@ -142,6 +142,19 @@ def _images_in(path: Path, keep_masks: bool) -> list[Sample]:
     return [Sample(file) for file in pictures_below(path, keep_masks=keep_masks)] if path.is_dir() else [Sample(path)]
 
 
+def require_source(path: Path, images: Path | None = None) -> None:
+    """Raises unless a source is there; nothing is read.
+
+    Raises:
+        DataError: there is no such file or folder, or it is neither.
+    """
+    if not path.exists():
+        raise DataError(f"There is no file or folder {path}", path, _nearest(path))
+    require_regular(path)
+    if images is not None and not images.is_dir():
+        raise DataError(f"The folder of images {images} does not exist", images)
+
+
 def _read_source(
     path: Path | None, images: Path | None, strict: bool, progress: Progress | None, options: ReadOptions
 ) -> SampleTable:
@@ -151,11 +164,7 @@ def _read_source(
         if images is not None:
             raise UsageError("--images goes with a CSV or with labels of boxes, given as --data")
         return phantom_table(progress=progress)
-    if not path.exists():
-        raise DataError(f"There is no file or folder {path}", path, _nearest(path))
-    require_regular(path)
-    if images is not None and not images.is_dir():
-        raise DataError(f"The folder of images {images} does not exist", images)
+    require_source(path, images)
     is_prepared = is_store(path) or (path / JOURNAL).exists()
     if not is_prepared and (found := detect_format(path, images)):
         return with_mapping(found.read(path, images=images, strict=strict), path)

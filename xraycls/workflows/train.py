@@ -18,7 +18,7 @@ from xraycls.data.depth import depth_of
 from xraycls.data.files import remove_leftovers
 from xraycls.data.lock import sole_writer
 from xraycls.data.processors import limited_to
-from xraycls.data.source import load_table
+from xraycls.data.source import load_table, require_source
 from xraycls.data.table import SampleTable
 from xraycls.errors import RunError, UsageError
 from xraycls.evaluation.metrics import metric, scores
@@ -134,6 +134,8 @@ def train(
     run = run or new_run(config.base_model)
     alone = sole_writer(run.path) if world.is_main else nullcontext()
     with alone, joined(world, device), limited_to(config.threads):
+        if config.data is not None:
+            require_source(config.data, config.images)
         if resumed is None or not run.state.is_file():
             check_source(find(config.base_model), config.weights, config.size)  # before the data is looked through
         default_batch = resumed is None and "batch_size" not in settings
