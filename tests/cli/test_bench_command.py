@@ -11,7 +11,7 @@ from xraycls.data.phantom import write_phantom
 from xraycls.loaders.dali_graph import is_installed
 from xraycls.loaders.resident_engine import ResidentLoader
 
-FAST = "--images 6 --size 160 --device cpu --threads 1".split()
+FAST = "--number 6 --size 160 --device cpu --threads 1".split()
 
 
 def run(*arguments: object) -> int:
@@ -91,7 +91,7 @@ def test_more_pictures_than_there_are_is_said(films, tmp_path, capfd):
     ("arguments", "code", "sentence"),
     [
         (["--data", "no/such/folder"], 1, "There is no file or folder no/such/folder"),
-        (["--images", "0"], 2, "--images 0 leaves nothing to compare"),
+        (["--number", "0"], 2, "0 pictures leave nothing to compare"),
         (["--model", "no-such-run"], 1, "no-such-run is no run folder"),
         (["--augment", "radiogramm"], 2, "Did you mean radiograph?"),
     ],

@@ -55,7 +55,7 @@ def parity(
     with counting("drawing") as progress:
         result = compare_engines(
             data,
-            images=images or number,
+            images=number if images is None else images,
             size=size,
             augment=augment,
             model=model,

@@ -81,7 +81,7 @@ def parity(
         XrayclsError: no engine but torch can draw these pictures here.
     """
     if images < 1:
-        raise UsageError(f"--images {images} leaves nothing to compare", "Give 1 or more, such as 64")
+        raise UsageError(f"{images} pictures leave nothing to compare", "Give 1 or more, such as 64")
     chosen = choose_device(device)
     trained = None if model is None else load_classifier_model(model, chosen).classifier
     recipe = find_recipe(augment, size or (224 if trained is None else trained.size))
