@@ -300,6 +300,8 @@ def predict(
         named = [own]
     films = data or from_environment("TRAINML_DATA_PATH", "")
     folder = output or from_environment("TRAINML_OUTPUT_PATH", "") or Path("boxes")
+    if rescale_factor is not None:
+        typer.echo("--rescale-factor plays no part here: the size of a model's input travels with it.", err=True)
     if films is None:
         raise UsageError("Nothing says which films to look at", "Name them with --data")
     with counting("finding objects") as progress:
