@@ -313,7 +313,11 @@ def test_prune_names_layers_and_keeps_what_it_was_told(called, capsys):
         ("evaluate -e empty.txt -m images", 1, "images is a folder and no model."),
         ("inference -m empty.txt -i images -r out", 1, "empty.txt is not a model of xraycls, or it is damaged."),
         ("evaluate -e empty.txt -m {m} -k {k} -r out", 1, "empty.txt: eval_config is missing."),
-        ("inference -e empty.txt -m {m} -k {k} -i images -r out", 1, "empty.txt: nms_config is missing."),
+        (
+            "inference -e empty.txt -m {m} -k {k} -i images -r out",
+            1,
+            "empty.txt: this is a spec of no network that is known",
+        ),
         ("inference -m {m} -k {k} -i images -r images/a.png", 1, "images/a.png/status.json could not be written"),
         ("evaluate -e none.txt -m {m} -k {k}", 1, "none.txt: the spec could not be read"),
     ],

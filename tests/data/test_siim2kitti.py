@@ -186,7 +186,7 @@ def test_a_folder_of_something_else_is_left_alone(drawn, converted, tmp_path):
     with pytest.raises(DataError, match="holds something else, and nothing is deleted"):
         convert(drawn.root, tmp_path)
     assert contents(tmp_path) == {"thesis.txt": b"years of work"}
-    with pytest.raises(DataError, match="is a file"):
+    with pytest.raises(XrayclsError, match="is a file"):
         convert(drawn.root, tmp_path / "thesis.txt")
     with pytest.raises(XrayclsError, match="could not be written"):
         convert(drawn.root, tmp_path / "thesis.txt" / "below")

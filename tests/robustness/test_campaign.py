@@ -15,6 +15,7 @@ from xraycls.errors import DataError
 INPUTS, KILLS, KILLS_OF_A_TRAINING = 60, 3, 2
 
 
+@pytest.mark.walkthrough
 @pytest.mark.slow
 def test_every_writer_goes_on_after_a_kill_as_if_nothing_had_been(tmp_path):
     (tmp_path / "sources").mkdir()
@@ -26,6 +27,7 @@ def test_every_writer_goes_on_after_a_kill_as_if_nothing_had_been(tmp_path):
         assert (writer.name, found.kills, found.bad) == (writer.name, kills, [])
 
 
+@pytest.mark.walkthrough
 @pytest.mark.slow
 def test_every_reader_reads_a_damaged_file_or_refuses_it_in_a_sentence(tmp_path):
     for reader in all_readers(tmp_path / "readers"):

@@ -118,9 +118,13 @@ def test_what_a_kill_left_aside_is_put_back_before_it_is_replaced(tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_training_stops_at_the_next_step_on(number):
-    with stop_on_signal() as wish:
-        os.kill(os.getpid(), number)
-        assert wish.wanted
+    before = signal.signal(number, signal.SIG_DFL)  # nohup ignores SIGHUP, and what is ignored stays so
+    try:
+        with stop_on_signal() as wish:
+            os.kill(os.getpid(), number)
+            assert wish.wanted
+    finally:
+        signal.signal(number, before)
 
 
 def test_a_hangup_that_nohup_ignores_stays_ignored():

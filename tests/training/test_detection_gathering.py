@@ -83,6 +83,7 @@ def validate(rank: int, processes: int, folder: Path) -> None:
         (folder / f"{processes}-{rank}.json").write_text(json.dumps(task.compute(world)))
 
 
+@pytest.mark.walkthrough
 @pytest.mark.slow
 def test_two_processes_validate_as_one_does(tmp_path, monkeypatch):
     rng = np.random.default_rng(1)

@@ -83,11 +83,15 @@ def test_balanced_weights_are_scikit_learns():
     assert balanced_class_weights(labels, 4)[2] == 0
 
 
+BARE = {"epoch": 1, "step": 0, "plateaus": 0, "model": {}}
+"""What every training state holds at least."""
+
+
 def test_states_round_trip(tmp_path):
-    state = {"epoch": 3, "weights": {"a": torch.arange(4.0)}, "best": math.inf, "rows": [{"loss": 0.5}]}
+    state = {**BARE, "epoch": 3, "model": {"a": torch.arange(4.0)}, "best": math.inf, "rows": [{"loss": 0.5}]}
     save_state(state, tmp_path / "last.pt")
     found = load_state(tmp_path / "last.pt")
-    assert torch.equal(found["weights"]["a"], torch.arange(4.0))
+    assert torch.equal(found["model"]["a"], torch.arange(4.0))
     assert (found["epoch"], found["best"], found["rows"]) == (3, math.inf, [{"loss": 0.5}])
 
 
@@ -125,7 +129,7 @@ def test_a_checkpoint_cut_short_is_one_sentence(tmp_path):
 
 def test_a_full_disk_leaves_the_old_checkpoint(tmp_path, monkeypatch):
     path = tmp_path / "last.pt"
-    save_state({"epoch": 1}, path)
+    save_state(BARE, path)
 
     def full(self: Path, content: bytes) -> int:
         with self.open("wb") as handle:
@@ -134,7 +138,7 @@ def test_a_full_disk_leaves_the_old_checkpoint(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(XrayclsError, match="disk is full"):
-        save_state({"epoch": 2}, path)
+        save_state(BARE | {"epoch": 2}, path)
     monkeypatch.undo()
     assert load_state(path)["epoch"] == 1
     assert [p.name for p in tmp_path.iterdir()] == ["last.pt"]

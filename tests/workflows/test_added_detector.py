@@ -243,6 +243,7 @@ def test_three_files_and_one_line_are_added():
     assert LINE.count("\n") == 2
 
 
+@pytest.mark.walkthrough
 @pytest.mark.slow
 def test_every_verb_of_an_added_network_works(done):
     printed, root = done

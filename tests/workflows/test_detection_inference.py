@@ -12,7 +12,7 @@ from PIL import Image
 
 from tests.data.dicoms import dataset_of
 from tests.models.detectors import small_detector
-from xraycls.errors import DataError, RunError, SpecError, TrainingError, UsageError
+from xraycls.errors import DataError, RunError, TrainingError, UsageError
 from xraycls.models.detection.base import Suppression
 from xraycls.models.detection.files import load_detector, save_detector
 from xraycls.models.detection.ssd import SSDDetector
@@ -232,7 +232,7 @@ def test_a_spec_brings_its_own_suppression(model, tmp_path, monkeypatch):
     assert trained == Suppression(0.02, 0.45, 7)
     assert (by_spec.confidence, by_spec.iou, by_spec.top_k) == (pytest.approx(0.4), 0.25, 3)
     (tmp_path / "spec.txt").write_text(SPEC.replace("ssd_config", "yolov4_config"))
-    with pytest.raises(SpecError, match="yolo_v4"):
+    with pytest.raises(UsageError, match="is a model of SSD, and not of YOLOv4"):
         infer(model, source, tmp_path / "out", key="k", spec=tmp_path / "spec.txt")
 
 

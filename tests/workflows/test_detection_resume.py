@@ -34,7 +34,8 @@ class Loop:
 def saved(folder, *, epoch=3, step=0, steps=4, key=""):
     run = RunFolder(folder)
     seal = partial(encrypt, key=key) if key else None
-    save_state({"epoch": epoch, "step": step, "losses": torch.zeros(steps)}, run.state, seal)
+    state = {"epoch": epoch, "step": step, "plateaus": 0, "losses": torch.zeros(steps), "model": {}}
+    save_state(state, run.state, seal)
     return run
 
 
@@ -93,7 +94,7 @@ def test_a_training_that_is_not_there_begins(tmp_path):
 def test_a_training_of_another_network(tmp_path):
     class Other(Loop):
         def load_state_dict(self, state):
-            raise RuntimeError("size mismatch for conv1.weight")
+            raise ValueError("size mismatch for conv1.weight")
 
     with pytest.raises(RunError, match=r"is of another network than the one asked for"):
         take_up(Other(), saved(tmp_path), "", None, None, "choose another folder with -r")

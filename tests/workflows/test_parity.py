@@ -250,7 +250,7 @@ def test_a_single_picture_is_enough(tiny):
 @pytest.mark.parametrize(
     ("wrong", "error", "sentence"),
     [
-        ({"images": 0}, UsageError, "--images 0"),
+        ({"images": 0}, UsageError, "0 pictures leave nothing to compare"),
         ({"augment": "radiogram"}, UsageError, "Did you mean radiograph"),
         ({"size": 4}, UsageError, "--size 4"),
         ({"size": 12}, UsageError, "at least 16 pixels"),

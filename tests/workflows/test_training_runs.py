@@ -88,6 +88,7 @@ def test_the_config_of_a_run_trains_it_again(tiny, whole, tmp_path):
     assert same_weights(again.last, whole.last)
 
 
+@pytest.mark.walkthrough
 @pytest.mark.parametrize("stop", [(0, 1), (1, 3), (1, 4), (2, 4)])
 def test_ctrl_c_saves_and_the_resumed_run_ends_with_the_same_weights(tiny, whole, tmp_path, stop):
     run = tmp_path / "run"
@@ -102,6 +103,7 @@ def test_ctrl_c_saves_and_the_resumed_run_ends_with_the_same_weights(tiny, whole
     assert same_weights(result.run.best, whole.best)
 
 
+@pytest.mark.walkthrough
 @pytest.mark.parametrize(
     "settings",
     [
@@ -166,6 +168,7 @@ def test_a_run_without_a_checkpoint_may_start_over_with_other_settings(tiny, tmp
     assert again.config.batch_size == 4
 
 
+@pytest.mark.walkthrough
 def test_a_compiled_step_trains_the_same_weights(tiny, whole, tmp_path, monkeypatch):
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))  # the compiler itself is torch's
     compiled = xraycls.train(data=tiny, output=tmp_path / "run", **FAST | {"compile": True}).run

@@ -75,8 +75,9 @@ def test_a_loss_that_has_exploded_is_reported(losses, is_said):
 
 
 def test_weights_that_are_missing_are_found_out_before_the_data_is_read(tmp_path, monkeypatch):
+    (tmp_path / "empty").mkdir()  # which the data's reader would refuse
     with pytest.raises(WeightsError, match="no weights at"):
-        xraycls.train(data=tmp_path / "gone", output=tmp_path / "run", **FAST | {"weights": str(tmp_path / "w.pth")})
+        xraycls.train(data=tmp_path / "empty", output=tmp_path / "run", **FAST | {"weights": str(tmp_path / "w.pth")})
     with pytest.raises(RunError, match="no model"):
         xraycls.train_detector(
             detector={"network": "ssd", "backbone": "resnet10", "width": 64, "height": 64},
@@ -91,7 +92,7 @@ def test_weights_that_are_missing_are_found_out_before_the_data_is_read(tmp_path
     monkeypatch.setattr("xraycls.models.weights.is_cached", lambda _: False)
     monkeypatch.setattr("xraycls.models.weights.fetch_imagenet", offline)
     with pytest.raises(WeightsError, match="can't be fetched"):
-        xraycls.train(data=tmp_path / "gone", output=tmp_path / "run", **FAST | {"weights": "imagenet"})
+        xraycls.train(data=tmp_path / "empty", output=tmp_path / "run", **FAST | {"weights": "imagenet"})
     assert not (tmp_path / "run").exists()
 
 

@@ -62,6 +62,7 @@ _OF_NETWORKS: Mapping[str, Sequence[str]] = {
     "prune": ("xraycls {0} prune -m model.safetensors -o slim.safetensors -pth 0.3",),
     "kmeans": ("xraycls {0} kmeans -l labels -i images -n 9 -x 608 -y 608",),
     "spec-check": ("xraycls {0} spec-check -e {0}_train.txt",),
+    "export": ("xraycls {0} export -m model.safetensors -e {0}_train.txt -o model.onnx",),
 }
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import glob
 import hashlib
 import os
 import re
@@ -70,9 +71,12 @@ def share_file(source: Path, target: Path) -> None:
             shutil.copyfile(source, temporary)
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files that a killed :func:`atomic_write` left below a folder."""
-    for path in folder.rglob(".*"):
+def remove_leftovers(folder: Path, name: str = "") -> None:
+    """Remove the temporary files that a killed :func:`atomic_write` left below a folder.
+
+    With the beginning of a name, only those of files of such a name, in the folder itself.
+    """
+    for path in folder.glob(f".{glob.escape(name)}*") if name else folder.rglob(".*"):
         if _TEMPORARY.fullmatch(path.name) and path.is_file():
             path.unlink(missing_ok=True)
 

@@ -42,8 +42,8 @@ def weighted_boxes_fusion(
         >>> first = Detections.of([[10, 10, 50, 50]], labels=[0], scores=[0.9])
         >>> second = Detections.of([[14, 10, 54, 50], [80, 80, 99, 99]], labels=[0, 0], scores=[0.3, 0.6])
         >>> fused = weighted_boxes_fusion([first, second])
-        >>> fused.boxes.round(1).tolist(), fused.scores.round(2).tolist()
-        ([[11.0, 10.0, 51.0, 50.0], [80.0, 80.0, 99.0, 99.0]], [0.6, 0.3])
+        >>> fused.boxes.round(1).tolist(), [f"{score:.2f}" for score in fused.scores]
+        ([[11.0, 10.0, 51.0, 50.0], [80.0, 80.0, 99.0, 99.0]], ['0.60', '0.30'])
     """
     given = [1.0] * len(detections) if weights is None else list(weights)
     _check(detections, given, {"iou_threshold": iou_threshold, "score_threshold": score_threshold})

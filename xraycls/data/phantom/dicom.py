@@ -76,7 +76,7 @@ class DicomImage:
         dataset.ConversionType = "SYN"
         dataset.BodyPartExamined = "CHEST"
         dataset.PatientOrientation = ["L", "F"]
-        dataset.BurnedInAnnotation = "YES"
+        dataset.BurnedInAnnotation = "NO"  # a marker of the side names no patient
         dataset.SeriesNumber = 1
         dataset.InstanceNumber = self.number
 

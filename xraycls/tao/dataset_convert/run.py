@@ -10,6 +10,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from xraycls.data.files import remove_leftovers
 from xraycls.data.lock import sole_writer_of
 from xraycls.errors import SpecError, UsageError, XrayclsError
 from xraycls.tao.dataset_convert.classes import class_numbers
@@ -125,6 +126,7 @@ def _write(
     modifier = Modifier(config.sample_modifier_config, spec, folds, validation_fold)
     writer = Writer(modifier, class_numbers(config.target_class_mapping, class_names), log)
     with sole_writer_of(output, "choose another -o"):
+        remove_leftovers(output.parent, output.name)
         planned = planned_shards(dataset, output)
         objects: Counter[str] = Counter()
         for _, of_fold in groupby(planned, lambda shard: shard.fold):

@@ -92,8 +92,8 @@ def train_spec(
     listener = reporter or Silent()
     elsewhere = "choose another folder with -r"
     if weights is None:
-        check_start(network, opened, job.weights, key, job.detector)
         initial_epoch = initial_epoch if resume or initial_epoch > 1 else network.initial_epoch(opened)
+        check_start(network, opened, job.weights, key, job.detector)
     check_folder(RunFolder(results), elsewhere, resume=resume or initial_epoch > 1)  # before its status is written to
     alone = sole_writer(results, elsewhere) if main else nullcontext()
     with alone, reported(results if main else None, f"{network.title} training") as status:
