@@ -29,7 +29,8 @@ from xraycls.workflows.train import train
 FORMATS_WRITTEN = ("csv", *(name for name, each in FORMATS.items() if each.write))
 
 _CLOCK = {"seconds", "waiting", "images_per_second"}  # of metrics.csv and of the state
-_OF_THE_MOMENT = ("events.", "status.json", "environment.json", ".lock", "error.txt")
+# A table of TAO starts anew with every start of a training, as TAO's does.
+_OF_THE_MOMENT = ("events.", "status.json", "environment.json", ".lock", "error.txt", "ssd_training_log_")
 NETWORK = "timm:test_resnet"  # half a million parameters
 
 SPEC = """
