@@ -37,7 +37,7 @@ quick: check
 test: setup
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not exhaustive and not walkthrough"
 
-# The whole way in processes of their own: the wheel in an empty environment, notebooks, benchmark scripts, two processes.
+# The whole way: the wheel in an empty environment, notebooks, benchmark scripts, kills, whole sets of real films.
 walkthrough: setup
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "walkthrough and not exhaustive"
 

@@ -23,6 +23,7 @@ def test_kermany_originals(shared):
     assert found["marker"].figures["counts"]["NORMAL"]["L"] == 0
 
 
+@pytest.mark.walkthrough
 def test_kermany_at_224_pixels(shared):
     """Re-encoding took the shortcut away; 30 films stand twice, and numbers are not patients."""
     found = findings(read_source(shared / "data/kermany_224"), quick=True)

@@ -37,6 +37,7 @@ def parsed(rows, count, width, height, classes, threshold):
     return np.array(boxes)
 
 
+@pytest.mark.walkthrough
 def test_deepstreams_parser_reads_the_detectors_boxes(folder, detector_file):
     settings = configparser.ConfigParser()
     settings.read(folder / "nvinfer_config.txt")

@@ -78,6 +78,7 @@ def by_engine(result):
     return {(c.engine, c.view): c for c in result.comparisons}
 
 
+@pytest.mark.walkthrough
 def test_real_radiographs_are_the_same_to_a_trained_model_in_every_engine(shared, trained):
     result = parity(shared / "data" / "kermany_native", images=48, model=trained, **FAST)
     assert list(by_engine(result)) == [(e, v) for e in CPU_ENGINES for v in ("evaluation", "training")]
@@ -118,6 +119,7 @@ def test_a_prepared_store_is_the_same_in_every_engine(shared, tmp_path):
     assert store[key].mean < files[key].mean / 2
 
 
+@pytest.mark.walkthrough
 def test_phantoms_are_the_same_in_every_engine_and_a_seed_repeats_it(phantom):
     first, again = (parity(phantom, images=8, augment="classic2021", **FAST) for _ in range(2))
     assert first.beyond == ()
@@ -140,6 +142,7 @@ def test_phantoms_are_the_same_in_every_engine_of_a_gpu(phantom, augment):
     assert result.beyond == ()
 
 
+@pytest.mark.walkthrough
 @pytest.mark.parametrize(
     "fault",
     [

@@ -52,6 +52,7 @@ def test_a_copied_set_is_tested_on_the_split_that_was_drawn(home, tmp_path, capl
     assert "too good" not in caplog.text
 
 
+@pytest.mark.walkthrough
 @pytest.mark.parametrize("change", ["rename", "encode", "resize", "brighten"])
 def test_copies_are_recognised_by_content(home, tmp_path, caplog, change):
     for path in (home / "data").rglob("*.png"):
