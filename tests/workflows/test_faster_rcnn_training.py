@@ -106,6 +106,7 @@ def trained(root):
     return root / "whole.epoch2.safetensors", printed.getvalue()
 
 
+@pytest.mark.walkthrough
 def test_weights_lie_where_output_model_says(root, trained):
     assert sorted(path.name for path in root.glob("whole.*")) == [
         "whole.epoch1.safetensors",

@@ -101,6 +101,7 @@ def test_large_grey_pngs_are_the_same_in_every_engine(shared):
     assert len(result.comparisons) == 2 * len(CPU_ENGINES)
 
 
+@pytest.mark.walkthrough
 def test_a_prepared_store_is_the_same_in_every_engine(shared, tmp_path):
     source = tmp_path / "source"
     for name in ("NORMAL", "PNEUMONIA"):

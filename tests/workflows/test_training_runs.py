@@ -122,6 +122,7 @@ def test_resuming_is_exact_with_every_part_that_has_a_state(tiny, tmp_path, sett
     assert resumed.read_metrics()[-1]["val_loss"] == whole.read_metrics()[-1]["val_loss"]
 
 
+@pytest.mark.walkthrough
 def test_training_two_epochs_and_two_more_is_training_four(tiny, tmp_path):
     settings = FAST | {"schedule": "constant", "patience": 9}
     whole = xraycls.train(data=tiny, output=tmp_path / "whole", **settings | {"epochs": 4}).run

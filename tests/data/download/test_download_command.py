@@ -85,6 +85,7 @@ def test_a_name_that_does_not_exist(home, capsys):
     assert (code, "Did you mean kermany?" in err) == (2, True)
 
 
+@pytest.mark.walkthrough
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])
 def test_a_stopped_download_goes_on(stand_in, home, tmp_path, monkeypatch, stop):
     if not hasattr(signal, "SIGKILL"):

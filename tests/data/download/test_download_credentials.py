@@ -71,6 +71,7 @@ def signatures(stand_in):
     return {one.headers.get("authorization") for one in downloads}
 
 
+@pytest.mark.walkthrough
 @pytest.mark.parametrize("way", WAYS)
 def test_requests_are_signed_as_the_kaggle_command_signs_them(stand_in, home, tmp_path, monkeypatch, way):
     furnish(home, *WAYS[way], monkeypatch)
