@@ -41,6 +41,7 @@ def test_two_gloo_processes_train_what_one_does(tiny, tmp_path):
 
 
 @pytest.mark.walkthrough
+@pytest.mark.exhaustive
 def test_a_distributed_run_interrupted_by_ctrl_c_goes_on(tiny, tmp_path):
     """torchrun's agent passes SIGTERM on; both processes stop at the same step, and the run ends as a whole one."""
     whole = train(tiny, tmp_path / "whole", "--batch-size", "2", "--gpus", "2", "--epochs", "6")
