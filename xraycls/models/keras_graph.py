@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from xraycls.errors import UsageError
 from xraycls.models.keras_file import KerasLayer
 from xraycls.models.keras_transfer import keras_weights
 
@@ -143,7 +144,7 @@ def trace(net: nn.Module, example: Tensor, names: Mapping[str, str], source: str
         source: name of the input layer.
 
     Raises:
-        NotImplementedError: the network calls an operator that has no Keras layer here.
+        UsageError: the network calls an operator that has no Keras layer here.
     """
     graph = KerasGraph()
     graph.add("InputLayer", name=source, batch_input_shape=[None, *example.shape[1:]], dtype="float32", sparse=False)
@@ -217,7 +218,10 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         elif kind in self._operators:
             self.hold(first, self._operators[kind](first, *args, **(kwargs or {})))
         else:
-            raise NotImplementedError(f"{func} has no Keras layer here")
+            raise UsageError(
+                f"The network can't be written for TAO: its operator {func} has no layer of Keras here",
+                "Keep its weights as .safetensors, or export the model to ONNX with xraycls export",
+            )
         return result
 
     def _layer(self, kind: str, inputs: Sequence[Tensor], name: str = "", weights: Any = None, **config: Any) -> str:
