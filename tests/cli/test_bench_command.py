@@ -38,6 +38,7 @@ def flipped(monkeypatch):
     )
 
 
+@pytest.mark.walkthrough
 def test_a_table_tells_of_every_engine_and_view(films, tmp_path, capfd):
     assert run("--data", films, "-o", tmp_path / "out", *FAST) == 0
     printed = capfd.readouterr().out

@@ -73,6 +73,7 @@ def test_training_prints_json_for_programs(tiny, tmp_path, capfd):
     assert len(result["epochs"]) == 2
 
 
+@pytest.mark.walkthrough
 def test_flags_win_over_a_config_file(tiny, here, tmp_path):
     config = here / "runs" / "first" / "config.yaml"
     assert run("train", "--config", config, "--epochs", 1, "-o", tmp_path / "again") == 0
@@ -143,6 +144,7 @@ def test_cam_of_many_images_names_each_and_goes_on_after_a_bad_one(here, tiny, t
     assert len(list(tmp_path.glob("CAM_ResNet18_test-NORMAL-*.jpg"))) == 4
 
 
+@pytest.mark.walkthrough
 def test_validation_figures_and_the_runs_own_data_by_name_keep_apart(here, tiny, capfd):
     assert run("test", "runs/first", "--resamples", 50, "--json") == 0
     own = json.loads(capfd.readouterr().out)

@@ -52,6 +52,7 @@ def test_boxes_of_nih(shared, caplog):
     assert findings(table, quick=True) == {}
 
 
+@pytest.mark.walkthrough
 @pytest.mark.parametrize("layout", sorted(set(LAYOUTS) - {"coronahack"}))  # that one has to be arranged first
 def test_the_phantom_is_clean_in_every_layout(tmp_path, layout):
     write_phantom(tmp_path / "films", images=48, seed=5, size=160, layout=layout, threads=1)
@@ -60,6 +61,7 @@ def test_the_phantom_is_clean_in_every_layout(tmp_path, layout):
     assert findings(table) == {}
 
 
+@pytest.mark.walkthrough
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_the_phantom_is_clean_with_every_seed(tmp_path, seed):
     write_phantom(tmp_path / "films", images=60, seed=seed, size=192, threads=1)

@@ -146,6 +146,7 @@ def test_small_pictures_are_kept_as_they_are(tmp_path, draw_folder):
     assert np.array_equal(cache_of(table).open(1).decode(1), open_image(table[1]).decode(1))
 
 
+@pytest.mark.walkthrough
 @pytest.mark.parametrize("preset", ["radiograph", "classic2021"])
 def test_real_radiographs_from_the_cache_are_as_close_to_exact_as_from_their_files(shared, preset):
     table = read_folder(shared / "data" / "kermany_native")

@@ -53,7 +53,9 @@ def test_a_copied_set_is_tested_on_the_split_that_was_drawn(home, tmp_path, capl
 
 
 @pytest.mark.walkthrough
-@pytest.mark.parametrize("change", ["rename", "encode", "resize", "brighten"])
+@pytest.mark.parametrize(
+    "change", ["rename", "encode", *(pytest.param(one, marks=pytest.mark.exhaustive) for one in ("resize", "brighten"))]
+)
 def test_copies_are_recognised_by_content(home, tmp_path, caplog, change):
     for path in (home / "data").rglob("*.png"):
         picture = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)

@@ -74,6 +74,7 @@ def test_a_training_learns_and_leaves_a_complete_run_folder(tiny, tmp_path):
     assert len((tmp_path / "run" / "samples.csv").read_text().splitlines()) == 41
 
 
+@pytest.mark.walkthrough
 def test_the_same_seed_trains_the_same_weights_and_another_does_not(tiny, whole, tmp_path):
     again = xraycls.train(data=tiny, output=tmp_path / "again", **FAST).run
     other = xraycls.train(data=tiny, output=tmp_path / "other", **FAST | {"seed": 1, "epochs": 1}).run
@@ -136,6 +137,7 @@ def _train_once(data: Path, run: Path, started: Path) -> None:
     xraycls.train(data=data, output=run, resume="auto", save_minutes=1e-6, **FAST)
 
 
+@pytest.mark.walkthrough
 def test_a_run_killed_again_and_again_still_ends_with_the_same_weights(tiny, whole, tmp_path):
     """SIGKILL at random instants, also in the middle of writing, as every step saves."""
     rng = random.Random(0)
@@ -254,6 +256,7 @@ def test_resuming_with_other_data_is_refused(tmp_path, draw_folder):
         xraycls.train(output=tmp_path / "run", resume="auto")
 
 
+@pytest.mark.walkthrough
 def test_resuming_needs_no_starting_weights(tiny, tmp_path):
     start = xraycls.train(data=tiny, output=tmp_path / "start", **FAST | {"epochs": 1}).run
     weights = tmp_path / "weights.safetensors"

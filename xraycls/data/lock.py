@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import stat
 import sys
 import time
 from collections.abc import Iterator
@@ -80,8 +81,9 @@ def sole_writer(target: Path, elsewhere: str = "choose another folder with --out
         >>> sorted(path.name for path in Path("results").iterdir())
         ['figures.csv']
     """
-    if target.exists() and not target.is_dir():
-        raise XrayclsError(f"{target} is a file and not a folder", elsewhere.capitalize())
+    with contextlib.suppress(OSError):  # missing, or not to be reached: told when the lock is made
+        if not stat.S_ISDIR(target.stat().st_mode):  # asked once: others make and remove the folder meanwhile
+            raise XrayclsError(f"{target} is a file and not a folder", elsewhere.capitalize())
     missing = [folder for folder in (target, *target.parents) if not folder.exists()]
     try:
         with _locked(target / LOCK, target, elsewhere):
@@ -122,11 +124,16 @@ def _acquired(path: Path) -> int | None:
     Raises:
         OSError: the folder can't be written to.
     """
+    attempts = 1000
     while True:
-        path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        except FileNotFoundError:  # a holder that has just ended took away the folder that it had made
+        except (FileNotFoundError, FileExistsError):
+            # A holder that has just ended took away a folder that it had made: between two looks at it, even.
+            attempts -= 1
+            if not attempts:
+                raise
             continue
         if not _lock(handle, path):
             os.close(handle)
