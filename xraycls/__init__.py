@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from xraycls.workflows.detection.train import train_detector
     from xraycls.workflows.export import export_model
     from xraycls.workflows.predict import predict
+    from xraycls.workflows.sweep.run import sweep
     from xraycls.workflows.test import test
     from xraycls.workflows.train import train
 
@@ -53,6 +54,7 @@ _LAZY = {
     "phantom_table": "xraycls.data.phantom",
     "predict": "xraycls.workflows.predict",
     "prepare": "xraycls.data.prepare",
+    "sweep": "xraycls.workflows.sweep.run",
     "test": "xraycls.workflows.test",
     "train": "xraycls.workflows.train",
     "train_detector": "xraycls.workflows.detection.train",
@@ -86,6 +88,7 @@ __all__ = [
     "phantom_table",
     "predict",
     "prepare",
+    "sweep",
     "test",
     "train",
     "train_detector",

@@ -19,6 +19,7 @@ from xraycls.cli import (
     models,
     predict,
     prune,
+    sweep,
     test,
     train,
     unet,
@@ -48,6 +49,11 @@ app.command("cam", rich_help_panel="Classifiers")(cam.cam)
 app.command("prune", cls=AbbreviatedCommand, rich_help_panel="Classifiers")(prune.prune)
 app.add_typer(detector.app, name="detector", rich_help_panel="Detectors")
 app.add_typer(unet.app, name="unet", rich_help_panel="Detectors")
+app.command(
+    "sweep",
+    rich_help_panel="Sweeps",
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)(sweep.sweep)
 app.command("export", rich_help_panel="Deployment")(export.export)
 app.command("models", rich_help_panel="Information")(models.models)
 app.command("doctor", rich_help_panel="Information")(doctor.doctor)

@@ -17,6 +17,11 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     "cam": ("xraycls cam runs/first film.jpeg", "xraycls cam ResNet18 new_images --method gradcam++ -o maps"),
     "prune": ("xraycls prune -m runs/first -o slim.safetensors -pth 0.3",),
     "export": ("xraycls export runs/first -o onnx", "xraycls export runs/detector -o onnx --form heads"),
+    "sweep": (
+        "xraycls sweep unet --data films --over optimizer=adam,adamw,sgd --set sgd:lr=0.05 --workers 2",
+        "xraycls sweep train --data chest_xray --over lr=log:1e-5..1e-2 --search tpe --trials 20 --halving 2",
+        "xraycls sweep runs/sweep",
+    ),
     "models": ("xraycls models", "xraycls models --json"),
     "doctor": ("xraycls doctor",),
     "convert-weights": ("xraycls convert-weights ssd_resnet18_epoch_080.hdf5 ssd.safetensors -e ssd_train.txt",),
