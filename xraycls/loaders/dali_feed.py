@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from xraycls.data.image import Image, Levels
-from xraycls.loaders.render import decoding_of, resampled, resampled_size
+from xraycls.loaders.render import decoding_of, region_of, resampled, resampled_size
 from xraycls.loaders.views import Canvas, View, whole
-
-_MARGIN = 2  # pixels around a region for interpolation, beside those for the filter of the resampling
 
 
 class Feed(NamedTuple):
@@ -83,36 +80,24 @@ def feed_of(image: Image, view: View, canvas: Canvas, *, reduced: bool) -> Feed:
     reduce, on_decoded = decoding_of(image, view)
     too_large = reduce > 1 or resampled_size(image.width, image.height, view) is not None
     if image.encoded is not None and not (reduced and too_large):
-        left, top, width, height = _region(image, view, out)
-        offset = np.array([[0.0, 0.0, left], [0.0, 0.0, top]])
+        left, top, right, bottom = region_of(view, out, (image.height, image.width))
         return _feed(
             image.encoded.data,
             image.encoded.levels,
             (top, left),
-            (height, width),
-            replace(view, matrix=view.matrix - offset),
+            (bottom - top, right - left),
+            view.on_part(left, top),
             out,
         )
     pixels = image.decode(reduce)
     if reduced:
-        pixels, on_decoded = resampled(pixels, on_decoded)
+        pixels, on_decoded = resampled(pixels, on_decoded, out)
     return _feed(pixels.reshape(-1), None, (0, 0), pixels.shape, on_decoded, out)
 
 
 def black(size: tuple[int, int]) -> Feed:
     """A picture in the place of one that can't be read, of so many pixels down and across."""
     return _feed(np.zeros(1, np.uint8), None, (0, 0), (1, 1), View(np.eye(2, 3)), size)
-
-
-def _region(image: Image, view: View, size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Left, top, width and height of the pixels that a view can touch."""
-    height, width = size
-    corners = view.matrix @ np.array([[0, width, 0, width], [0, 0, height, height], [1, 1, 1, 1]])
-    margin = _MARGIN + view.scale
-    limits = np.array([image.width, image.height])
-    low = np.clip(np.floor(corners.min(axis=1) - margin), 0, limits - 1).astype(int)
-    high = np.clip(np.ceil(corners.max(axis=1) + margin), low + 1, limits).astype(int)
-    return int(low[0]), int(low[1]), int(high[0] - low[0]), int(high[1] - low[1])
 
 
 def _feed(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import cv2
@@ -16,6 +17,8 @@ _COARSE = 0.5  # below which the border of the image would fade over several out
 # Pixels that shrinking leaves an output pixel. With 1 the filters of shrinking and warping add up to a blur: 0.7–0.8
 # grey levels from an exact rendering, against 0.6.
 _DENSITY = 1.75
+_HALVED = 1.6 * _DENSITY
+_MARGIN = 2  # pixels around a region for interpolation, beside those for the filter of the resampling
 
 
 def render(image: Image, view: View, canvas: Canvas) -> GreyImage:
@@ -40,7 +43,7 @@ def draw(image: Image, view: View, canvas: Canvas, picture: GreyImage) -> None:
     left, top, right, bottom = view.target or whole(canvas)
     out = picture[top:bottom, left:right]
     reduce, on_decoded = decoding_of(image, view.on_target())
-    pixels, on_pixels = resampled(image.decode(reduce), on_decoded)
+    pixels, on_pixels = resampled(image.decode(reduce), on_decoded, out.shape)
     matrix = on_pixels.matrix.copy()
     # From corner-based coordinates to OpenCV's, where the centre of the first pixel is 0.
     matrix[:, 2] += matrix[:, :2].sum(axis=1) * 0.5 - 0.5
@@ -81,7 +84,7 @@ def resampled_size(width: int, height: int, view: View) -> tuple[int, int] | Non
 
     None where the warp alone neither aliases nor lets the black outside seep into coarse pixels at the border.
     """
-    across, down = np.hypot(view.matrix[:, 0], view.matrix[:, 1]).tolist()
+    across, down = _steps(view)
     if view.scale < _COARSE:
         return max(round(width / min(across, 1.0)), 1), max(round(height / min(down, 1.0)), 1)
     if max(across, down) <= ALIAS_FREE:
@@ -89,8 +92,18 @@ def resampled_size(width: int, height: int, view: View) -> tuple[int, int] | Non
     return max(round(width / max(across / _DENSITY, 1.0)), 1), max(round(height / max(down / _DENSITY, 1.0)), 1)
 
 
-def resampled(pixels: GreyImage, view: View) -> tuple[GreyImage, View]:
-    """Pixels that a bilinear warp takes well, and the view of them."""
+def resampled(pixels: GreyImage, view: View, shape: tuple[int, int]) -> tuple[GreyImage, View]:
+    """Pixels that a bilinear warp to an output of so many rows and columns takes well, and the view of them.
+
+    Only what the view can touch is resampled. Exact halves come first: averaging 2×2 pixels takes a tenth of the time
+    of averaging over any other area.
+    """
+    if resampled_size(*pixels.shape[::-1], view) is None:
+        return pixels, view
+    left, top, right, bottom = region_of(view, shape, pixels.shape)
+    pixels, view = pixels[top:bottom, left:right], view.on_part(left, top)
+    while min(_steps(view)) >= _HALVED and min(pixels.shape) > 1:
+        pixels, view = _half(pixels), view.on_grid(0.5, 0.5)
     height, width = pixels.shape
     size = resampled_size(width, height, view)
     if size is None:
@@ -99,3 +112,38 @@ def resampled(pixels: GreyImage, view: View) -> tuple[GreyImage, View]:
     averaged = max(width / size[0], height / size[1]) > ALIAS_FREE
     resized = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if averaged else cv2.INTER_LINEAR)
     return np.asarray(resized, dtype=np.uint8), view.on_grid(size[0] / width, size[1] / height)
+
+
+def region_of(view: View, shape: tuple[int, int], source: tuple[int, int]) -> Rectangle:
+    """The pixels of the source that a view can touch when it is resampled and interpolated.
+
+    Args:
+        view: without a target.
+        shape: rows and columns of the output.
+        source: rows and columns of the source.
+    """
+    margin = _MARGIN + max(_steps(view))
+    edges = []
+    for (by_column, by_row, start), limit in zip(view.matrix.tolist(), source[::-1], strict=True):
+        columns, rows = by_column * shape[1], by_row * shape[0]
+        low = start + min(columns, 0.0) + min(rows, 0.0) - margin
+        high = start + max(columns, 0.0) + max(rows, 0.0) + margin
+        first = min(max(math.floor(low), 0), limit - 1)
+        edges.append((first, min(max(math.ceil(high), first + 1), limit)))
+    (left, right), (top, bottom) = edges
+    return left, top, right, bottom
+
+
+def _steps(view: View) -> tuple[float, float]:
+    """Source pixels from an output pixel to the next, across and down the source."""
+    (a, b, _), (c, d, _) = view.matrix.tolist()
+    return math.hypot(a, b), math.hypot(c, d)
+
+
+def _half(pixels: GreyImage) -> GreyImage:
+    """Means of 2×2 pixels; an odd last row or column counts twice."""
+    height, width = pixels.shape
+    if height % 2 or width % 2:
+        pixels = cv2.copyMakeBorder(pixels, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
+    shape = pixels.shape[1] // 2, pixels.shape[0] // 2
+    return np.asarray(cv2.resize(pixels, shape, interpolation=cv2.INTER_AREA), np.uint8)

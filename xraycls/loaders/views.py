@@ -11,6 +11,8 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 
+_LEVELS = np.arange(256) / 255.0
+
 
 @dataclass(frozen=True, slots=True)
 class Canvas:
@@ -70,7 +72,11 @@ class View:
 
     def on_grid(self, x: float, y: float) -> View:
         """The same view of a copy of the image that has ``x`` and ``y`` times as many pixels across and down."""
-        return replace(self, matrix=self.matrix * np.array([[x], [y]]))
+        return self._moved(self.matrix * np.array([[x], [y]]), self.target)
+
+    def on_part(self, left: float, top: float) -> View:
+        """The same view of a part of the image, from the pixel (``left``, ``top``) on."""
+        return self._moved(self.matrix - np.array([[0.0, 0.0, left], [0.0, 0.0, top]]), self.target)
 
     def on_target(self) -> View:
         """The same view with its matrix in pixels of the target's own top-left corner, and no target."""
@@ -79,7 +85,11 @@ class View:
         left, top, _, _ = self.target
         matrix = self.matrix.copy()
         matrix[:, 2] += matrix[:, 0] * left + matrix[:, 1] * top
-        return replace(self, matrix=matrix, target=None)
+        return self._moved(matrix, None)
+
+    def _moved(self, matrix: Floats, target: Rectangle | None) -> View:
+        # Called several times a picture, where dataclasses.replace would take as long as everything else.
+        return View(matrix, self.brightness, self.contrast, self.gamma, target)
 
     @property
     def is_photometric(self) -> bool:
@@ -150,6 +160,6 @@ class Views:
 
 
 def _curve(brightness: float | Floats, contrast: float | Floats, gamma: float | Floats) -> npt.NDArray[np.uint8]:
-    levels = (np.arange(256) / 255.0) ** gamma
+    levels = _LEVELS if isinstance(gamma, float) and gamma == 1.0 else _LEVELS**gamma
     levels = (levels - 0.5) * contrast + 0.5 + brightness
-    return np.asarray(np.clip(levels * 255.0 + 0.5, 0, 255), dtype=np.uint8)
+    return (levels * 255.0 + 0.5).clip(0, 255).astype(np.uint8)
