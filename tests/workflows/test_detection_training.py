@@ -77,7 +77,7 @@ def spec(root, name="spec.txt", *, loss="", extra="", fold=0, label="opacity"):
 @pytest.fixture(scope="module")
 def trained(root):
     torch.manual_seed(0)
-    return train_ssd(spec(root), root / "results", device="cpu", precision="fp32")
+    return train_ssd(spec(root), root / "results", device="cpu", precision="fp32", cache=str(root / "kept"))
 
 
 def test_a_training_leaves_what_tao_leaves(root, trained):
@@ -97,6 +97,11 @@ def test_a_training_leaves_what_tao_leaves(root, trained):
     zoom = "augmentation_config.spatial_augmentation.zoom_min"
     assert lines[1]["categorical"][zoom] == "approximated: about the middle of the image"
     assert trained.model == results / "weights/ssd_resnet10_epoch_003.safetensors"
+
+
+def test_each_training_picture_is_kept_once_decoded(root, trained):
+    """Those of validation come from their files, as in a later evaluation."""
+    assert len(list((root / "kept").glob("??/*"))) == 24 - 6
 
 
 def test_evaluation_repeats_what_training_saw(root, trained):

@@ -13,7 +13,7 @@ import typer
 from xraycls.cli.abbreviations import AbbreviatedCommand
 from xraycls.cli.invocation import invocation_of
 from xraycls.cli.networks.evaluate import print_figures
-from xraycls.cli.options import BatchOption, DeviceOption, LoaderOption, PrecisionOption, ThreadsOption
+from xraycls.cli.options import BatchOption, CacheOption, DeviceOption, LoaderOption, PrecisionOption, ThreadsOption
 from xraycls.cli.pruning_options import (
     CriterionOption,
     FewestOption,
@@ -56,6 +56,7 @@ def train(
     precision: PrecisionOption = "auto",
     loader: LoaderOption = "auto",
     threads: ThreadsOption = None,
+    cache: CacheOption = "auto",
 ) -> None:
     """Train a detector; Ctrl-C saves the training, and --resume goes on with it.
 
@@ -79,6 +80,7 @@ def train(
             precision=precision,
             loader=loader,
             threads=threads,
+            cache=cache,
             reporter=reporter,
         )
     if os.environ.get("RANK", "0") != "0":

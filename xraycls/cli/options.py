@@ -46,6 +46,14 @@ LoaderOption = Annotated[
         rich_help_panel="Machine",
     ),
 ]
+CacheOption = Annotated[
+    str,
+    typer.Option(
+        help="Keep decoded pictures: auto (in memory while they fit, then 20GB on disk), off, a SIZE such as 50GB, or "
+        "a DIR that serves later runs, too.",
+        rich_help_panel="Machine",
+    ),
+]
 DaliOption = Annotated[bool, typer.Option("--dali", help="The same as --loader dali.", rich_help_panel="Machine")]
 RuntimeOption = Annotated[
     str,

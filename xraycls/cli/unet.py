@@ -14,7 +14,15 @@ from xraycls.cli.abbreviations import AbbreviatedCommand
 from xraycls.cli.detector import KeyOption, ModelArgument, setting_of
 from xraycls.cli.invocation import invocation_of
 from xraycls.cli.networks.evaluate import print_figures
-from xraycls.cli.options import DaliOption, DeviceOption, LoaderOption, PrecisionOption, ThreadsOption, chosen_loader
+from xraycls.cli.options import (
+    CacheOption,
+    DaliOption,
+    DeviceOption,
+    LoaderOption,
+    PrecisionOption,
+    ThreadsOption,
+    chosen_loader,
+)
 from xraycls.errors import UsageError
 
 if TYPE_CHECKING:
@@ -113,6 +121,7 @@ def train(
     loader: LoaderOption = "auto",
     dali: DaliOption = False,
     threads: ThreadsOption = None,
+    cache: CacheOption = "auto",
 ) -> None:
     """Train a U-Net on films with boxes; Ctrl-C saves the training, and --resume goes on with it.
 
@@ -167,7 +176,7 @@ def train(
         from xraycls.training.run_folder import new_run
 
         where = output or new_run(job.detector.network).path
-        how = {"key": key, "device": device, "precision": precision, "threads": threads}
+        how = {"key": key, "device": device, "precision": precision, "threads": threads, "cache": cache}
         how["loader"] = chosen_loader(loader, dali)
         _cross_validate(job, folds, where, how)
         return
@@ -181,6 +190,7 @@ def train(
             precision=precision,
             loader=chosen_loader(loader, dali),
             threads=threads,
+            cache=cache,
             reporter=reporter,
         )
     if os.environ.get("RANK", "0") != "0":

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from xraycls.cli.invocation import invocation_of
-from xraycls.cli.options import DeviceOption, LoaderOption, PrecisionOption, ThreadsOption
+from xraycls.cli.options import CacheOption, DeviceOption, LoaderOption, PrecisionOption, ThreadsOption
 from xraycls.cli.tao_command import key_of, launcher_of, program_of, say_ignored
 from xraycls.cli.tao_options import EXTRA, KeyOption, MountOption, SizeOption, SpecOption, size_of
 
@@ -53,6 +53,7 @@ def train(
     precision: PrecisionOption = "auto",
     loader: LoaderOption = "auto",
     threads: ThreadsOption = None,
+    cache: CacheOption = "auto",
 ) -> None:
     """Train a detector from a spec, as TAO does; with -m from a model, such as a pruned one.
 

@@ -53,6 +53,7 @@ def train_spec(
     precision: str = "auto",
     loader: str = "auto",
     threads: int | None = None,
+    cache: str = "auto",
     reporter: Reporter | None = None,
 ) -> DetectionTraining:
     """Train a detector as the ``train`` verb of TAO does, and leave the same files.
@@ -74,6 +75,7 @@ def train_spec(
         precision: likewise.
         loader: likewise.
         threads: likewise.
+        cache: likewise.
         reporter: is told of every step and epoch.
 
     Raises:
@@ -126,6 +128,7 @@ def train_spec(
             precision=precision,
             loader=loader,
             threads=threads,
+            cache=cache,
             reporter=reporter,
         )
 

@@ -5,33 +5,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing, nullcontext
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from xraycls.data.box_sources import BoxTables, read_boxes
-from xraycls.data.depth import depth_of
 from xraycls.data.files import remove_leftovers
 from xraycls.data.lock import sole_writer
 from xraycls.data.processors import limited_to
-from xraycls.data.table import SampleTable
-from xraycls.errors import UsageError
-from xraycls.loaders.choose import build_loader, choose_engine, notice
-from xraycls.loaders.objects import ObjectTable
-from xraycls.models.detection.base import Detector
-from xraycls.models.detection.files import load_detector, pruning_of, save_detector
-from xraycls.models.detection.keras import start_from_keras
-from xraycls.models.detection.registry import build_detector
-from xraycls.models.detection.transfer import is_classifier, transfer_classifier, transfer_detector
-from xraycls.models.encryption import encrypt
+from xraycls.loaders.choose import choose_engine
 from xraycls.models.files import find_model
-from xraycls.models.keras_file import is_keras_file
 from xraycls.training.checkpoint import Checkpoints
-from xraycls.training.detection import Detection
 from xraycls.training.distributed import current_world, joined
 from xraycls.training.job import DetectionJob
 from xraycls.training.loop import Messages, Outcome, Training
@@ -41,9 +27,9 @@ from xraycls.training.reporter import AfterEpoch, Reporter, Silent
 from xraycls.training.run_folder import RunFolder, new_run
 from xraycls.training.runtime import Runtime
 from xraycls.training.tensorboard import TensorBoardReporter
+from xraycls.workflows.detection.build import Loading, build_training, start_detector
 from xraycls.workflows.detection.choose import is_chosen, keep_choice
 from xraycls.workflows.detection.data import check_pictures, count_learnable, warn_of_absent
-from xraycls.workflows.detection.evaluator import Evaluator
 from xraycls.workflows.detection.resume import check_folder, check_same_job, take_up
 from xraycls.workflows.resume import check_same_data, check_same_processes, report_failures
 
@@ -103,6 +89,7 @@ def train_detector(
     precision: str = "auto",
     loader: str = "auto",
     threads: int | None = None,
+    cache: str = "auto",
     reporter: Reporter | None = None,
     **settings: Any,
 ) -> DetectionTraining:
@@ -117,6 +104,8 @@ def train_detector(
         precision: "auto", "bf16", "fp16" or "fp32".
         loader: "auto", "torch" or "dali".
         threads: decoding threads; None for one a processor.
+        cache: "auto" keeps decoded training pictures in memory while they fit and on disk beyond, "off" keeps none; a
+            size such as "50GB" or a folder as ``--cache`` takes them.
         reporter: is told of every step and epoch.
         **settings: fields of :class:`xraycls.training.job.DetectionJob` as YAML has them, such as
             ``detector={"network": "ssd", "backbone": "resnet18", "width": 512, "height": 512}``, ``data="boxes"``,
@@ -156,6 +145,7 @@ def train_detector(
             precision=precision,
             loader=loader,
             threads=threads,
+            cache=cache,
             reporter=reporter,
         )
 
@@ -171,6 +161,7 @@ def run_job(
     precision: str = "auto",
     loader: str = "auto",
     threads: int | None = None,
+    cache: str = "auto",
     reporter: Reporter | None = None,
 ) -> DetectionTraining:
     """Train what a job describes, in a folder that the caller has locked; arguments are those of train_detector."""
@@ -201,9 +192,10 @@ def run_job(
             if resume:  # TAO's --initial-epoch may go on with another spec
                 check_same_job(run, job, extras.elsewhere)
         last = run.last if started and run.last.is_file() else None
-        detector = _start(job, last or given, key, Silent() if started else listener)
+        detector = start_detector(job, last or given, key, Silent() if started else listener)
         with explained_out_of_memory("Lower the batch size, or the size of the input", job.batch_size):
-            training = _training(job, data, detector, run, runtime, extras, key, loader, threads, listener)
+            loading = Loading(loader, threads, cache)
+            training = build_training(job, data, detector, run, runtime, extras.messages, key, loading, listener)
             if goes_on:
                 epoch = None if resume else extras.initial_epoch
                 listener.message(take_up(training, run, key, epoch, given, extras.elsewhere))
@@ -230,129 +222,6 @@ def _job_of(job: DetectionJob | Path | str | None, settings: dict[str, Any]) -> 
         return DetectionJob.parse(settings)
     made = job if isinstance(job, DetectionJob) else DetectionJob.read(Path(job))
     return DetectionJob.parse({**made.described(), **settings}) if settings else made
-
-
-def _start(job: DetectionJob, weights: Path | None, key: str, reporter: Reporter) -> Detector:
-    """A new detector, or a given one: a pruned model keeps its narrow layers.
-
-    The weights decide whose arithmetic the backbone has: it computes what they have learnt with.
-    """
-    keras = weights is not None and is_keras_file(weights)
-    classifier = weights is not None and not keras and is_classifier(weights)
-    given = load_detector(weights, key=key)[0] if weights and not keras and not classifier else None
-    config = job.detector
-    if classifier or given:
-        config = replace(config, arithmetic=given.config.arithmetic if given else "torchvision")
-    torch.manual_seed(job.loop.seed)
-    detector = build_detector(config)
-    lines: Sequence[str] = ["All weights are random."]
-    if weights and keras:
-        lines = start_from_keras(detector, weights)
-    elif weights and classifier:
-        said = f"The backbone computes as torchvision's and timm's do, which {weights.name} expects."
-        lines = [said, *transfer_classifier(detector, weights)]
-    elif given:
-        if given.config.architecture() == detector.config.architecture():
-            given.config = detector.config
-            detector, lines = given, [f"The network and its weights come from {weights}."]
-        elif pruning_of(given).layers:
-            raise UsageError(
-                f"{weights} is a pruned model, and what is asked for is another network than it was pruned from",
-                "Give the network, the size and the classes that it was trained with",
-            )
-        else:
-            lines = transfer_detector(detector, given)
-    for line in lines:
-        reporter.message(line)
-    detector.freeze(job.freeze_blocks, job.freeze_bn)
-    return detector
-
-
-def _training(
-    job: DetectionJob,
-    data: BoxTables,
-    detector: Detector,
-    run: RunFolder,
-    runtime: Runtime,
-    extras: Extras,
-    key: str,
-    engine: str,
-    threads: int | None,
-    reporter: Reporter,
-) -> Training:
-    """Wire loaders, task, optimiser and rate to the loop."""
-    if said := notice(choose_engine(engine, data.table, runtime.device), runtime.device):
-        reporter.message(said)
-    detector.to(device=runtime.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    loader = partial(
-        build_loader,
-        recipe=job.recipe,
-        device=runtime.device,
-        engine=engine,
-        seed=job.loop.seed,
-        rank=runtime.world.rank,
-        world=runtime.world.size,
-        threads=threads or job.threads,
-        progress=reporter.preparing,
-    )
-
-    def objects(table: SampleTable) -> ObjectTable:
-        return ObjectTable(table, data.classes)
-
-    batches = loader(
-        data.training,
-        batch_size=job.batch_size,
-        training=True,
-        objects=objects(data.training),
-        weights=np.array(data.weights) if data.weights else None,
-    )
-    validated, judged_as = len(data.validation) > 0, job.judging_recipe(detector)
-    validation = (
-        loader(
-            data.validation,
-            recipe=judged_as,
-            batch_size=job.evaluation.batch_size,
-            training=False,
-            objects=objects(data.validation),
-        )
-        if validated
-        else None
-    )
-    detector.prepare(len(batches), job.batch_size)
-    evaluator = Evaluator.of(
-        data.validation, data.classes, judged_as, job.evaluation, job.detector.suppression.confidence
-    )
-    loop = job.loop if validated else replace(job.loop, monitor="train_loss", higher_is_better=False)
-    save = partial(_save, key=key, bits=depth_of(data.table))
-    return Training(
-        detector,
-        Detection(job.regularizer, evaluator.figures, save),
-        batches,
-        validation,
-        loop,
-        run,
-        runtime,
-        reporter,
-        extras.messages,
-        _Multiplied(job.rate, runtime.world.size),
-        job.optimizer.build(
-            detector.parameters(),
-            job.rate.at(0, len(batches) * loop.epochs),
-            detector.net.get_submodule("backbone").parameters(),
-        ),
-        seal=partial(encrypt, key=key) if key else None,
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class _Multiplied:
-    """A learning rate times the number of processes, as TAO multiplies it."""
-
-    rate: Any
-    factor: int
-
-    def at(self, step: int, steps: int, plateaus: int = 0) -> float:
-        return float(self.rate.at(step, steps, plateaus)) * self.factor
 
 
 def _fit(training: Training, job: DetectionJob, data: BoxTables, extras: Extras, reporter: Reporter) -> Outcome:
@@ -393,7 +262,3 @@ def _describe_run(run: RunFolder, job: DetectionJob, data: BoxTables, runtime: R
             "counts": counts,
         }
     )
-
-
-def _save(detector: Detector, path: Path, settings: dict[str, str], *, key: str, bits: int | None) -> None:
-    save_detector(detector, path, key=key, extra=settings | ({"bits": str(bits)} if bits else {}))

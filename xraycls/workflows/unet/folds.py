@@ -65,7 +65,7 @@ def train_folds(job: DetectionJob, folds: int, output: Path, **how: Any) -> tupl
         job: of one training; its validation split is the fold's.
         folds: 2 or more, drawn by patient and class.
         output: the folder of all.
-        **how: ``device``, ``precision``, ``loader``, ``threads``, ``key`` and ``reporter``, as of
+        **how: ``device``, ``precision``, ``loader``, ``threads``, ``cache``, ``key`` and ``reporter``, as of
             :func:`xraycls.train_detector`.
 
     Returns:
