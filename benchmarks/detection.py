@@ -293,13 +293,14 @@ def report(result: Mapping[str, Any]) -> None:
         show(
             f"Mosaics of {part['files']} files to {part['size']} pixels on the CPU, batches of {part['batch_size']}, "
             f"{part['threads']} threads or processes, {part['rounds']} rounds, medians",
-            ("pipeline", "pictures/s", f"× {MOSAIC_PEER}", "processor ms a picture"),
+            ("pipeline", "pictures/s", f"× {MOSAIC_PEER}", "processor ms a picture", "× in processor time"),
             [
                 (
                     row["pipeline"],
                     f"{row['images_per_second']:,.0f}",
                     f"{row['times_peer']:.1f}" if row["times_peer"] else "",
                     f"{row['processor_ms']:.1f}",
+                    f"{row['times_peer_processor']:.1f}" if row["times_peer_processor"] else "",
                 )
                 for row in part["rows"]
             ],

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageColor, ImageDraw
 
-from xraycls.explain.boxes import annotated
+from xraycls.explain.boxes import annotated, colour_of
 from xraycls.types import Box
 
 GREY = np.tile(np.arange(200, dtype=np.uint8), (300, 1))
@@ -29,12 +29,14 @@ def test_the_frame_lies_on_the_outermost_pixels_of_the_box():
     assert columns.min() == 40
 
 
-@pytest.mark.parametrize("number", range(7))
-def test_classes_have_the_five_colours_of_tao_in_turn(number):
+@pytest.mark.parametrize("number", range(8))
+def test_the_first_classes_have_the_colours_of_tao_and_others_one_of_their_own(number):
     picture = annotated(GREY, [Box("a", 40, 100, 120, 180, 0.5)], [number])
-    assert tuple(picture[179, 60]) == COLOURS[number % 5]
+    colour = tuple(picture[179, 60].tolist())
+    assert colour == colour_of(number)
+    assert colour == COLOURS[number] if number < 5 else colour not in [colour_of(other) for other in range(number)]
     caption = picture[86:99, 42:50].reshape(-1, 3)
-    assert (caption == COLOURS[number % 5]).all(axis=1).any()
+    assert (caption == colour).all(axis=1).any()
 
 
 def test_the_caption_says_class_and_score_in_two_digits():

@@ -40,6 +40,20 @@ def test_smooth_pictures_are_rendered_to_a_fraction_of_a_grey_level(tmp_path, pr
         assert difference.mean() < 1.6
 
 
+@pytest.mark.parametrize("step", [2.3, 3.0, 3.7, 6.5])
+def test_a_part_of_a_picture_is_shrunk_as_exactly_as_all_of_it(tmp_path, step):
+    """Also where an odd last row and column are at the part's edge, which halves count twice."""
+    width, height, size = 457, 391, 48
+    path = tmp_path / "smooth.png"
+    PillowImage.fromarray(smooth(width, height)).save(path)
+    image = open_image(Sample(path))
+    for left, top in ((0, 0), (width - size * step, height - size * step), (61.3, 40.8)):
+        view = View(np.array([[step, 0.0, left], [0.0, step, top]]))
+        difference = np.abs(render(image, view, Canvas(size, size, None)) - exact_rendering(path, view, size))
+        assert difference[1:-1, 1:-1].max() <= 1.5
+        assert difference.mean() < 0.8
+
+
 @pytest.mark.parametrize("preset", ["radiograph", "classic2021"])
 def test_real_radiographs_differ_from_the_exact_rendering_by_less_than_two_grey_levels(shared, preset):
     recipe = find_recipe(preset, 224)

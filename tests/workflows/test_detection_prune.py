@@ -1,11 +1,13 @@
 """Layers that pruning is told to keep, by TAO's names and by ours."""
 
 import pytest
+import torch
 
 from tests.models.detectors import small_detector
 from xraycls.errors import UsageError
+from xraycls.models.detection.faster_rcnn import FasterRCNN, FasterRCNNConfig
 from xraycls.models.detection.files import load_detector, save_detector
-from xraycls.workflows.detection.prune import prune_detector
+from xraycls.workflows.detection.prune import _paths, prune_detector
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +42,13 @@ def test_layers_are_kept_by_either_name(model, tmp_path):
 def test_unknown_names_are_one_sentence(model, tmp_path, name, hint):
     with pytest.raises(UsageError, match=rf"^Unknown layer '{name}' for -el\. {hint}"):
         prune_detector(model, tmp_path / "slim", excluded=(name,))
+
+
+def test_faster_rcnn_has_the_names_of_tao_with_and_without_td():
+    with torch.device("meta"):
+        detector = FasterRCNN(FasterRCNNConfig(backbone="vgg16", classes=("a",), height=160, width=160))
+    for name in ("dense_class", "fc1"):
+        assert _paths(detector, [f"{name}_td"]) == _paths(detector, [name])
 
 
 def test_a_pruning_replaces_what_one_wrote_before_and_nothing_else(tmp_path):

@@ -5,8 +5,11 @@ import pytest
 from tests.models.detectors import small_detector
 from tests.tao.test_tao_rules import FASTER_RCNN
 from xraycls.errors import SpecError, UsageError
+from xraycls.models.detection.faster_rcnn import FasterRCNNConfig
 from xraycls.models.detection.files import save_detector
+from xraycls.models.detection.registry import build_detector
 from xraycls.tao.networks import NETWORKS
+from xraycls.workflows.detection.convert_weights import convert_weights
 from xraycls.workflows.detection.inference import infer
 from xraycls.workflows.detection.spec import evaluate_spec, train_spec
 
@@ -42,6 +45,29 @@ def test_evaluation_and_inference_take_no_ssd(ssd, spec, tmp_path):
 def test_training_goes_on_with_no_ssd(ssd, spec, tmp_path, field):
     with pytest.raises(SpecError, match=rf"spec.txt, line \d+: training_config.{field} names a model of SSD, /.*"):
         train_spec(NETWORK, spec(f"{field}: '{ssd}'"), tmp_path / "out")
+
+
+@pytest.mark.parametrize("field", ["retrain_pruned_model", "resume_from_model"])
+def test_training_goes_on_with_no_ssd_of_tao(ssd, spec, tmp_path, field):
+    """Such a file has no name of its network in it: its layers tell."""
+    pytest.importorskip("h5py")
+    convert_weights(ssd, tmp_path / "ssd.hdf5", to="hdf5")
+    said = rf"training_config.{field} names a model of SSD, .*ssd.hdf5. Name one of Faster R-CNN"
+    with pytest.raises(SpecError, match=said):
+        train_spec(NETWORK, spec(f"{field}: '{tmp_path}/ssd.hdf5'"), tmp_path / "out")
+
+
+def test_a_training_for_quantisation_goes_on_with_no_model_of_another_kind(tmp_path):
+    pytest.importorskip("h5py")
+    detector = build_detector(FasterRCNNConfig(backbone="resnet10", classes=("car",), height=160, width=160))
+    save_detector(detector, tmp_path / "plain.safetensors")
+    convert_weights(tmp_path / "plain.safetensors", tmp_path / "plain.hdf5", to="hdf5")
+    text = FASTER_RCNN.replace("resnet:18", "resnet:10").replace("num_epochs: 12", "num_epochs: 12 enable_qat: true")
+    (tmp_path / "spec.txt").write_text(
+        text.replace("enable_qat", f"resume_from_model: '{tmp_path}/plain.hdf5' enable_qat")
+    )
+    with pytest.raises(SpecError, match=r"was trained without enable_qat, .*plain.hdf5, and enable_qat is on"):
+        train_spec(NETWORK, tmp_path / "spec.txt", tmp_path / "out")
 
 
 def test_a_model_that_is_not_there_is_named(spec, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import colorsys
 import math
 from collections.abc import Sequence
 
@@ -15,15 +16,11 @@ from xraycls.types import Box
 Pixels = npt.NDArray[np.uint8]
 Colour = tuple[int, int, int]
 
-# Black, red, blue, gold and purple, as TAO's inference has them, each with a colour for letters on it.
 _WHITE, _BLACK = (255, 255, 255), (0, 0, 0)
-_COLOURS: tuple[tuple[Colour, Colour], ...] = (
-    (_BLACK, _WHITE),
-    ((255, 0, 0), _WHITE),
-    ((0, 0, 255), _WHITE),
-    ((255, 215, 0), _BLACK),
-    ((128, 0, 128), _WHITE),
-)
+# Black, red, blue, gold and purple, as TAO's inference has them, which begins again with the sixth class.
+_COLOURS: tuple[Colour, ...] = (_BLACK, (255, 0, 0), (0, 0, 255), (255, 215, 0), (128, 0, 128))
+_GREEN, _GOLDEN = 0.38, 0.618034  # hue of the sixth class, and the step to the next, which comes back to none
+_BRIGHT = 140  # luma of colours that black letters are read on
 _LETTERS, _LINES = 48, 400  # how much smaller than a picture's longer side letters are high and lines wide
 _SMALLEST_LETTERS, _THINNEST = 11, 2  # pixels
 
@@ -34,7 +31,7 @@ def annotated(picture: Pixels, boxes: Sequence[Box], ids: Sequence[int], *, capt
     Args:
         picture: uint8 [H, W], or RGB [H, W, 3].
         boxes: with scores, in pixels of the picture; what lies outside isn't drawn. The first are drawn over others.
-        ids: of each box's class, which choose among TAO's five colours.
+        ids: of each box's class, each of which has a colour of its own; the first five have TAO's.
         captions: whether there are any; frames alone without.
 
     Returns:
@@ -45,12 +42,27 @@ def annotated(picture: Pixels, boxes: Sequence[Box], ids: Sequence[int], *, capt
     draw = ImageDraw.Draw(canvas)
     longer = max(height, width)
     line, letters = max(longer // _LINES, _THINNEST), max(longer // _LETTERS, _SMALLEST_LETTERS)
-    marks = [(box, *_COLOURS[number % len(_COLOURS)]) for box, number in zip(boxes, ids, strict=True)][::-1]
-    for box, colour, _ in marks:
+    marks = [(box, colour_of(number)) for box, number in zip(boxes, ids, strict=True)][::-1]
+    for box, colour in marks:
         draw.rectangle(_frame(box, width, height, line), outline=colour, width=line)
-    for box, colour, ink in marks if captions else ():  # after all frames, so that none crosses a caption
-        _caption(draw, box, _frame(box, width, height, line), letters, colour, ink)
+    for box, colour in marks if captions else ():  # after all frames, so that none crosses a caption
+        _caption(draw, box, _frame(box, width, height, line), letters, colour)
     return np.asarray(canvas)
+
+
+def colour_of(number: int) -> Colour:
+    """Returns the red, green and blue of a class, 0–255 each.
+
+    Example:
+        >>> from xraycls.explain.boxes import colour_of
+        >>> colour_of(1), len({colour_of(number) for number in range(100)})
+        ((255, 0, 0), 100)
+    """
+    if number < len(_COLOURS):
+        return _COLOURS[number]
+    hue = (_GREEN + _GOLDEN * (number - len(_COLOURS))) % 1.0
+    red, green, blue = colorsys.hsv_to_rgb(hue, 0.75, 0.9)
+    return round(255 * red), round(255 * green), round(255 * blue)
 
 
 def _frame(box: Box, width: int, height: int, line: int) -> tuple[int, int, int, int]:
@@ -61,7 +73,7 @@ def _frame(box: Box, width: int, height: int, line: int) -> tuple[int, int, int,
 
 
 def _caption(
-    draw: ImageDraw.ImageDraw, box: Box, frame: tuple[int, int, int, int], letters: int, colour: Colour, ink: Colour
+    draw: ImageDraw.ImageDraw, box: Box, frame: tuple[int, int, int, int], letters: int, colour: Colour
 ) -> None:
     """The class and its score above the frame, or within it where there is no room above."""
     text = box.label if box.score is None else f"{box.label}: {box.score:.2f}"
@@ -69,4 +81,6 @@ def _caption(
     left = max(min(frame[0], draw.im.size[0] - width), 0)
     top = frame[1] - height if frame[1] >= height else max(frame[1], 0)
     draw.rectangle((left, top, left + width - 1, top + height - 1), fill=colour)
+    red, green, blue = colour
+    ink = _BLACK if 0.299 * red + 0.587 * green + 0.114 * blue > _BRIGHT else _WHITE
     draw.text((left + letters // 4, top + height // 2), text, ink, font(letters), anchor="lm")

@@ -152,11 +152,13 @@ class Detector(nn.Module, ABC):
         mean: float [1, C, 1, 1], see :class:`DetectorConfig`.
         size: float [4], width and height of the input, twice: pixels to a unit of relative coordinates.
         cuts_boxes: whether detections are cut to the input, after suppression.
+        tao_layer: name of a layer that all TAO's files of the network have, and no other's; "" where TAO has none.
         tao_output: name of the first output of TAO's exported graphs; "" where TAO has no such network.
         tao_background: where TAO's labels list the background; None where they don't.
     """
 
     cuts_boxes: ClassVar[bool] = False
+    tao_layer: ClassVar[str] = ""
     tao_output: ClassVar[str] = ""
     tao_background: ClassVar[Literal["first", "last"] | None] = None
     net: nn.Module

@@ -203,6 +203,7 @@ class FasterRCNN(Detector):
         ((1, 300, 4), (1, 300, 2), (1, 300, 1, 4))
     """
 
+    tao_layer = "rpn_out_class"
     tao_output = "nms_out"
     tao_background = "last"
     config: FasterRCNNConfig

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 
 from xraycls.errors import WeightsError
 from xraycls.models.detection.base import Detector, DetectorConfig
-from xraycls.models.detection.registry import build_detector
+from xraycls.models.detection.registry import DETECTORS, build_detector
 from xraycls.models.keras_file import KerasFile, read_keras_file
 from xraycls.models.keras_transfer import load_keras, tensors_of
 from xraycls.models.pruning_plan import plan_between
@@ -39,10 +39,23 @@ def detector_of_keras(path: Path, config: DetectorConfig) -> tuple[Detector, lis
     return detector.eval(), lines
 
 
-def describe_keras(path: Path, config: DetectorConfig) -> tuple[Literal["classifier", "whole", "pruned"], bool]:
-    """Returns what a Keras file of TAO holds beside a configuration, and whether it was trained for quantisation.
+@dataclass(frozen=True, slots=True)
+class KerasDescription:
+    """What a Keras file of TAO holds.
 
-    A classifier has none of the layers above the backbone; a pruned detector has narrower layers than the whole one.
+    Attributes:
+        network: name of the detector whose layers it has; "" for a classifier, or a network that isn't known here.
+        pruned: whether its layers are narrower than those of a whole detector.
+        quantized: whether it was trained for quantisation.
+    """
+
+    network: str
+    pruned: bool
+    quantized: bool
+
+
+def describe_keras(path: Path, config: DetectorConfig) -> KerasDescription:
+    """Returns what a Keras file of TAO holds beside a configuration.
 
     Args:
         path: the ``.hdf5``.
@@ -52,14 +65,15 @@ def describe_keras(path: Path, config: DetectorConfig) -> tuple[Literal["classif
         WeightsError: the file is damaged.
     """
     file = read_keras_file(path)
+    marks = {name: each.detector_class().tao_layer for name, each in DETECTORS.items()}
+    if marks[config.network] not in file.layers:
+        other = next((name for name, mark in marks.items() if mark and mark in file.layers), "")
+        return KerasDescription(other, pruned=False, quantized=file.is_quantized)
     with torch.device("meta"):  # shapes alone
         detector = build_detector(config)
-    above = [name for place, name in detector.layer_names.items() if not place.startswith(("backbone.", "body."))]
-    if not any(name in file.layers for name in above):
-        return "classifier", file.is_quantized
     places = {name: place for place, name in detector.layer_names.items()}
     plan = plan_between(detector.net, tensors_of(detector.net, file, places))
-    return "pruned" if plan.layers else "whole", file.is_quantized
+    return KerasDescription(config.network, bool(plan.layers), file.is_quantized)
 
 
 def start_from_keras(detector: Detector, path: Path) -> list[str]:

@@ -86,6 +86,7 @@ class SSDDetector(Detector):
         variances: float [4], what encoded offsets are divided by.
     """
 
+    tao_layer = "ssd_conf_0"
     tao_output = "NMS"
     tao_background = "first"
     config: SSDConfig

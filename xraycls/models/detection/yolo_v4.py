@@ -113,6 +113,7 @@ class YOLOv4Detector(Detector):
     """A YOLOv4 of grey pictures, of any size that is a multiple of 32: anchors are shares of it."""
 
     cuts_boxes = True
+    tao_layer = "conv_big_object"
     tao_output = "BatchedNMS"
     config: YOLOv4Config
     net: YOLOv4 | YOLOv4Tiny

@@ -95,11 +95,17 @@ def _require_replaceable(path: Path, key: str) -> None:
 
 
 def _paths(detector: Detector, excluded: Sequence[str]) -> list[str]:
-    """The layers that a user means. A name that TAO gives one layer and we another means TAO's."""
+    """The layers that a user means. A name that TAO gives one layer and we another means TAO's.
+
+    TAO's Faster R-CNN adds ``_td`` to the layers that are applied to each region.
+    """
     paths = [path for path, _ in detector.net.named_modules() if path]
     tao = {name: path for path, name in detector.layer_names.items()}
     named = {path: [path] for path in paths} | {name: [path] for name, path in tao.items()}
-    found = {name: named.get(name) or [p for p in paths if p.endswith(f".{name}")] for name in excluded}
+    found = {
+        name: named.get(name) or named.get(name.removesuffix("_td")) or [p for p in paths if p.endswith(f".{name}")]
+        for name in excluded
+    }
     for name in (name for name in excluded if not found[name]):
         near = [n for names in (tao, paths) for n in difflib.get_close_matches(name, names, n=2, cutoff=0.5)]
         raise unknown("layer", name, near or [child for child, _ in detector.net.named_children()], "-el")

@@ -42,14 +42,16 @@ def check_start(network: TaoNetwork, spec: Spec[Any], weights: Path | None, key:
         return
     path, quantized = find_model(weights, key), False
     if is_keras_file(path):
-        kind, quantized = describe_keras(path, config)
+        described = describe_keras(path, config)
+        named, quantized = described.network, described.quantized
+        kind = "pruned" if described.pruned else "whole" if named else "classifier"
     elif is_classifier(path):
-        kind = "classifier"
+        named, kind = "", "classifier"
     else:
         detector = load_detector(path, key=key)[0]
-        if field != network.pretrained and not _is_of(network, detector.config):
-            raise spec.mistake(field, f"names a model of {_title(detector.config)}, {path}")
-        kind = "pruned" if pruning_of(detector).layers else "whole"
+        named, kind = detector.config.network, "pruned" if pruning_of(detector).layers else "whole"
+    if named and field != network.pretrained and not _is_of(network, named):
+        raise spec.mistake(field, f"names a model of {_title(named)}, {path}", f"Name one of {network.title}")
     if kind == "classifier" and field != network.pretrained:
         raise spec.mistake(field, f"names weights of a classifier, {path}", f"Name them in {network.pretrained}")
     if kind == "pruned" and field == network.pretrained:
@@ -60,7 +62,14 @@ def check_start(network: TaoNetwork, spec: Spec[Any], weights: Path | None, key:
             f"names a model that no filter was pruned from, {path}",
             f"Prune it first, or name it in {network.pretrained} to begin with its weights",
         )
-    if quantized and not value_at(spec.config, _QUANTIZED):
+    wanted = bool(value_at(spec.config, _QUANTIZED))
+    if field == network.resumed and is_keras_file(path) and wanted and not quantized:
+        raise spec.mistake(
+            field,
+            f"names a model that was trained without enable_qat, {path}, and enable_qat is on",
+            f"Set training_config.enable_qat to false, or name the model in {network.pretrained}",
+        )
+    if quantized and not wanted:
         raise spec.mistake(
             field,
             f"names a model that was trained with enable_qat, {path}, and enable_qat is off",
@@ -76,15 +85,15 @@ def check_network(network: TaoNetwork, config: DetectorConfig, model: Path) -> N
         config: of the model.
         model: its file.
     """
-    if not _is_of(network, config):
+    if not _is_of(network, config.network):
         hint = f"Use xraycls {config.network}" if config.network in NETWORKS else ""
-        raise UsageError(f"{model} is a model of {_title(config)}, and not of {network.title}", hint)
+        raise UsageError(f"{model} is a model of {_title(config.network)}, and not of {network.title}", hint)
 
 
-def _is_of(network: TaoNetwork, config: DetectorConfig) -> bool:
-    return config.network in (network.name, *network.aliases)
+def _is_of(network: TaoNetwork, name: str) -> bool:
+    return name in (network.name, *network.aliases)
 
 
-def _title(config: DetectorConfig) -> str:
-    found = next((each for each in NETWORKS.values() if _is_of(each, config)), None)
-    return found.title if found else config.network
+def _title(name: str) -> str:
+    found = next((each for each in NETWORKS.values() if _is_of(each, name)), None)
+    return found.title if found else name
