@@ -7,11 +7,13 @@ of xraycls: ultralytics is under the AGPL, and only a peer to measure against.
 
 FOLDER holds ``images/`` and ``labels/`` as YOLO has them; CACHE is "no" or "ram", as the package has it. For every line
 it goes through the pictures once and prints their number and the processor seconds that it took. The augmentation is
-the package's default with a mosaic in every sample.
+the package's default with a mosaic in every sample. Between two epochs its workers are stopped: they would go on
+preparing batches of the next one, which then would cost nothing, while others are measured.
 """
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 
@@ -39,8 +41,18 @@ def main() -> None:
     print("ready", flush=True)
     for _ in sys.stdin:
         before = _processor_seconds()
+        _send_workers(signal.SIGCONT)
         count = sum(len(batch["img"]) for batch in loader)
+        _send_workers(signal.SIGSTOP)
         print(count, _processor_seconds() - before, flush=True)
+    _send_workers(signal.SIGCONT)
+
+
+def _send_workers(what: signal.Signals) -> None:
+    import psutil
+
+    for each in psutil.Process().children(recursive=True):
+        each.send_signal(what)
 
 
 def _processor_seconds() -> float:

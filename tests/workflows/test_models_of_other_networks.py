@@ -51,22 +51,22 @@ def test_training_goes_on_with_no_ssd(ssd, spec, tmp_path, field):
 def test_training_goes_on_with_no_ssd_of_tao(ssd, spec, tmp_path, field):
     """Such a file has no name of its network in it: its layers tell."""
     pytest.importorskip("h5py")
-    convert_weights(ssd, tmp_path / "ssd.hdf5", to="hdf5")
-    said = rf"training_config.{field} names a model of SSD, .*ssd.hdf5. Name one of Faster R-CNN"
+    convert_weights(ssd, tmp_path / "ssd.epoch_3.hdf5", to="hdf5")
+    said = rf"training_config.{field} names a model of SSD, .*ssd.epoch_3.hdf5. Name one of Faster R-CNN"
     with pytest.raises(SpecError, match=said):
-        train_spec(NETWORK, spec(f"{field}: '{tmp_path}/ssd.hdf5'"), tmp_path / "out")
+        train_spec(NETWORK, spec(f"{field}: '{tmp_path}/ssd.epoch_3.hdf5'"), tmp_path / "out")
 
 
 def test_a_training_for_quantisation_goes_on_with_no_model_of_another_kind(tmp_path):
     pytest.importorskip("h5py")
     detector = build_detector(FasterRCNNConfig(backbone="resnet10", classes=("car",), height=160, width=160))
     save_detector(detector, tmp_path / "plain.safetensors")
-    convert_weights(tmp_path / "plain.safetensors", tmp_path / "plain.hdf5", to="hdf5")
+    convert_weights(tmp_path / "plain.safetensors", tmp_path / "plain.epoch_3.hdf5", to="hdf5")
     text = FASTER_RCNN.replace("resnet:18", "resnet:10").replace("num_epochs: 12", "num_epochs: 12 enable_qat: true")
     (tmp_path / "spec.txt").write_text(
-        text.replace("enable_qat", f"resume_from_model: '{tmp_path}/plain.hdf5' enable_qat")
+        text.replace("enable_qat", f"resume_from_model: '{tmp_path}/plain.epoch_3.hdf5' enable_qat")
     )
-    with pytest.raises(SpecError, match=r"was trained without enable_qat, .*plain.hdf5, and enable_qat is on"):
+    with pytest.raises(SpecError, match=r"was trained without enable_qat, .*plain.epoch_3.hdf5, and enable_qat is on"):
         train_spec(NETWORK, tmp_path / "spec.txt", tmp_path / "out")
 
 

@@ -39,12 +39,13 @@ from xraycls.types import Sample
 logger = logging.getLogger(__name__)
 
 _DENSITY = 10 / 7  # pixels that are kept a pixel of the canvas: 320 for 224, as in prepared data
+_SLACK = 1.15  # times as many pixels as the decoder's scale gives, for which it isn't decoded at twice the size
 _COARSEST = 0.6  # kept pixels an output pixel, below which a view is drawn from the file
 _MEMORY = 0.4  # of what programs may still take
 _DISK = 20 * 2**30  # bytes on disk by default
 _ROOM = 2**30  # bytes that always stay free there
 _DECODED = ("prepared", "medmnist")
-_VERSION = 1
+_VERSION = 2
 _LOCKS = 64
 _HEADER = struct.Struct("<4s5I")  # mark, width and height of the source, of the picture, and a checksum of its pixels
 _MARK = b"xrc1"
@@ -164,11 +165,11 @@ class PictureCache:
         return image.grid == (1.0, 1.0) or view.on_grid(*image.grid).scale >= _COARSEST
 
     def _working(self, sample: Sample) -> Image:
-        """A picture decoded from its file at the smallest scale that holds the working size, and brought down to it."""
+        """A picture decoded at the smallest scale that about holds the working size, and brought down to it."""
         image = open_image(sample)
-        size = min(image.width, self.width), min(image.height, self.height)
-        room = min(image.width / size[0], image.height / size[1])
+        room = _SLACK * min(image.width / self.width, image.height / self.height)
         pixels = image.decode(max((scale for scale in image.scales if scale <= room), default=1))
+        size = min(pixels.shape[1], self.width), min(pixels.shape[0], self.height)
         if pixels.shape != size[::-1]:
             averaged = max(pixels.shape[1] / size[0], pixels.shape[0] / size[1]) > ALIAS_FREE
             way = cv2.INTER_AREA if averaged else cv2.INTER_LINEAR

@@ -98,7 +98,7 @@ def resampled(pixels: GreyImage, view: View, shape: tuple[int, int]) -> tuple[Gr
     Only what the view can touch is resampled. Exact halves come first: averaging 2×2 pixels takes a tenth of the time
     of averaging over any other area.
     """
-    if resampled_size(*pixels.shape[::-1], view) is None:
+    if resampled_size(pixels.shape[1], pixels.shape[0], view) is None:
         return pixels, view
     left, top, right, bottom = region_of(view, shape, pixels.shape)
     pixels, view = pixels[top:bottom, left:right], view.on_part(left, top)
@@ -144,6 +144,6 @@ def _half(pixels: GreyImage) -> GreyImage:
     """Means of 2×2 pixels; an odd last row or column counts twice."""
     height, width = pixels.shape
     if height % 2 or width % 2:
-        pixels = cv2.copyMakeBorder(pixels, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
+        pixels = np.asarray(cv2.copyMakeBorder(pixels, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE), np.uint8)
     shape = pixels.shape[1] // 2, pixels.shape[0] // 2
     return np.asarray(cv2.resize(pixels, shape, interpolation=cv2.INTER_AREA), np.uint8)

@@ -43,15 +43,15 @@ def check_start(network: TaoNetwork, spec: Spec[Any], weights: Path | None, key:
     path, quantized = find_model(weights, key), False
     if is_keras_file(path):
         described = describe_keras(path, config)
-        named, quantized = described.network, described.quantized
-        kind = "pruned" if described.pruned else "whole" if named else "classifier"
+        of, quantized = described.network, described.quantized
+        kind = "pruned" if described.pruned else "whole" if of else "classifier"
     elif is_classifier(path):
-        named, kind = "", "classifier"
+        of, kind = "", "classifier"
     else:
         detector = load_detector(path, key=key)[0]
-        named, kind = detector.config.network, "pruned" if pruning_of(detector).layers else "whole"
-    if named and field != network.pretrained and not _is_of(network, named):
-        raise spec.mistake(field, f"names a model of {_title(named)}, {path}", f"Name one of {network.title}")
+        of, kind = detector.config.network, "pruned" if pruning_of(detector).layers else "whole"
+    if of and field != network.pretrained and not _is_of(network, of):
+        raise spec.mistake(field, f"names a model of {_title(of)}, {path}", f"Name one of {network.title}")
     if kind == "classifier" and field != network.pretrained:
         raise spec.mistake(field, f"names weights of a classifier, {path}", f"Name them in {network.pretrained}")
     if kind == "pruned" and field == network.pretrained:
