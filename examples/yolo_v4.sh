@@ -2,8 +2,8 @@
 # YOLOv4 of a TAO spec, pruned and used to label: Darknet labels to KITTI, anchors, train, evaluate, prune, evaluate,
 # retrain, evaluate, pseudo-labels, and a short training on them. On phantoms with lead plates and their four corners.
 # The specs are those of examples/yolo_v4; only paths, epochs and size are set here, and the anchors by kmeans.
-# Not measured yet at the size that stands here: average precision, what pruning leaves, and how long it takes. Toy
-# sizes (FILMS=16 OTHERS=64 SIZE=64 SURE=0.001 and one epoch each) show that every step runs, and nothing more.
+# At the size that stands here all steps run, but 25 minutes of two cores are too short a training: see docs/benchmarks.md.
+# Give it more with EPOCHS and SIZE. Toy sizes (FILMS=16 OTHERS=64 SIZE=64 SURE=0.001 and one epoch each) show every step.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)/yolo_v4
