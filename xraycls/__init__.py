@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from xraycls.data.prepare import prepare
     from xraycls.data.source import load_table
     from xraycls.data.table import SampleTable
+    from xraycls.evaluation.findings import evaluate_findings
     from xraycls.evaluation.report import evaluate
     from xraycls.inference.fusion import weighted_boxes_fusion
     from xraycls.inference.load import load_model
@@ -47,6 +48,7 @@ _LAZY = {
     "detect": "xraycls.workflows.detect",
     "evaluate": "xraycls.evaluation.report",
     "evaluate_detector": "xraycls.workflows.detection.evaluate",
+    "evaluate_findings": "xraycls.evaluation.findings",
     "export_model": "xraycls.workflows.export",
     "load_classifier": "xraycls.models.classifier",
     "load_model": "xraycls.inference.load",
@@ -81,6 +83,7 @@ __all__ = [
     "detect",
     "evaluate",
     "evaluate_detector",
+    "evaluate_findings",
     "export_model",
     "load_classifier",
     "load_model",

@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
+UNCERTAIN = 0.5
+"""A finding that the reader of an image was not sure of, between 0 (absent) and 1 (present)."""
+
+NO_FINDING = "No Finding"
+"""What an image without any finding is called."""
+
 PIXELS = "pixels.npy"
 """The file of a prepared store that holds its pictures."""
 
@@ -69,6 +75,8 @@ class Sample:
             TFRecord file, ``ENCODED``; None for a plain file.
         row: the row of the array, or where the record begins, in bytes.
         attributes: what else the source says of the image, as (column, value): ("age", "61"), ("subtype", "virus").
+        findings: one for each of the table's findings: 1 present, 0 absent, ``UNCERTAIN``, None unknown; empty where
+            the source tells one label an image.
         content: the picture itself where it is in memory; ``path`` only names it then.
     """
 
@@ -80,6 +88,7 @@ class Sample:
     member: str | None = None
     row: int | None = None
     attributes: tuple[tuple[str, str], ...] = ()
+    findings: tuple[float | None, ...] = ()
     content: Content | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -187,6 +196,8 @@ class Batch:
         indices: int64 [B], rows of the sample table.
         weights: float32 [B]; 0 marks padding and images that could not be read: they add nothing to loss and figures.
         objects: where the task is to find them; else None.
+        targets: float32 [B, F] of several findings an image: 1 present, 0 absent, ``UNCERTAIN``, NaN unknown; None of
+            one label an image.
         matrices: float64 [B, 2, 3], from pixels of each image to those of the file that it shows, on the CPU. Of a
             mosaic, from those of its first picture.
     """
@@ -197,6 +208,7 @@ class Batch:
     weights: torch.Tensor
     objects: Objects | None = None
     matrices: torch.Tensor | None = None
+    targets: torch.Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on another device; from pinned memory the copy doesn't block."""
@@ -207,6 +219,7 @@ class Batch:
             self.weights.to(device, non_blocking=True),
             None if self.objects is None else self.objects.to(device),
             self.matrices,
+            None if self.targets is None else self.targets.to(device, non_blocking=True),
         )
 
 
@@ -216,10 +229,13 @@ class Prediction:
 
     Attributes:
         name: the image, as :attr:`Sample.name`.
-        probabilities: one a class, 0–1, summing to 1; empty when the image could not be read.
-        predicted: the class index at the operating threshold; None when the image could not be read.
+        probabilities: one a class, 0–1, summing to 1, or one a finding; empty when the image could not be read.
+        predicted: the class index at the operating threshold; None when the image could not be read, and of a
+            classifier of findings.
         label: the true class index; None when unknown.
         error: why the image could not be read; None when it could.
+        positive: of a classifier of findings, the indices of those at or above their thresholds; else None.
+        findings: the true findings, as :attr:`Sample.findings`; empty when unknown.
     """
 
     name: str
@@ -227,3 +243,19 @@ class Prediction:
     predicted: int | None
     label: int | None = None
     error: str | None = None
+    positive: tuple[int, ...] | None = None
+    findings: tuple[float | None, ...] = ()
+
+    def decided(self, classes: Sequence[str]) -> str | None:
+        """The name of the class that it was called, or the findings, separated by bars; None for an unread image."""
+        if self.positive is not None:
+            return "|".join(classes[number] for number in self.positive) or NO_FINDING
+        return None if self.predicted is None else classes[self.predicted]
+
+    def truth(self, classes: Sequence[str]) -> str | None:
+        """The name of the true class, or the findings that are present; None when unknown."""
+        if self.positive is not None or self.findings:
+            known = any(value is not None for value in self.findings)
+            present = (name for name, value in zip(classes, self.findings, strict=False) if value == 1)
+            return "|".join(present) or NO_FINDING if known else None
+        return None if self.label is None else classes[self.label]

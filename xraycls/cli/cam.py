@@ -24,7 +24,12 @@ def cam(
     run: ModelArgument,
     paths: PathsArgument,
     method: Annotated[str, typer.Option(help="gradcam, gradcam++, layercam, eigencam, scorecam, …")] = "gradcam",
-    target: Annotated[str | None, typer.Option(help="Class to explain; the predicted one by default.")] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            "--target", "--finding", help="Class or finding to explain, or all; the predicted one by default."
+        ),
+    ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the pictures.")] = Path(),
     device: DeviceOption = "auto",
     keep_masks: KeepMasksOption = False,
@@ -37,14 +42,16 @@ def cam(
     from xraycls.data.source import list_images
     from xraycls.inference.choose import open_classifier
     from xraycls.progress import counting
-    from xraycls.workflows.cam import cam_path, explain
+    from xraycls.workflows.cam import cam_path, explain, explained_classes
 
     require_writable(output)
     trained = open_classifier(run, runtime=runtime, device=device)
-    samples = list_images(paths, keep_masks=keep_masks)
+    pictures = list_images(paths, keep_masks=keep_masks)
+    every = len(explained_classes(trained.classes, target))
+    samples = [sample for sample in pictures for _ in range(every)]
     failed, taken, rows = 0, set[Path](), list[dict[str, object]]()
     with counting("explaining") as progress:
-        found = explain(trained, samples, method=method, target=target)
+        found = explain(trained, pictures, method=method, target=target)
         for done, (sample, e) in enumerate(zip(samples, found, strict=True), start=1):
             path = None
             if e.picture is None:
@@ -52,7 +59,8 @@ def cam(
                 typer.echo(e.error, err=True)
             else:
                 name = trained.network
-                path = cam_path(name, sample, output, alone=len(samples) == 1, taken=taken)
+                shown = e.class_name if every > 1 else ""
+                path = cam_path(name, sample, output, alone=len(pictures) == 1, taken=taken, class_name=shown)
                 write_picture(e.picture, path)
                 if done <= _SHOWN and not as_json:
                     decided = "" if target else trained.at_threshold()

@@ -67,10 +67,10 @@ def predict(
         print(json.dumps(prediction_rows(predictions, classes)))
     else:
         for p in predictions[:20]:
-            if p.predicted is None:
-                print(readable_name(p.error or ""))
+            if p.error is not None:
+                print(readable_name(p.error))
             else:
-                decided = f"{classes[p.predicted]}{trained.at_threshold()}"
+                decided = f"{p.decided(classes)}{trained.at_threshold()}"
                 print(f"{readable_name(p.name)}: {decided}: {_shown(p.probabilities, classes)}")
         if len(predictions) > 20:
             print(f"… and {len(predictions) - 20} more in {files[0]}")

@@ -39,6 +39,22 @@ _OPTIONS: dict[str, Any] = {
         bool,
         typer.Option("--keep-masks", help="Keep masks, thumbnails and heat maps as pictures.", rich_help_panel=_PANEL),
     ],
+    "task": Annotated[
+        str, typer.Option(help="single label, multi (several findings an image), or auto.", rich_help_panel=_PANEL)
+    ],
+    "labels": Annotated[
+        str | None,
+        typer.Option(help='Findings, columns of 0 and 1 or names in cells: "Edema,Effusion".', rich_help_panel=_PANEL),
+    ],
+    "label_separator": Annotated[
+        str | None, typer.Option(help='Between the findings in a cell of labels, such as "|".', rich_help_panel=_PANEL)
+    ],
+    "blank": Annotated[
+        str, typer.Option(help="What an empty cell of --labels means: unknown or absent.", rich_help_panel=_PANEL)
+    ],
+    "views": Annotated[
+        str | None, typer.Option(help='Projections to keep: frontal, lateral, or "PA,AP".', rich_help_panel=_PANEL)
+    ],
 }
 
 

@@ -56,6 +56,8 @@ def test(
     """Test a trained classifier: figures with 95 % intervals, predictions, pictures and a page."""
     if split not in SPLITS:
         raise unknown("split", split, SPLITS, "--split")
+    from xraycls.evaluation.findings import FindingsReport
+    from xraycls.evaluation.findings_page import few_findings, findings_table
     from xraycls.evaluation.summary import caution, summary_table
     from xraycls.progress import counting
     from xraycls.workflows.test import test as test_classifier
@@ -84,13 +86,18 @@ def test(
         return
     from rich.table import Table
 
-    header, *rows = summary_table(result.report)
-    print(_title(result.report))
+    report = result.report
+    if isinstance(report, FindingsReport):
+        (header, *rows), said = findings_table(report), few_findings(report)
+        print(f"{report.n} images, {len(report.classes)} findings, 95 % intervals")
+    else:
+        (header, *rows), said = summary_table(report), caution(report)
+        print(_title(report))
     table = Table(*header)
     for row in rows:
         table.add_row(*row)
     print_table(table)
-    if said := caution(result.report):
+    if said:
         print(f"{said}.")
     if result.unreadable:
         print(f"{len(result.unreadable)} files could not be read and were left out.")

@@ -153,6 +153,7 @@ def write_new(tables: dict[Path, SampleTable], *, overwrite: bool = False) -> bo
 
 def _with_classes_present(table: SampleTable) -> SampleTable:
     """The table without classes that no image has, as sets of boxes often have no negatives."""
+    table = table.single_label()
     present = sorted({sample.label for sample in table if sample.label is not None})
     label_of: dict[int | None, int | None] = {label: index for index, label in enumerate(present)} | {None: None}
     samples = (replace(sample, label=label_of[sample.label]) for sample in table)

@@ -98,5 +98,6 @@ def _several(line: int, path: Path, cell: str) -> DataError:
     return DataError(
         f"Line {line} of {path} has several labels ({cell}); a classifier needs one an image",
         path,
-        "Write one label a row, or name another column with --label-column",
+        "Train on several findings an image with --label-separator (such as --label-separator '|'), write one label a "
+        "row, or name another column with --label-column",
     )

@@ -6,14 +6,15 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from xraycls.data.cells import FLAGS, class_cells, is_flag, split_cells, split_flags
 from xraycls.data.finder import Finder
+from xraycls.data.findings import LABELS, Values, cell_value, label_of, listed_findings, values_of_lists
 from xraycls.data.folder import images_of
 from xraycls.data.options import AS_IT_IS, ReadOptions
-from xraycls.data.records import Records, plain, read_listing, read_table_records
+from xraycls.data.records import Record, Records, plain, read_listing, read_table_records
 from xraycls.data.spelling import in_order, one_spelling
 from xraycls.data.table import SampleTable
 from xraycls.errors import DataError
@@ -47,13 +48,26 @@ _NAMED = 5
 
 
 @dataclass(frozen=True)
-class _Row:
+class Row:
+    """What one line of a table says of an image.
+
+    Attributes:
+        line: of the file, from 1.
+        name: of the image, as written.
+        label: its class.
+        patient: None when unknown.
+        split: None when unknown.
+        attributes: the other cells, as (column, text).
+        findings: one value for each finding of the table.
+    """
+
     line: int
     name: str
     label: str
     patient: str | None
     split: Split | None
     attributes: tuple[tuple[str, str], ...]
+    findings: Values = ()
 
 
 def read_csv(
@@ -67,7 +81,8 @@ def read_csv(
     Classes are the labels as written, in the order of :func:`xraycls.data.spelling.in_order`; spellings of one class
     are merged with a warning. Columns such as ``is_valid`` tell the split as well; numbers of folds do where
     ``options.fold`` says which one is held out.
-    Rows without a path or a label, repeated rows and rows whose image is missing are left out with a warning.
+    Rows without a path or a label, repeated rows and rows whose image is missing are left out with a warning. Of
+    several findings an image, ``options.labels`` names a column each, or ``options.label_separator`` cuts one cell.
 
     Args:
         path: the table.
@@ -79,36 +94,134 @@ def read_csv(
         DataError: unreadable text, missing columns, an unknown split, several labels in a cell, rows that
             contradict each other, an ambiguous file name, or no image found.
     """
+    records = _records(path, options)
+    if options.labels or options.label_separator:
+        findings, values = _findings(path, records, options)
+        rows = _rows_with_findings(path, records, values, options)
+        return table_of_rows(path, rows, images=images, strict=strict, findings=findings)
+    return table_of_rows(path, _rows(path, records, options), images=images, strict=strict)
+
+
+def table_of_rows(
+    path: Path,
+    rows: list[Row],
+    *,
+    images: Path | None = None,
+    strict: bool = False,
+    findings: tuple[str, ...] = (),
+) -> SampleTable:
+    """The table of samples that the lines of a file name, with those left out whose image is missing.
+
+    Args:
+        path: the file.
+        rows: its lines; those of findings have labels of :data:`~xraycls.data.findings.LABELS`, or none.
+        images: the folder that the paths start from; None for the file's own.
+        strict: raise where an image is missing.
+        findings: their names.
+
+    Raises:
+        DataError: no such folder, no image found, an ambiguous name, or rows that contradict each other.
+    """
     if images is not None and not images.is_dir():
         raise DataError(f"The folder of images {images} does not exist", images)
     folders = (path.parent,) if images is None else (images, path.parent)
-    rows = _rows(path, _records(path, options), options)
     located = _unique(path, _located(path, rows, folders, strict))
     _tell_of_unnamed(path, located)
-    spelt = one_spelling((row.label for row in located.values()), path)
-    classes = in_order(spelt.values())
+    spelt = one_spelling((row.label for row in located.values() if row.label), path)
+    classes = LABELS if findings else in_order(spelt.values())
     index = {name: label for label, name in enumerate(classes)}
     samples = (
-        Sample(file, index[spelt[row.label]], row.patient, row.split, attributes=row.attributes)
+        Sample(
+            file,
+            index[spelt[row.label]] if row.label else None,
+            row.patient,
+            row.split,
+            attributes=row.attributes,
+            findings=row.findings,
+        )
         for file, row in located.items()
     )
-    return SampleTable(tuple(sorted(samples, key=lambda s: s.path)), classes, folders[0], source="csv")
+    ordered = tuple(sorted(samples, key=lambda s: s.path))
+    return SampleTable(ordered, classes, folders[0], source="csv", findings=findings)
 
 
 def _records(path: Path, options: ReadOptions) -> Records:
-    if path.suffix.lower() == ".txt" and (listing := read_listing(path)):
+    if path.suffix.lower() == ".txt" and not options.labels and (listing := read_listing(path)):
         return listing
-    return read_table_records(path, COLUMNS, required=("path", "label"), named=options.columns)
+    required = ("path",) if options.labels and not options.label_separator else ("path", "label")
+    return read_table_records(path, COLUMNS, required=required, named=options.columns)
 
 
-def _rows(path: Path, records: Records, options: ReadOptions) -> list[_Row]:
+def _findings(path: Path, records: Records, options: ReadOptions) -> tuple[tuple[str, ...], list[Values]]:
+    """The findings of a table, and what each row says of them."""
+    if options.label_separator:
+        return values_of_lists([listed_findings(row["label"], options.label_separator) for row in records.rows])
+    header = {plain(name): name for name in records.header}
+    names = tuple(header.get(plain(name), "") for name in options.label_columns)
+    if "" in names:
+        lacking = options.label_columns[names.index("")]
+        raise DataError(
+            f"{path} has no column {lacking!r}; it has: {', '.join(records.header)}", path, "--labels names its columns"
+        )
+    values = [finding_values(path, row, all_cells(records, row), names, options) for row in records.rows]
+    return names, values
+
+
+def all_cells(records: Records, row: Record) -> dict[str, str]:
+    """The cells of a row by the names of their columns; empty ones may be missing."""
+    return {column: row[role] for role, column in records.columns.items()} | dict(row.others)
+
+
+def finding_values(
+    path: Path, row: Record, cells: dict[str, str], names: Sequence[str], options: ReadOptions
+) -> Values:
+    """What a row of a table with a column for each finding says of them.
+
+    Raises:
+        DataError: a cell is no label.
+    """
+    values = []
+    for name in names:
+        try:
+            values.append(cell_value(cells.get(name, ""), options.blank))
+        except ValueError:
+            raise DataError(
+                f"Line {row.line} of {path} has {cells[name]!r} in {name}, which is no label of a finding",
+                path,
+                "Its cells are 1, 0, -1 for uncertain, or blank",
+            ) from None
+    return tuple(values)
+
+
+def _rows_with_findings(path: Path, records: Records, values: list[Values], options: ReadOptions) -> list[Row]:
+    """The rows that have a path."""
+    splits = _splits(path, records, options.fold)
+    if "patient" not in records.columns:
+        _tell_of_patients(path, records)
+    if lacking := [record.line for record in records.rows if not record["path"]]:
+        told = "%d rows of %s name no image and are left out, the first on line %d."
+        logger.warning(told, len(lacking), path, lacking[0])
+    return [
+        Row(record.line, record["path"], label_name(found), record["patient"] or None, split, record.others, found)
+        for record, found, split in zip(records.rows, values, splits, strict=True)
+        if record["path"]
+    ]
+
+
+def label_name(values: Values) -> str:
+    """The class of :data:`~xraycls.data.findings.LABELS` that findings mean; "" where they tell none."""
+    label = label_of(values)
+    return "" if label is None else LABELS[label]
+
+
+def _rows(path: Path, records: Records, options: ReadOptions) -> list[Row]:
     """The rows that have a path and a label."""
     labels = class_cells([each["label"] for each in records.rows], [each.line for each in records.rows], path)
     splits = _splits(path, records, options.fold)
     complete, dropped = [], []
     for record, label, split in zip(records.rows, labels, splits, strict=True):
         if record["path"] and label:
-            row = _Row(record.line, record["path"], label, record["patient"] or None, split, record.others)
+            row = Row(record.line, record["path"], label, record["patient"] or None, split, record.others)
             complete.append(row)
         else:
             dropped.append(record)
@@ -187,7 +300,7 @@ def _held_out(path: Path, column: str, cells: Sequence[str], fold: int | None) -
     return [None if number is None else parts.get(number, "train") for number in numbers]
 
 
-def _located(path: Path, rows: list[_Row], folders: Sequence[Path], strict: bool) -> list[tuple[Path, _Row]]:
+def _located(path: Path, rows: list[Row], folders: Sequence[Path], strict: bool) -> list[tuple[Path, Row]]:
     """The rows whose image exists, each with its file."""
     finder = Finder(path, folders)
     files = [(finder.find(row.name, row.line, row.split), row) for row in rows]
@@ -220,15 +333,15 @@ def _first(names: Sequence[str]) -> str:
     return ", ".join(names[:_NAMED]) + (", …" if len(names) > _NAMED else "")
 
 
-def _unique(path: Path, located: list[tuple[Path, _Row]]) -> dict[Path, _Row]:
+def _unique(path: Path, located: list[tuple[Path, Row]]) -> dict[Path, Row]:
     """One row a file; raises where two rows disagree about it."""
-    unique: dict[Path, _Row] = {}
+    unique: dict[Path, Row] = {}
     repeated = 0
     for file, row in located:
         first = unique.setdefault(file, row)
         if first is row:
             continue
-        if (first.label, first.patient, first.split) != (row.label, row.patient, row.split):
+        if replace(first, line=0, attributes=()) != replace(row, line=0, attributes=(), name=first.name):
             raise DataError(f"Lines {first.line} and {row.line} of {path} disagree about {row.name}", path)
         repeated += 1
     if repeated:

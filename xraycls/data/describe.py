@@ -26,6 +26,7 @@ def described_store(settings: Settings, table: SampleTable, done: Sequence[tuple
     return StoreFile(
         settings=settings,
         classes=table.classes,
+        findings=table.findings,
         sources=Sources(
             name=[_below(path, table.root) for path in files],
             size=[facts.size for facts in files.values()],
@@ -44,6 +45,7 @@ def described_store(settings: Settings, table: SampleTable, done: Sequence[tuple
             width=[row.width for row in rows],
             height=[row.height for row in rows],
             crc32=[row.crc32 for row in rows],
+            findings=[list(sample.findings) for sample in samples] if table.findings else [],
         ),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,19 @@ import numpy.typing as npt
 from numpy.lib.npyio import NpzFile
 
 from xraycls.data.documents import DAMAGED_ARRAY
+from xraycls.data.findings import LABELS
 from xraycls.data.table import SampleTable
 from xraycls.errors import DataError
-from xraycls.types import SPLITS, Sample
+from xraycls.types import SPLITS, Sample, Split
 
 # Archives hold numbers; the names of the classes are known for these files, at any of their sizes.
 _CLASS_NAMES = {"pneumoniamnist": ("normal", "pneumonia")}
+_FINDINGS = {
+    "chestmnist": (
+        *("atelectasis", "cardiomegaly", "effusion", "infiltration", "mass", "nodule", "pneumonia", "pneumothorax"),
+        *("consolidation", "edema", "emphysema", "fibrosis", "pleural", "hernia"),
+    )
+}
 
 _Array = npt.NDArray[Any]
 _lock = threading.Lock()
@@ -29,11 +36,11 @@ _arrays: dict[tuple[Path, str], tuple[int, _Array]] = {}
 def read_medmnist(path: Path) -> SampleTable:
     """Read a MedMNIST ``.npz`` with its official splits; a split may be absent.
 
-    Images are uint8 [n, H, W] or [n, H, W, 3], labels whole numbers from 0, [n] or [n, 1]. Nothing is unpickled.
+    Images are uint8 [n, H, W] or [n, H, W, 3], labels whole numbers from 0, [n] or [n, 1]; or 0 and 1 for each of
+    several findings, [n, F]. Nothing is unpickled.
 
     Raises:
-        DataError: not a readable archive, pickled arrays, missing or misshapen arrays, counts that differ, or
-            several labels an image.
+        DataError: not a readable archive, pickled arrays, missing or misshapen arrays, or counts that differ.
     """
     with _archive(path) as archive:
         present = [split for split in SPLITS if f"{split}_images" in archive or f"{split}_labels" in archive]
@@ -43,6 +50,8 @@ def read_medmnist(path: Path) -> SampleTable:
         raise DataError(f"{path} holds no images; expected train_images, train_labels, … and found {names}", path)
     for split in present:
         _require_images(path, f"{split}_images", len(labels[split]))
+    if any(each.ndim == 2 for each in labels.values()):
+        return _with_findings(path, labels)
     classes = _classes(path, max(int(each.max()) for each in labels.values() if len(each)) + 1)
     samples = tuple(
         Sample(path, label=int(label), split=split, member=f"{split}_images", row=row)
@@ -112,12 +121,29 @@ def _labels(path: Path, archive: NpzFile, split: str) -> npt.NDArray[np.int64]:
             raise DataError(f"{path} has no array {member}; it has {', '.join(archive.files)}", path)
     labels = _member(archive, f"{split}_labels")
     if labels.ndim == 2 and labels.shape[1] > 1:
-        raise DataError(
-            f"{split}_labels of {path} has {labels.shape[1]} columns: several labels an image are not supported", path
-        )
+        if not np.isin(labels, (0, 1)).all():
+            raise DataError(
+                f"{split}_labels of {path} has {labels.shape[1]} columns of other numbers than 0 and 1", path
+            )
+        return labels.astype(np.int64)
     if labels.ndim not in (1, 2) or labels.dtype.kind not in "iub" or (labels.size and labels.min() < 0):
         raise DataError(f"{split}_labels of {path} must hold one whole number from 0 an image", path)
     return labels.reshape(-1).astype(np.int64)
+
+
+def _with_findings(path: Path, labels: Mapping[Split, npt.NDArray[np.int64]]) -> SampleTable:
+    counts = {each.shape[1] if each.ndim == 2 else 1 for each in labels.values()}
+    if len(counts) > 1:
+        raise DataError(f"The splits of {path} have labels of {' and '.join(map(str, sorted(counts)))} columns", path)
+    count = counts.pop()
+    names = next((names for name, names in _FINDINGS.items() if path.stem.lower().startswith(name)), ())
+    samples = tuple(
+        Sample(path, int(row.any()), split=split, member=f"{split}_images", row=number, findings=tuple(map(float, row)))
+        for split in SPLITS
+        for number, row in enumerate(labels.get(split, ()))
+    )
+    findings = names if len(names) == count else tuple(str(number) for number in range(count))
+    return SampleTable(samples, LABELS, path, source="medmnist", findings=findings)
 
 
 def _require_images(path: Path, member: str, count: int) -> None:

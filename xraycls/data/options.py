@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+TaskName = Literal["auto", "single", "multi"]
+Blank = Literal["unknown", "absent"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +23,11 @@ class ReadOptions:
         class_map: what classes are renamed to, as "COVID-19=PNEUMONIA,No Finding=NORMAL"; those of one name are merged.
         bits: how many bits the grey levels of 16-bit pictures have.
         keep_masks: keep masks, thumbnails and heat maps beside radiographs as pictures.
+        task: "single" for one label an image, "multi" for several findings an image; "auto" lets the source tell.
+        labels: the findings to tell, separated by commas: columns of a table, or names that its cells list.
+        label_separator: what separates the findings in the cells of the label's column.
+        blank: what an empty cell says of a finding.
+        views: projections to keep, such as "frontal", "lateral" or "PA,AP".
     """
 
     path_column: str | None = None
@@ -30,6 +39,11 @@ class ReadOptions:
     class_map: str | None = None
     bits: int | None = None
     keep_masks: bool = False
+    task: TaskName = "auto"
+    labels: str | None = None
+    label_separator: str | None = None
+    blank: Blank = "unknown"
+    views: str | None = None
 
     @property
     def columns(self) -> dict[str, str]:
@@ -41,6 +55,11 @@ class ReadOptions:
             "split": self.split_column,
         }
         return {role: column for role, column in named.items() if column is not None}
+
+    @property
+    def label_columns(self) -> tuple[str, ...]:
+        """The columns of ``labels``."""
+        return tuple(name.strip() for name in (self.labels or "").split(",") if name.strip())
 
 
 AS_IT_IS = ReadOptions()

@@ -13,6 +13,8 @@ from xraycls.data.classes import tell_positive, with_mapped_classes, with_positi
 from xraycls.data.csv import read_csv
 from xraycls.data.depth import one_depth
 from xraycls.data.files import name_problem, require_regular
+from xraycls.data.findings import for_task, with_mapped_findings
+from xraycls.data.findings_sets import detect_findings_set
 from xraycls.data.folder import pictures_below, read_folder
 from xraycls.data.formats import FORMATS, detect_format
 from xraycls.data.formats.beside import with_boxes_beside
@@ -23,6 +25,7 @@ from xraycls.data.medmnist import read_medmnist
 from xraycls.data.options import AS_IT_IS, ReadOptions
 from xraycls.data.partial_store import JOURNAL
 from xraycls.data.patients import with_patients
+from xraycls.data.projections import with_views
 from xraycls.data.split import draw_splits
 from xraycls.data.store import is_store, read_store
 from xraycls.data.table import SampleTable
@@ -73,8 +76,11 @@ def load_table(
     """
     path, images = (None if given is None else Path(given) for given in (path, images))
     table = read_table(path, images=images, strict=strict, progress=progress, options=options)
-    tell_positive(table, options)
-    _require_classes(table)
+    if table.findings:
+        table = table.labelled()
+    else:
+        tell_positive(table, options)
+        _require_classes(table)
     table = draw_splits(table, val_fraction=val_fraction, test_fraction=test_fraction, redraw_val=redraw_val, seed=seed)
     warn_of_faults(table, path)
     return table
@@ -106,10 +112,12 @@ def read_source(
     options: ReadOptions = AS_IT_IS,
 ) -> SampleTable:
     """As :func:`read_table`, but with the files that can't be read: only a CSV's missing ones are left out."""
-    table = with_patients(_read_source(path, images, strict, progress, options))
+    table = with_patients(for_task(_read_source(path, images, strict, progress, options), options))
+    if options.views:
+        table = with_views(table, options.views)
     table = table.with_samples(one_depth(table.samples, table.root, options.bits))
     if options.class_map:
-        table = with_mapped_classes(table, options.class_map)
+        table = (with_mapped_findings if table.findings else with_mapped_classes)(table, options.class_map)
     return with_positive(table, options.positive) if options.positive else table
 
 
@@ -138,7 +146,7 @@ def _images_in(path: Path, keep_masks: bool) -> list[Sample]:
     if name_problem(str(path)):  # it can't be there, which opening it says
         return [Sample(path)]
     if is_store(path):
-        return [replace(sample, label=None) for sample in read_store(path)]
+        return [replace(sample, label=None, findings=()) for sample in read_store(path)]
     return [Sample(file) for file in pictures_below(path, keep_masks=keep_masks)] if path.is_dir() else [Sample(path)]
 
 
@@ -166,13 +174,17 @@ def _read_source(
         return phantom_table(progress=progress)
     require_source(path, images)
     is_prepared = is_store(path) or (path / JOURNAL).exists()
-    if not is_prepared and (found := detect_format(path, images)):
+    if not is_prepared and not options.label_separator and (found := detect_format(path, images)):
         return with_mapping(found.read(path, images=images, strict=strict), path)
     suffix = path.suffix.lower()
+    if not (options.columns or options.label_separator) and (known := detect_findings_set(path)):
+        return known.read(path, images=images, strict=strict, options=options)
     if suffix in _TABLES:
         return read_csv(path, images=images, strict=strict, options=options)
     if options.columns or options.fold is not None:
         raise UsageError(f"--path-column and the like, and --fold, go with a CSV, and {path} is none")
+    if options.label_separator:
+        raise UsageError(f"--label-separator goes with a CSV, and {path} is none")
     if images is not None:
         raise UsageError(f"--images goes with a CSV or with labels of boxes, and {path} is neither")
     if path.is_dir():

@@ -40,7 +40,7 @@ _FILLING = frozenset({"set", "sets", "data", "dataset", "split", "images", "imag
 _LONG_NAMES = {"val": "validation", "test": "test"}
 _ENOUGH_IMAGES, _ENOUGH_OF_A_CLASS = 50, 10
 
-_Counts = Counter[int | None]
+_Counts = Counter[int | str | None]
 
 
 def split_named(name: str) -> Split | None:
@@ -126,6 +126,9 @@ def _draw(table: SampleTable, pool: list[Sample], targets: _Counts, salt: str) -
         groups[group_key(table, sample)].append(sample)
     counts = {key: _count(group) for key, group in groups.items()}
     shuffled = sorted(groups, key=lambda key: shuffling_key(f"{salt}/{key}"))
+    if table.findings:  # rare ones first, as no choice is left for them later (Sechidis et al., ECML PKDD 2011)
+        totals = _count(pool)
+        shuffled.sort(key=lambda key: min(totals[each] for each in counts[key]))
     drawn: set[str] = set()
     missing = Counter(targets)
     for rule in (_fits, _brings_nearer):
@@ -157,13 +160,20 @@ def shuffling_key(text: str) -> bytes:
 
 
 def _count(samples: Iterable[Sample]) -> _Counts:
-    return Counter(sample.label for sample in samples)
+    """Images of each class and, where there are several findings an image, of each finding by its number."""
+    counts: _Counts = Counter()
+    for sample in samples:
+        counts[sample.label] += 1
+        counts.update(f"finding {number}" for number, value in enumerate(sample.findings) if value == 1)
+    return counts
 
 
 def _require_training_images(table: SampleTable, samples: list[Sample]) -> None:
     training = _count(s for s in samples if s.split == "train")
     if not training:
         raise DataError(f"{table.root} has no training images", table.root)
+    if table.findings:  # classes only follow from them
+        return
     for label, name in enumerate(table.classes):
         if not training[label]:
             elsewhere = " and ".join(sorted({str(s.split) for s in samples if s.label == label}))
@@ -178,6 +188,14 @@ def _require_training_images(table: SampleTable, samples: list[Sample]) -> None:
 
 def _require_both_sides(table: SampleTable, pool: list[Sample], drawn: set[Sample], split: Split) -> None:
     before, after = _count(pool), _count(drawn)
+    if table.findings:
+        if not 0 < after.total() < before.total():
+            raise DataError(
+                f"No {_LONG_NAMES[split]} split can be drawn from {table.root}: it has too few patients",
+                table.root,
+                "Add images, change the share, or provide the split yourself",
+            )
+        return
     for label, name in enumerate(table.classes):
         if not 0 < after[label] < before[label]:
             patients = len({group_key(table, s) for s in pool if s.label == label})

@@ -95,6 +95,7 @@ class Pictures(BaseModel):
         width: of that region, pixels.
         height: likewise.
         crc32: of the row's pixels.
+        findings: a value for each finding: 1, 0, 0.5 for uncertain, None for unknown; empty without findings.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -110,6 +111,7 @@ class Pictures(BaseModel):
     width: list[int]
     height: list[int]
     crc32: list[int]
+    findings: list[list[float | None]] = []
 
 
 class StoreFile(BaseModel):
@@ -119,6 +121,7 @@ class StoreFile(BaseModel):
         format: of the store.
         settings: what it was prepared from, and how.
         classes: names that labels are indices of.
+        findings: names of findings, of which an image may show several.
         sources: the files.
         pictures: the rows.
     """
@@ -130,12 +133,16 @@ class StoreFile(BaseModel):
     classes: tuple[str, ...]
     sources: Sources
     pictures: Pictures
+    findings: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _columns_agree(self) -> StoreFile:
         for table in (self.sources, self.pictures):
-            if len({len(column) for _, column in table}) != 1:
+            if len({len(column) for name, column in table if name != "findings"}) != 1:
                 raise ValueError("columns of different length")
+        told = [len(row) for row in self.pictures.findings]
+        if told != [len(self.findings)] * (len(self.pictures.name) if self.findings else 0):
+            raise ValueError("findings of other pictures")
         if not set(self.pictures.source) <= set(range(len(self.sources.name))):
             raise ValueError("pictures of unknown files")
         sizes = [self.settings.size, *self.pictures.width, *self.pictures.height]
@@ -175,14 +182,18 @@ def read_store(path: Path) -> SampleTable:
     store = _opened(path / PIXELS)
     _require_same_sources(path, store.file)
     pixels, p = path / PIXELS, store.file.pictures
+    told = p.findings or [[]] * len(p.name)
     samples = tuple(
-        Sample(pixels, label, patient, split, tuple(Box(*box) for box in boxes), name, row)
-        for row, (name, label, patient, split, boxes) in enumerate(
-            zip(p.name, p.label, p.patient, p.split, p.boxes, strict=True)
+        Sample(pixels, label, patient, split, tuple(Box(*box) for box in boxes), name, row, findings=tuple(values))
+        for row, (name, label, patient, split, boxes, values) in enumerate(
+            zip(p.name, p.label, p.patient, p.split, p.boxes, told, strict=True)
         )
     )
     content = hashlib.sha256(np.array(p.crc32, dtype="<u4").tobytes()).hexdigest()
-    return SampleTable(samples, store.file.classes, path, "prepared", content, Path(store.file.settings.root))
+    file = store.file
+    return SampleTable(
+        samples, file.classes, path, "prepared", content, Path(file.settings.root), findings=file.findings
+    )
 
 
 def open_stored(sample: Sample) -> Image:

@@ -26,6 +26,8 @@ class SampleTable:
             format.
         content: a hash of all pixels, where the source keeps one.
         origin: of a prepared store, where the source lay that it was made from.
+        findings: names of findings of which an image may show several; ``Sample.findings`` has a value for each. Empty
+            where the source tells one label an image.
     """
 
     samples: tuple[Sample, ...]
@@ -34,6 +36,7 @@ class SampleTable:
     source: str
     content: str = ""
     origin: Path | None = None
+    findings: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -50,6 +53,17 @@ class SampleTable:
         return np.array([-1 if s.label is None else s.label for s in self.samples], dtype=np.int64)
 
     @property
+    def targets(self) -> npt.NDArray[np.float32]:
+        """float32 [n, F]: 1 present, 0 absent, ``UNCERTAIN``, NaN unknown; F is 0 for a table of single labels."""
+        values = np.array([s.findings for s in self.samples] if self.findings else (), np.float32)
+        return values.reshape(len(self.samples), len(self.findings))
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """What a classifier of this table tells apart: the findings where there are several an image, else classes."""
+        return self.findings or self.classes
+
+    @property
     def splits(self) -> tuple[Split, ...]:
         """The splits that hold at least one sample, in the order train, val, test."""
         present = {s.split for s in self.samples}
@@ -62,6 +76,18 @@ class SampleTable:
     def with_samples(self, samples: Iterable[Sample]) -> SampleTable:
         """The same table with other samples."""
         return replace(self, samples=tuple(samples))
+
+    def single_label(self) -> SampleTable:
+        """The same table with one label an image alone."""
+        if not self.findings:
+            return self
+        return replace(self, findings=(), samples=tuple(replace(s, findings=()) for s in self.samples))
+
+    def labelled(self) -> SampleTable:
+        """The samples of which a label is known, or at least one finding."""
+        if self.findings:
+            return self.with_samples(s for s in self.samples if any(value is not None for value in s.findings))
+        return self.with_samples(s for s in self.samples if s.label is not None)
 
     def counts(self) -> dict[str, int]:
         """Images a class, in the order of ``classes``."""
@@ -88,12 +114,16 @@ class SampleTable:
             boxes: whether the boxes count as well.
         """
         digest = hashlib.sha256((repr(self.classes) + self.content).encode())
+        if self.findings:
+            digest.update(repr(self.findings).encode())
         sizes: dict[Path, int] = {}
         for s in self.samples:
             if s.path not in sizes:
                 sizes[s.path] = s.path.stat().st_size if s.path.exists() else -1
             name = s.path.relative_to(self.root) if s.path.is_relative_to(self.root) else s.path
             digest.update(repr((name.as_posix(), sizes[s.path], s.member, s.row, s.label, s.split)).encode())
+            if self.findings:
+                digest.update(repr(s.findings).encode())
             if boxes:
                 digest.update(repr(s.boxes).encode())
         return digest.hexdigest()[:16]

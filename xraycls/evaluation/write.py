@@ -81,7 +81,8 @@ def write_report(
 def write_predictions(predictions: Sequence[Prediction], classes: Sequence[str], path: Path) -> Path:
     """Write a CSV: name, label, predicted, a probability a class as ``p_<class>``, error; UTF-8, a row an image.
 
-    Labels are class names. A field is empty where it is unknown; probabilities keep nine digits, all of a float32.
+    Labels are class names, or findings separated by bars. A field is empty where it is unknown; probabilities keep nine
+    digits, all of a float32.
 
     Raises:
         XrayclsError: the file can't be written.
@@ -89,7 +90,7 @@ def write_predictions(predictions: Sequence[Prediction], classes: Sequence[str],
     rows = []
     for prediction in predictions:
         probabilities = [f"{p:.9g}" for p in prediction.probabilities] or [""] * len(classes)
-        label, predicted = ("" if c is None else classes[c] for c in (prediction.label, prediction.predicted))
+        label, predicted = prediction.truth(classes) or "", prediction.decided(classes) or ""
         name, error = readable_name(prediction.name), readable_name(prediction.error or "")
         rows.append([name, label, predicted, *probabilities, error])
     write_rows(path, ["name", "label", "predicted", *(f"p_{title}" for title in classes), "error"], rows)

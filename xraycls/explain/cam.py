@@ -52,7 +52,7 @@ class CamResult:
     Attributes:
         maps: float32 [B, S, S] at the network's input size; 1 where most speaks for the class, 0 where nothing does.
         classes: int64 [B], the class that each map explains.
-        probabilities: float64 [B, C], softmax of the logits.
+        probabilities: float64 [B, C], of the classes or findings.
         layer: module path of the layer whose output was weighed.
     """
 
@@ -90,7 +90,8 @@ def class_activation_map(
         name = find_layer(net, inputs[:1], classifier.architecture.cam_layer, classifier.head)
         layer = MapLayer(net.get_submodule(name), prefix_tokens(net))
         net.set_submodule(name, layer)
-        probabilities = net(inputs).detach().cpu().double().softmax(1).numpy()
+        logits = net(inputs).detach().cpu().double()
+        probabilities = classifier.probabilities(logits).numpy()
         classes = probabilities.argmax(1) if index is None else np.full(len(inputs), index)
         # One image at a time: scorecam holds a copy of the image for every channel of the layer.
         maps = [

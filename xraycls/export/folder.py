@@ -42,6 +42,7 @@ class Source:
         weights: the file it came from.
         threshold: the operating threshold of two classes; None without one.
         bits: of the grey levels in 16-bit pictures that it was trained with; None when unknown.
+        thresholds: of a classifier of several findings a picture; None of all others.
     """
 
     model: Classifier | Detector
@@ -49,6 +50,7 @@ class Source:
     weights: Path
     threshold: float | None = None
     bits: int | None = None
+    thresholds: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +133,7 @@ _IN_METADATA = (
     "classes",
     "form",
     "threshold",
+    "thresholds",
     "confidence",
     "iou",
     "top_k",
@@ -166,6 +169,7 @@ def _described(source: Source, graph: Graph, precision: str, kind: Input) -> dic
         "cuts_boxes": isinstance(model, Detector) and model.cuts_boxes,
         "background": model.tao_background if isinstance(model, Detector) else None,
         "bits": source.bits,
+        "thresholds": source.thresholds,
         "source": source.weights.name,
         "versions": {name: _version(name) for name in _PACKAGES},
     }

@@ -49,7 +49,7 @@ class ClassifierGraph(Graph):
     """A classifier.
 
     The form ``logits`` has, besides the logits [B, C], the class activation maps [B, C, h, w] of a network whose
-    logits are a linear layer of averaged features (Zhou et al. 2016); ``probabilities`` has their softmax alone, as
+    logits are a linear layer of averaged features (Zhou et al. 2016); ``probabilities`` has what they mean alone, as
     DeepStream's classifiers want it.
 
     Args:
@@ -79,7 +79,7 @@ class ClassifierGraph(Graph):
             hook = layer.register_forward_hook(lambda _module, _inputs, output: kept.append(output))
         logits = self.classifier.net(self.classifier.normalized(image)).float()
         if self.form == "probabilities":
-            return (logits.softmax(dim=1),)
+            return (self.classifier.probabilities(logits),)
         if hook is None:
             return (logits,)
         hook.remove()

@@ -94,7 +94,7 @@ def compare(
         with torch.no_grad():
             raw = model(torch.from_numpy(pictures))
         if isinstance(model, Classifier):
-            found += _of_logits(batch, raw, outputs, limits)
+            found += _of_logits(batch, raw, model.probabilities(raw), outputs, limits)
         elif file.form in ("heads", "trt"):
             found += _of_heads(batch, model.candidates(raw), outputs, limits)
         else:
@@ -102,9 +102,11 @@ def compare(
     return found
 
 
-def _of_logits(batch: int, logits: torch.Tensor, outputs: Arrays, limits: Limits | None) -> list[Parity]:
+def _of_logits(
+    batch: int, logits: torch.Tensor, probabilities: torch.Tensor, outputs: Arrays, limits: Limits | None
+) -> list[Parity]:
     if "probabilities" in outputs:
-        expected, name, limit = logits.softmax(dim=1), "probabilities", limits.score if limits else None
+        expected, name, limit = probabilities, "probabilities", limits.score if limits else None
     else:
         expected, name, limit = logits, "logits", None if limits is None else limits.logits * float(logits.abs().max())
     return [Parity(batch, name, _apart(expected, outputs[name]), limit, expected.numel())]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,9 +74,8 @@ def predictor_of_classifier(
     """Returns what gives the probabilities of pictures; arguments are those of the predictors."""
     if isinstance(model, ExportedModel):
         check_loader(loader)
-        return ExportedPredictor(
-            model=model, read=read_probabilities, batch_size=batch_size, threads=threads, strict=strict
-        )
+        read = partial(read_probabilities, multi_label=model.multi_label)
+        return ExportedPredictor(model=model, read=read, batch_size=batch_size, threads=threads, strict=strict)
     from xraycls.inference.predictor import Predictor
 
     return Predictor(

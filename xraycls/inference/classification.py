@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from xraycls.evaluation.cases import FloatArray
-from xraycls.inference.results import Result, at_threshold, decide, predictions_of
+from xraycls.inference.results import Result, at_threshold, decide, most_likely, predictions_of
 from xraycls.loaders.recipes.classification import Recipe
 from xraycls.models.classifier import Classifier
 from xraycls.training.run_folder import RunFolder
@@ -28,6 +28,7 @@ class TrainedModel:
         weights: the file it came from.
         run: the run folder it came from; None for a bare weights file.
         bits: of the grey levels in 16-bit pictures that it was trained with; None when unknown.
+        thresholds: of a classifier of findings, from which each is called, chosen on validation; else None.
     """
 
     classifier: Classifier
@@ -37,6 +38,12 @@ class TrainedModel:
     weights: Path
     run: RunFolder | None
     bits: int | None = None
+    thresholds: tuple[float, ...] | None = None
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether an image may show several of the classes, which are findings then."""
+        return self.classifier.multi_label
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -60,10 +67,15 @@ class TrainedModel:
 
     def outputs(self, raw: torch.Tensor, batch: Batch, names: Sequence[str]) -> list[FloatArray]:
         """Returns the probabilities of each picture, float64 [C]."""
-        return list(raw.cpu().double().softmax(1).numpy())
+        return list(self.classifier.probabilities(raw.cpu().double()).numpy())
 
     def decide(self, probabilities: FloatArray) -> int:
-        """Returns the class index that probabilities [C] mean, at the operating threshold where there is one."""
+        """Returns the class index that probabilities [C] mean, at the operating threshold where there is one.
+
+        Of findings it is the one that lies highest above its threshold.
+        """
+        if self.thresholds is not None:
+            return most_likely(probabilities, self.thresholds)
         return decide(probabilities, self.threshold)
 
     def at_threshold(self) -> str:
@@ -72,4 +84,4 @@ class TrainedModel:
 
     def predictions(self, results: Iterable[Result[FloatArray]]) -> Iterator[Prediction]:
         """Returns an iterator with one :class:`~xraycls.types.Prediction` a result."""
-        return predictions_of(results, self.threshold)
+        return predictions_of(results, self.threshold, self.thresholds)

@@ -51,6 +51,7 @@ class ExportedFile:
         cuts_boxes: whether detections end at the input's edges.
         background: where TAO's labels list the background; None where they don't.
         bits: of the grey levels in 16-bit pictures that it was trained with; None when unknown.
+        thresholds: of a classifier of several findings a picture, from which each is called; None of all others.
         source: the file of weights that it was made from.
         source_sha256: of that file.
         versions: of the packages that wrote it.
@@ -79,6 +80,7 @@ class ExportedFile:
     cuts_boxes: bool = False
     background: Literal["first", "last"] | None = None
     bits: int | None = None
+    thresholds: tuple[float, ...] | None = None
     source: str = ""
     source_sha256: str = ""
     versions: dict[str, str] = field(default_factory=dict)

@@ -20,7 +20,7 @@ from xraycls.evaluation.cases import FloatArray
 from xraycls.inference.exported import ExportedFile, find_exported
 from xraycls.inference.exported_detections import detections_of
 from xraycls.inference.inputs import samples_of
-from xraycls.inference.results import Output, Result, at_threshold, decide, overlapped, predictions_of
+from xraycls.inference.results import Output, Result, at_threshold, decide, most_likely, overlapped, predictions_of
 from xraycls.inference.runtimes import Arrays, Session, open_session
 from xraycls.loaders.render import render
 from xraycls.loaders.views import Floats
@@ -60,6 +60,16 @@ class ExportedModel:
         return self.file.threshold
 
     @property
+    def multi_label(self) -> bool:
+        """Whether an image may show several of the classes, which are findings then."""
+        return self.file.thresholds is not None
+
+    @property
+    def thresholds(self) -> tuple[float, ...] | None:
+        """Of a classifier of findings, from which each is called; else None."""
+        return self.file.thresholds
+
+    @property
     def reported(self) -> float | None:
         """Score from which detections are reported; None where it wasn't chosen on validation."""
         return self.file.threshold
@@ -84,12 +94,14 @@ class ExportedModel:
         return at_threshold(self.threshold)
 
     def decide(self, probabilities: FloatArray) -> int:
-        """Returns the class index that probabilities [C] mean."""
+        """Returns the class index that probabilities [C] mean; of findings the one highest above its threshold."""
+        if self.thresholds is not None:
+            return most_likely(probabilities, self.thresholds)
         return decide(probabilities, self.threshold)
 
     def predictions(self, results: Iterable[Result[FloatArray]]) -> Iterator[Prediction]:
         """Returns an iterator with one :class:`~xraycls.types.Prediction` a result."""
-        return predictions_of(results, self.threshold)
+        return predictions_of(results, self.threshold, self.thresholds)
 
 
 def load_exported(
@@ -182,11 +194,19 @@ class ExportedPredictor(Generic[Output]):
             return index, sample, error, np.zeros((2, 3))
 
 
-def read_probabilities(outputs: Arrays, views: Floats) -> list[FloatArray]:
-    """Returns the probabilities of each picture, float64 [C]."""
+def read_probabilities(outputs: Arrays, views: Floats, *, multi_label: bool = False) -> list[FloatArray]:
+    """Returns the probabilities of each picture, float64 [C].
+
+    Args:
+        outputs: of the model.
+        views: that were drawn.
+        multi_label: whether logits are of findings, of which a picture may show several.
+    """
     if "probabilities" in outputs:
         return list(outputs["probabilities"].astype(np.float64))
     logits = outputs["logits"].astype(np.float64)
+    if multi_label:
+        return list(np.exp(-np.logaddexp(0.0, -logits)))
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     return list(powers / powers.sum(axis=1, keepdims=True))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -67,7 +68,9 @@ def load_classifier_model(name: str | Path, device: torch.device | str = "cpu", 
     threshold = float(metadata["threshold"]) if "threshold" in metadata else None
     bits = int(metadata["bits"]) if metadata.get("bits", "").isdecimal() else None
     recipe = find_recipe(metadata.get("augment", "radiograph"), classifier.size)
-    return TrainedModel(classifier, recipe, metadata.get("engine"), threshold, weights, run, bits)
+    chosen = json.loads(metadata.get("thresholds", "{}"))
+    thresholds = tuple(float(chosen.get(name, 0.5)) for name in classifier.classes) if classifier.multi_label else None
+    return TrainedModel(classifier, recipe, metadata.get("engine"), threshold, weights, run, bits, thresholds)
 
 
 def load_detector_model(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -44,26 +44,40 @@ def decide(probabilities: FloatArray, threshold: float | None) -> int:
     return int(predicted_classes(probabilities[None], 0.5 if threshold is None else threshold)[0])
 
 
+def most_likely(probabilities: FloatArray, thresholds: Sequence[float]) -> int:
+    """Returns the finding whose probability, of [F], lies highest above its threshold, or least below it."""
+    return int(np.argmax(probabilities - np.asarray(thresholds)))
+
+
 def at_threshold(threshold: float | None) -> str:
     """Returns " at threshold 0.422", to stand behind the class that was decided for; "" without a threshold."""
     return "" if threshold is None else f" at threshold {format_threshold(threshold)}"
 
 
-def predictions_of(results: Iterable[Result[FloatArray]], threshold: float | None) -> Iterator[Prediction]:
+def predictions_of(
+    results: Iterable[Result[FloatArray]], threshold: float | None, thresholds: Sequence[float] | None = None
+) -> Iterator[Prediction]:
     """Returns an iterator with one :class:`~xraycls.types.Prediction` a result.
 
     Args:
         results: of a classifier, whose outputs are probabilities [C].
         threshold: the operating threshold of two classes; None without one.
+        thresholds: of a classifier of findings, from which each is called; None for one of classes.
     """
     for result in results:
-        name, label = result.sample.name, result.sample.label
+        name, label, findings = result.sample.name, result.sample.label, result.sample.findings
         if result.output is None:
-            yield Prediction(name, (), None, label, result.error)
+            yield Prediction(name, (), None, label, result.error, findings=findings)
         elif np.isnan(result.output).any():
-            yield Prediction(name, (), None, label, f"{name}: the model gives no number; try precision fp32")
+            error = f"{name}: the model gives no number; try precision fp32"
+            yield Prediction(name, (), None, label, error, findings=findings)
         else:
-            yield Prediction(name, tuple(map(float, result.output)), decide(result.output, threshold), label)
+            probabilities = tuple(map(float, result.output))
+            if thresholds is None:
+                yield Prediction(name, probabilities, decide(result.output, threshold), label, findings=findings)
+            else:
+                called = tuple(np.flatnonzero(result.output >= np.asarray(thresholds)).tolist())
+                yield Prediction(name, probabilities, None, label, None, called, findings)
 
 
 def overlapped(items: Iterable[S], work: Callable[[S], T], *, threads: int) -> Iterator[T]:

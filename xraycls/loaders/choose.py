@@ -18,7 +18,7 @@ from xraycls.loaders.dali_graph import is_installed
 from xraycls.loaders.engine import Engine
 from xraycls.loaders.objects import ObjectTable
 from xraycls.loaders.recipes.protocol import ViewRecipe
-from xraycls.loaders.sampler import Sampler
+from xraycls.loaders.sampler import Sampler, weights_of_findings
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ def build_loader(
         training: shuffled training views in full batches; otherwise evaluation views in order.
         device: where the batches will go.
         engine: one of ``ENGINES``; see :func:`choose_engine`.
-        balance: draw every class equally often.
+        balance: draw every class equally often, or of several findings an image the rare ones more often.
         seed: of order and augmentation.
         rank: this process.
         world: number of processes.
@@ -80,6 +80,8 @@ def build_loader(
             f"A mosaic takes {recipe.pictures} pictures, and there are only {len(table)} training images",
             "Add images, or set mosaic_prob to 0",
         )
+    if balance and table.findings:
+        balance, weights = False, weights_of_findings(table.targets)
     sampler = Sampler(
         table.labels, batch_size, training=training, balance=balance, seed=seed, rank=rank, world=world, weights=weights
     )

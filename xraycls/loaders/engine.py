@@ -55,6 +55,7 @@ class Engine(ABC):
         self.objects = objects
         self.strict = strict
         self.labels = torch.from_numpy(table.labels)
+        self.targets = torch.from_numpy(table.targets) if table.findings else None
         self.failures: dict[str, str] = {}
         self._noting = threading.Lock()
         self._delivered = 0
@@ -113,7 +114,8 @@ class Engine(ABC):
         indices = torch.from_numpy(plan.batch.indices)
         objects = None if self.objects is None else self.objects.clipped(plan, self.index_sampler.training, failed)
         matrices = torch.from_numpy(plan.matrices[plan.starts[:-1]])
-        return Batch(images, self.labels[indices], indices, weights, objects, matrices)
+        targets = None if self.targets is None else self.targets[indices]
+        return Batch(images, self.labels[indices], indices, weights, objects, matrices, targets)
 
     def _fail(self, index: int, error: DataError) -> None:
         """Note a sample that can't be read; raises the error where that is asked for. Any thread may call it."""

@@ -142,6 +142,24 @@ class Sampler:
         return np.asarray(random.permutation(np.repeat(shuffled, times)), dtype=np.int64)
 
 
+def weights_of_findings(targets: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """A weight a sample, so that rare findings are drawn more often; float64 [n].
+
+    A sample weighs as much as its present findings together, each of which stands for an equal part whatever the number
+    of its samples; those without a finding stand for one more part.
+
+    Args:
+        targets: float32 [n, F], 1 where a finding is present.
+
+    Example:
+        >>> weights_of_findings(np.array([[1, 0], [1, 1], [0, 0], [0, 0]], np.float32)).tolist()
+        [0.5, 1.5, 0.5, 0.5]
+    """
+    shown = targets == 1
+    parts = np.concatenate([shown, ~shown.any(axis=1, keepdims=True)], axis=1).astype(np.float64)
+    return np.asarray((parts / np.maximum(parts.sum(axis=0), 1)).sum(axis=1), dtype=np.float64)
+
+
 def weights_of_sources(counts: Sequence[int], weights: Sequence[float]) -> npt.NDArray[np.float64]:
     """A weight a sample, so that each source is drawn from as its own weight says, whatever its size; float64 [n].
 

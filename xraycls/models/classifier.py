@@ -45,6 +45,7 @@ class Classifier(nn.Module):
         size: side of the square input in pixels.
         head: module path of the last layer in ``net``.
         plan: how much narrower ``net`` is than its architecture; None unless it was pruned.
+        multi_label: whether ``classes`` are findings of which an image may show several, each with a sigmoid.
     """
 
     scale: torch.Tensor
@@ -57,6 +58,8 @@ class Classifier(nn.Module):
         classes: Sequence[str],
         size: int | None = None,
         plan: PrunePlan | None = None,
+        *,
+        multi_label: bool = False,
     ) -> None:
         super().__init__()
         self.net = net
@@ -65,6 +68,7 @@ class Classifier(nn.Module):
         self.size = architecture.input_size if size is None else size
         self.head = head_name(net, architecture)
         self.plan = plan
+        self.multi_label = multi_label
         mean, std = _channels(architecture.mean), _channels(architecture.std)
         self.register_buffer("scale", 1 / (255 * std), persistent=False)
         self.register_buffer("shift", -mean / std, persistent=False)
@@ -100,6 +104,10 @@ class Classifier(nn.Module):
         logits, *auxiliary = output
         return logits, tuple(a for a in auxiliary if a is not None and a.requires_grad)
 
+    def probabilities(self, logits: torch.Tensor) -> torch.Tensor:
+        """What logits [B, C] mean: 0–1 [B, C], summing to 1 a row unless ``multi_label``."""
+        return logits.sigmoid() if self.multi_label else logits.softmax(1)
+
     @property
     def auxiliary_weight(self) -> float:
         """Factor of each auxiliary head's loss: 0.3 for GoogLeNet, 0.4 for Inception, 0 where there is none."""
@@ -122,17 +130,19 @@ def build_classifier(
     freeze: str | int = "none",
     size: int | None = None,
     dropout: float | None = None,
+    multi_label: bool = False,
 ) -> tuple[Classifier, WeightsReport]:
     """A classifier with a new head, in training mode, and the report of what it started from.
 
     Args:
         name: an architecture, as :func:`xraycls.models.zoo.find` knows it.
-        classes: class names, two or more.
+        classes: class names, two or more; or findings, one or more.
         weights: "imagenet", "none", a file or a run folder; see :func:`xraycls.models.weights.load_weights`. With
             those of a pruned classifier the network is as narrow.
         freeze: "none", "backbone" or a number of stages; see :func:`xraycls.models.freeze.freeze`.
         size: side of the square input in pixels; None for the architecture's own.
         dropout: probability of dropping a feature in front of the head; None leaves what the network has.
+        multi_label: whether an image may show several of ``classes``.
 
     Raises:
         UsageError: unknown name, an impossible size, dropout, freeze or list of classes.
@@ -144,12 +154,12 @@ def build_classifier(
         >>> classifier(torch.zeros(3, 1, 64, 64, dtype=torch.uint8)).shape
         torch.Size([3, 2])
     """
-    if len(classes) < 2 or len(set(classes)) < len(classes):
+    if len(classes) < (1 if multi_label else 2) or len(set(classes)) < len(classes):
         raise UsageError(f"A classifier needs two or more different classes, not {list(classes)}")
     architecture = find(name)
     net = build_net(architecture, len(classes), size=size, dropout=dropout)
     report = load_weights(net, architecture, weights, classes=classes, size=size)
-    classifier = Classifier(net, architecture, classes, size, report.plan)
+    classifier = Classifier(net, architecture, classes, size, report.plan, multi_label=multi_label)
     freeze_part(classifier, freeze)
     if classifier.size < architecture.auxiliary_size:
         logger.warning(
@@ -193,6 +203,7 @@ def save_classifier(classifier: Classifier, path: Path, *, extra: Mapping[str, s
             "mean": architecture.mean,
             "std": architecture.std,
             "cam_layer": architecture.cam_layer,
+            **({"multi_label": True} if classifier.multi_label else {}),
         },
         plan=classifier.plan or PrunePlan({}),
         tensors=classifier.net.state_dict(),
@@ -254,7 +265,12 @@ def _rebuilt(model: ModelFile) -> Classifier:
     net = build_net(architecture, len(model.classes), size=config["input_size"])
     model.fill(net)
     return Classifier(
-        net, architecture, model.classes, config["input_size"], model.plan if model.plan.layers else None
+        net,
+        architecture,
+        model.classes,
+        config["input_size"],
+        model.plan if model.plan.layers else None,
+        multi_label=config.get("multi_label", False),
     ).eval()
 
 

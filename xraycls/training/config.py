@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from xraycls.data.documents import parse_yaml
 from xraycls.data.files import atomic_write
-from xraycls.data.options import ReadOptions
+from xraycls.data.options import Blank, ReadOptions, TaskName
 from xraycls.errors import UsageError, unknown
 from xraycls.training.schedules import Schedule
 
@@ -93,6 +93,13 @@ class TrainConfig(BaseModel):
     class_map: str | None = _setting(READ, None, 'Rename and merge classes: "COVID-19=PNEUMONIA,No Finding=NORMAL".')
     bits: int | None = _setting(READ, None, "Bits of the grey levels in 16-bit pictures.", ge=8, le=16)
     keep_masks: bool = _setting(READ, False, "Keep masks, thumbnails and heat maps as pictures.")
+    task: TaskName = _setting(
+        READ, "auto", "single label, multi (several findings an image), or auto: as the data tell."
+    )
+    labels: str | None = _setting(READ, None, 'Findings, columns of 0 and 1 or names in cells: "Edema,Effusion".')
+    label_separator: str | None = _setting(READ, None, 'Between the findings in a cell of labels, such as "|".')
+    blank: Blank = _setting(READ, "unknown", "What an empty cell of a finding means: unknown or absent.")
+    views: str | None = _setting(READ, None, 'Projections to keep: frontal, lateral, or "PA,AP".')
     base_model: str = _setting(MODEL, "resnet18", "See xraycls models; any timm net as timm:NAME.")
     weights: str = _setting(MODEL, "imagenet", "imagenet, none, or a file (.pth, .safetensors).")
     freeze: str = _setting(MODEL, "none", "backbone, none, or a number of stages.")
@@ -111,7 +118,7 @@ class TrainConfig(BaseModel):
         "Keep decoded pictures: auto (in memory while they fit, then 20GB on disk), off, a SIZE such as 50GB, or a DIR "
         "that serves later runs, too.",
     )
-    balance: bool = _setting(DATA, False, "Draw every class equally often.")
+    balance: bool = _setting(DATA, False, "Draw every class equally often, rare findings more often.")
     epochs: int = _setting(FIT, 30, "At most this many.", ge=1)
     batch_size: int = _setting(FIT, 32, "Images a process and batch.", ge=1)
     optimizer: str = _setting(FIT, "adamw", "adam, adamw, adamax, sgd, rmsprop, adagrad, adadelta.")
@@ -123,6 +130,12 @@ class TrainConfig(BaseModel):
     step_factor: float = _setting(FIT, 0.1, "Factor a step or plateau.", gt=0, lt=1)
     label_smoothing: float = _setting(FIT, 0.0, "0 to below 1.", ge=0, lt=1)
     class_weights: Literal["none", "balanced"] = _setting(FIT, "none", "none, or balanced: rare classes count more.")
+    loss: Literal["auto", "bce", "focal", "asymmetric"] = _setting(
+        FIT, "auto", "Of several findings: bce, focal or asymmetric; auto is bce."
+    )
+    uncertain: str = _setting(
+        FIT, "ignore", 'Uncertain findings: ignore, zeros, ones or smooth; single ones as "ignore,Edema=ones".'
+    )
     clip_norm: float | None = _setting(FIT, None, "Largest gradient norm.", gt=0)
     accumulate: int = _setting(FIT, 1, "Batches an optimiser step.", ge=1)
     ema: float | None = _setting(FIT, None, "Decay of averaged weights, such as 0.999.", gt=0, lt=1)
@@ -199,6 +212,11 @@ class TrainSettings(TypedDict, total=False):
     class_map: str | None
     bits: int | None
     keep_masks: bool
+    task: TaskName
+    labels: str | None
+    label_separator: str | None
+    blank: Blank
+    views: str | None
     base_model: str
     weights: str
     freeze: str
@@ -220,6 +238,8 @@ class TrainSettings(TypedDict, total=False):
     step_factor: float
     label_smoothing: float
     class_weights: Literal["none", "balanced"]
+    loss: Literal["auto", "bce", "focal", "asymmetric"]
+    uncertain: str
     clip_norm: float | None
     accumulate: int
     ema: float | None

@@ -109,7 +109,8 @@ class RunFolder:
         """The settings of the run; raises RunError when there is no run here."""
         if not self.exists():
             raise RunError(f"{self.path} is not a run folder: it holds no config.yaml")
-        return TrainConfig.model_validate(read_config(self.config))
+        # Runs of versions that knew one label an image alone don't name the task.
+        return TrainConfig.model_validate({"task": "single", **read_config(self.config)})
 
     def read_metrics(self) -> list[dict[str, float]]:
         """The rows of metrics.csv so far; raises RunError when the file is damaged."""
@@ -130,6 +131,8 @@ class RunFolder:
         rows = []
         for s in table:
             label = "" if s.label is None else table.classes[s.label]
+            if table.findings:
+                label = "|".join(name for name, value in zip(table.findings, s.findings, strict=True) if value == 1)
             rows.append([readable_name(table.origin_of(s)), label, s.split or "", s.patient or ""])
         write_rows(self.samples, ["path", "label", "split", "patient"], rows)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -51,8 +51,8 @@ class Classification:
 
     def __init__(
         self,
-        scores: Callable[[Labels, Floats], Mapping[str, float]],
-        choose: Callable[[Labels, Floats], dict[str, str]],
+        scores: Callable[[Any, Floats], Mapping[str, float]],
+        choose: Callable[[Any, Floats], dict[str, str]],
         label_smoothing: float = 0.0,
         class_weights: torch.Tensor | None = None,
     ) -> None:
@@ -63,12 +63,12 @@ class Classification:
         self.reset()
 
     def loss(self, model: nn.Module, batch: Batch) -> torch.Tensor:
-        """Cross-entropy, plus the auxiliary heads' with their own weight; summed over the batch."""
+        """The loss of the logits, plus the auxiliary heads' with their own weight; summed over the batch."""
         classifier = _classifier(model)
         logits, auxiliary = classifier.logits_and_auxiliary(batch.images)
-        loss = self._cross_entropy(logits, batch)
+        loss = self._loss_of(logits, batch)
         for head in auxiliary:
-            loss = loss + classifier.auxiliary_weight * self._cross_entropy(head, batch)
+            loss = loss + classifier.auxiliary_weight * self._loss_of(head, batch)
         return loss
 
     def reset(self) -> None:
@@ -82,7 +82,7 @@ class Classification:
         """Keep the logits of a batch."""
         logits: torch.Tensor = model(batch.images)
         self._logits.append(logits.float())
-        self._labels.append(batch.labels)
+        self._labels.append(self._truth(batch))
         self._weights.append(batch.weights)
 
     def compute(self, world: World) -> dict[str, float]:
@@ -90,7 +90,7 @@ class Classification:
         kept = gather_rows(torch.cat(self._weights), world) > 0
         labels = gather_rows(torch.cat(self._labels), world)[kept].cpu().numpy()
         logits = gather_rows(torch.cat(self._logits), world)[kept].cpu()
-        probabilities = logits.double().softmax(1).numpy()
+        probabilities = self._probabilities(logits.double()).numpy()
         self._chosen = self.choose(labels, probabilities)
         return dict(self.scores(labels, probabilities))
 
@@ -98,7 +98,7 @@ class Classification:
         """Write the classifier as safetensors."""
         save_classifier(_classifier(model), path, extra=self._chosen | dict(settings))
 
-    def _cross_entropy(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+    def _loss_of(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
         each = F.cross_entropy(
             logits.float(),
             batch.labels,
@@ -107,6 +107,12 @@ class Classification:
             reduction="none",
         )
         return (each * batch.weights).sum()
+
+    def _truth(self, batch: Batch) -> torch.Tensor:
+        return batch.labels
+
+    def _probabilities(self, logits: torch.Tensor) -> torch.Tensor:
+        return logits.softmax(1)
 
 
 def _classifier(model: nn.Module) -> Classifier:

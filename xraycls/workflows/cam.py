@@ -73,7 +73,8 @@ def cam(
         model: a run folder, a model's name, a weights file or an exported folder.
         paths: pictures, as :func:`xraycls.predict` takes them.
         method: any of :data:`xraycls.explain.cam.METHODS`.
-        target: the class to explain; None takes the one predicted at the operating threshold.
+        target: the class or finding to explain; None takes the one predicted at the operating threshold, or the finding
+            that lies highest above its own. "all" explains every class: so many explanations a picture follow.
         device: as in training.
         runtime: "auto", "torch", "onnxruntime" or "openvino"; exported folders need no torch, and know gradcam alone.
 
@@ -102,6 +103,9 @@ class _Map(NamedTuple):
 _Explained = tuple[Sample, str | None, _Map | None]
 """A picture, why it could not be read, and its map."""
 
+_Indices = tuple[int | None, ...]
+"""The classes to explain in each picture; None for the one that is decided for."""
+
 
 def explain(
     trained: TrainedModel | ExportedModel,
@@ -114,16 +118,16 @@ def explain(
 
     Pictures are drawn while the maps of the next ones are computed.
     """
-    index = None if target is None else _class_index(trained.classes, target)
+    indices = explained_classes(trained.classes, target)
     if isinstance(trained, ExportedModel):
-        maps = _exported_maps(trained, samples, method, index)
+        maps = _exported_maps(trained, samples, method, indices)
     else:
-        maps = _maps(trained, samples, method, index)
+        maps = _maps(trained, samples, method, indices)
     return overlapped(maps, partial(_drawn, f"{trained.network}, {method}", trained.classes), threads=_THREADS)
 
 
-def _maps(trained: TrainedModel, samples: Sequence[Sample], method: str, index: int | None) -> Iterator[_Explained]:
-    """The map of each picture's class to explain, of the one decided for by default; None for a bad file."""
+def _maps(trained: TrainedModel, samples: Sequence[Sample], method: str, indices: _Indices) -> Iterator[_Explained]:
+    """The maps of each picture's classes to explain, of the one decided for by default; None for a bad file."""
     import torch
 
     from xraycls.explain.cam import class_activation_map
@@ -134,36 +138,39 @@ def _maps(trained: TrainedModel, samples: Sequence[Sample], method: str, index: 
     )
     for result in predictor(samples):
         if result.output is None or result.input is None:
-            yield result.sample, result.error, None
+            yield from [(result.sample, result.error, None)] * len(indices)
             continue
         images = torch.from_numpy(result.input)[None, None].to(trained.device)
-        chosen = trained.decide(result.output) if index is None else index
-        cam = class_activation_map(trained.classifier, images, method=method, target=chosen)
-        yield result.sample, None, _Map(cam.maps[0], chosen, float(cam.probabilities[0][chosen]))
+        for index in indices:
+            chosen = trained.decide(result.output) if index is None else index
+            cam = class_activation_map(trained.classifier, images, method=method, target=chosen)
+            yield result.sample, None, _Map(cam.maps[0], chosen, float(cam.probabilities[0][chosen]))
 
 
 def _exported_maps(
-    trained: ExportedModel, samples: Sequence[Sample], method: str, index: int | None
+    trained: ExportedModel, samples: Sequence[Sample], method: str, indices: _Indices
 ) -> Iterator[_Explained]:
     file = trained.file
     if "cam" not in file.outputs:
         raise UsageError(f"{trained.path} gives no class activation maps", "Explain the model that it was made from")
     if method.lower() != "gradcam":
         raise UsageError(f"An exported model gives the maps of gradcam, not of --method {method}", "Leave it out")
-    predictor = ExportedPredictor(model=trained, read=_with_maps, batch_size=_AT_A_TIME, threads=_THREADS)
+    read = partial(_with_maps, multi_label=trained.multi_label)
+    predictor = ExportedPredictor(model=trained, read=read, batch_size=_AT_A_TIME, threads=_THREADS)
     for result in predictor(samples):
         if result.output is None:
-            yield result.sample, result.error, None
+            yield from [(result.sample, result.error, None)] * len(indices)
             continue
         probabilities, maps = result.output
-        chosen = trained.decide(probabilities) if index is None else index
-        values = scaled_map(maps[chosen], file.height, file.width)
-        yield result.sample, None, _Map(values, chosen, float(probabilities[chosen]))
+        for index in indices:
+            chosen = trained.decide(probabilities) if index is None else index
+            values = scaled_map(maps[chosen], file.height, file.width)
+            yield result.sample, None, _Map(values, chosen, float(probabilities[chosen]))
 
 
-def _with_maps(outputs: Arrays, views: Floats) -> list[tuple[FloatArray, FloatArray]]:
+def _with_maps(outputs: Arrays, views: Floats, *, multi_label: bool) -> list[tuple[FloatArray, FloatArray]]:
     """Probabilities [C] and maps [C, h, w] of each picture."""
-    return list(zip(read_probabilities(outputs, views), outputs["cam"], strict=True))
+    return list(zip(read_probabilities(outputs, views, multi_label=multi_label), outputs["cam"], strict=True))
 
 
 def _drawn(title: str, classes: tuple[str, ...], explained: _Explained) -> Explanation:
@@ -180,14 +187,29 @@ def _drawn(title: str, classes: tuple[str, ...], explained: _Explained) -> Expla
     return Explanation(sample.name, None, None, "", float("nan"), None, error)
 
 
-def _class_index(classes: tuple[str, ...], target: str) -> int:
+def explained_classes(classes: tuple[str, ...], target: str | None) -> _Indices:
+    """Returns the indices of the classes to explain in each picture.
+
+    Args:
+        classes: of the model.
+        target: a name in any case, "all" where no class is called so, or None for the one that is decided for.
+
+    Raises:
+        UsageError: there is no such class.
+    """
+    if target is None:
+        return (None,)
     lowered = [name.lower() for name in classes]
-    if target.lower() not in lowered:
-        raise unknown("class", target, classes, "--target")
-    return lowered.index(target.lower())
+    if target.lower() in lowered:
+        return (lowered.index(target.lower()),)
+    if target.lower() == "all":
+        return tuple(range(len(classes)))
+    raise unknown("class", target, (*classes, "all"), "--target")
 
 
-def cam_path(model_name: str, sample: Sample, folder: Path, *, alone: bool, taken: set[Path]) -> Path:
+def cam_path(
+    model_name: str, sample: Sample, folder: Path, *, alone: bool, taken: set[Path], class_name: str = ""
+) -> Path:
     """``CAM_<Model>.jpg`` for a single image, ``CAM_<Model>_<image>.jpg`` for one of several.
 
     Args:
@@ -197,8 +219,10 @@ def cam_path(model_name: str, sample: Sample, folder: Path, *, alone: bool, take
         alone: whether it is the only one.
         taken: paths given so far, to which this one is added; images of the same name get a number, and so
             does one that would replace an earlier picture.
+        class_name: stands at the end of the name, where several classes of an image are explained.
     """
     stem = f"CAM_{safe_name(model_name)}" + ("" if alone else f"_{sample.path.stem}")
+    stem += f"_{safe_name(class_name)}" if class_name else ""
     numbered = (folder / fitting_name(stem, f"{suffix}.jpg") for suffix in chain([""], (f"-{n}" for n in count(2))))
     path = next(path for path in numbered if path not in taken and not path.exists())
     taken.add(path)

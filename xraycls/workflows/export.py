@@ -127,6 +127,7 @@ def _source(model: str | Path, key: str, suppression: Suppression | None) -> tup
             weights=trained.weights,
             threshold=trained.threshold,
             bits=trained.bits,
+            thresholds=trained.thresholds,
         )
         return source, samples
     run = RunFolder(trained.weights.resolve().parent.parent)

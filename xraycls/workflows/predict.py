@@ -101,7 +101,7 @@ def prediction_rows(predictions: Sequence[Prediction], classes: Sequence[str]) -
     return [
         {
             "name": p.name,
-            "predicted": None if p.predicted is None else classes[p.predicted],
+            "predicted": p.decided(classes),
             **{f"p_{name}": p.probabilities[i] if p.probabilities else None for i, name in enumerate(classes)},
             "error": p.error,
         }

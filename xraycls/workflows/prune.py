@@ -83,7 +83,14 @@ def prune(
     if report.after == report.before:
         logger.warning("Nothing was removed: no channel is both weak enough and free to go. Try a larger -pth.")
     plan = (classifier.plan or PrunePlan({})).then(report.plan)
-    pruned = Classifier(report.model, classifier.architecture, classifier.classes, classifier.size, plan)
+    pruned = Classifier(
+        report.model,
+        classifier.architecture,
+        classifier.classes,
+        classifier.size,
+        plan,
+        multi_label=classifier.multi_label,
+    )
     extra = {key: text for key, text in (read_metadata(weights) or {}).items() if key != METADATA_KEY}
     save_classifier(pruned, path, extra=extra)
     return PruneResult(path, classifier.architecture.name, report)

@@ -40,7 +40,7 @@ def splits_of_run(run: RunFolder, table: SampleTable) -> SampleTable | None:
     """
     before = run.read_environment().dataset
     config = run.read_config()
-    labelled = table.with_samples(s for s in table if s.label is not None)
+    labelled = table.labelled()
     with _quiet():
         try:
             drawn = draw_splits(

@@ -15,12 +15,16 @@ import numpy as np
 from xraycls.data.class_names import plain_class
 from xraycls.data.classes import suggested_map
 from xraycls.data.files import require_writable
+from xraycls.data.findings import with_findings
 from xraycls.data.image import GreyImage
 from xraycls.data.open import open_image
 from xraycls.data.options import AS_IT_IS, ReadOptions
 from xraycls.data.source import read_table
 from xraycls.data.table import SampleTable
 from xraycls.errors import DataError, RunError
+from xraycls.evaluation.cases import FloatArray
+from xraycls.evaluation.findings import FindingsReport, evaluate_findings
+from xraycls.evaluation.findings_page import write_findings_report
 from xraycls.evaluation.report import Report, evaluate
 from xraycls.evaluation.write import write_report
 from xraycls.inference.choose import open_classifier, predictor_of_classifier
@@ -50,7 +54,7 @@ class TestResult:
 
     __test__ = False  # not a test case for pytest
 
-    report: Report
+    report: Report | FindingsReport
     files: list[Path]
     unreadable: dict[str, str]
 
@@ -128,14 +132,7 @@ def test(
     kept = [i for i, sample in enumerate(table) if sample.name not in failures]
     if not kept:
         raise DataError(f"None of the {len(table)} images of {table.root} could be read", table.root)
-    report = evaluate(
-        table.labels[kept],
-        probabilities[kept],
-        table.classes,
-        threshold=trained.threshold,
-        groups=[table[i].patient for i in kept],
-        resamples=resamples,
-    )
+    report = _evaluated(trained, table.with_samples(table[i] for i in kept), probabilities[kept], resamples)
     metadata = {
         "date": datetime.now().astimezone().isoformat(timespec="seconds"),
         "xraycls": __version__,
@@ -148,16 +145,40 @@ def test(
     }
     picture: Callable[[int], GreyImage] = lambda index: open_image(table[index]).pixels()  # noqa: E731
     run = trained.run
-    files = write_report(
-        report,
-        predictions,
-        folder,
-        image_of=picture,
-        metadata=metadata,
-        settings=read_config(run.config) if run else None,
-        history=run.read_metrics() if run else (),
-    )
+    settings = read_config(run.config) if run else None
+    history = run.read_metrics() if run else ()
+    if isinstance(report, FindingsReport):
+        files = write_findings_report(
+            report, predictions, folder, metadata=metadata, settings=settings, history=history
+        )
+    else:
+        files = write_report(
+            report, predictions, folder, image_of=picture, metadata=metadata, settings=settings, history=history
+        )
     return TestResult(report, files, failures)
+
+
+def _evaluated(
+    trained: TrainedModel | ExportedModel, table: SampleTable, probabilities: FloatArray, resamples: int
+) -> Report | FindingsReport:
+    groups = [sample.patient for sample in table]
+    if table.findings:
+        return evaluate_findings(
+            table.targets,
+            probabilities,
+            table.findings,
+            thresholds=trained.thresholds,
+            groups=groups,
+            resamples=resamples,
+        )
+    return evaluate(
+        table.labels,
+        probabilities,
+        table.classes,
+        threshold=trained.threshold,
+        groups=groups,
+        resamples=resamples,
+    )
 
 
 def _table(
@@ -193,7 +214,9 @@ def _table(
         table = chosen
     if run and not own:
         table = without_seen(run, table, unseen_only=unseen_only)
-    return with_classes(table, trained.classes)
+    if trained.multi_label:
+        return with_findings(table, trained.classes)
+    return with_classes(table.single_label(), trained.classes)
 
 
 def with_classes(table: SampleTable, classes: tuple[str, ...]) -> SampleTable:

@@ -11,18 +11,15 @@ from inspect import Parameter, signature
 from pathlib import Path
 from typing import ParamSpec, Unpack
 
-import numpy as np
 import torch
 
-from xraycls.data.depth import depth_of
 from xraycls.data.files import remove_leftovers
 from xraycls.data.lock import sole_writer
 from xraycls.data.processors import limited_to
 from xraycls.data.source import load_table, require_source
 from xraycls.data.table import SampleTable
 from xraycls.errors import RunError, UsageError
-from xraycls.evaluation.metrics import metric, scores
-from xraycls.evaluation.thresholds import choose_threshold
+from xraycls.evaluation.metrics import metric
 from xraycls.loaders.cache import picture_caches
 from xraycls.loaders.choose import build_loader, choose_engine, notice
 from xraycls.loaders.recipes.classification import Recipe, find_recipe
@@ -39,7 +36,6 @@ from xraycls.training.precision import choose_device, choose_precision
 from xraycls.training.reporter import Reporter, Silent
 from xraycls.training.run_folder import RunFolder, new_run
 from xraycls.training.runtime import Runtime
-from xraycls.training.task import Classification, Floats, Labels, balanced_class_weights
 from xraycls.training.tensorboard import TensorBoardReporter
 from xraycls.workflows.advice import LoaderAdvice
 from xraycls.workflows.resume import (
@@ -51,6 +47,7 @@ from xraycls.workflows.resume import (
 )
 from xraycls.workflows.seen import write_seen
 from xraycls.workflows.settings import resolved
+from xraycls.workflows.task import absent_classes, build_task, check_task, split_counts, told_task
 
 P = ParamSpec("P")
 
@@ -148,7 +145,8 @@ def _train(
     config: TrainConfig, run: RunFolder, runtime: Runtime, reporter: Reporter, *, resume: bool, default_batch: bool
 ) -> TrainResult:
     table = run_table(config, reporter.preparing)
-    for line in absent_classes(table, config.monitor):
+    check_task(config, table)
+    for line in told_task(table) + absent_classes(table, config.monitor):
         reporter.message(line)
     if default_batch and config.batch_size > (most := max(len(table.split("train")) // runtime.world.size, 1)):
         reporter.message(
@@ -164,11 +162,12 @@ def _train(
     torch.manual_seed(config.seed)
     classifier, report = build_classifier(
         config.base_model,
-        table.classes,
+        table.outputs,
         weights="none" if resume else config.weights,
         freeze=config.freeze,
         size=config.size,
         dropout=config.dropout,
+        multi_label=bool(table.findings),
     )
     if resume:
         narrow_like(classifier, state["model"])
@@ -178,7 +177,14 @@ def _train(
     engine = choose_engine(config.loader, table, runtime.device)
     if said := notice(engine, runtime.device):
         reporter.message(said)
-    config = config.updated({"size": classifier.size, "precision": runtime.precision, "gpus": runtime.world.size})
+    config = config.updated(
+        {
+            "size": classifier.size,
+            "precision": runtime.precision,
+            "gpus": runtime.world.size,
+            "task": "multi" if table.findings else "single",
+        }
+    )
     memory_format = torch.channels_last if config.channels_last else torch.contiguous_format
     smaller = f"--batch-size {config.batch_size // 2} --accumulate {2 * config.accumulate}"
     hint = f"Try {smaller}" if config.batch_size > 1 else "Try a smaller --size or another --base-model"
@@ -206,24 +212,6 @@ def _train(
     return TrainResult(run, outcome, config)
 
 
-def absent_classes(table: SampleTable, monitor: str) -> list[str]:
-    """Returns a sentence for each class that the training or the validation split has no image of."""
-    lines = []
-    for split in ("train", "val"):
-        part = table.split(split)
-        absent = ", ".join(name for name, count in part.counts().items() if not count)
-        if not absent or not len(part):
-            continue
-        if split == "train":
-            lines.append(f"No training image is of class {absent}: it can't be learned.")
-        else:
-            lines.append(
-                f"No validation image is of class {absent}, so figures such as AUROC are no numbers there"
-                + (f" and --monitor {monitor} may be none." if monitor != "loss" else ".")
-            )
-    return lines
-
-
 def run_table(config: TrainConfig, progress: Callable[[int, int], None] | None = None) -> SampleTable:
     """The table of samples that a run trains, validates and tests on."""
     table = load_table(
@@ -237,7 +225,7 @@ def run_table(config: TrainConfig, progress: Callable[[int, int], None] | None =
         progress=progress,
         options=config.read_options,
     )
-    return table.with_samples(s for s in table if s.label is not None)
+    return table.labelled()
 
 
 def _training(
@@ -265,12 +253,7 @@ def _training(
         batch_size=config.batch_size,
         progress=reporter.preparing,
     )
-    weights = (
-        balanced_class_weights(train_table.labels, len(table.classes)).to(runtime.device)
-        if config.class_weights == "balanced"
-        else None
-    )
-    task = Classification(scores, _chooser(config, engine, table), config.label_smoothing, weights)
+    task = build_task(config, engine, table, train_table, runtime.device)
     messages = Messages(
         not_finite="Lower --learning-rate, set --clip-norm 1, or use --precision fp32",
         stopped=f"All is saved; go on with --resume {run.path}",
@@ -297,20 +280,6 @@ def _training(
     )
 
 
-def _chooser(config: TrainConfig, engine: str, table: SampleTable) -> Callable[[Labels, Floats], dict[str, str]]:
-    """What travels with the weights: the operating threshold of two classes, and what the pictures looked like."""
-
-    def choose(labels: Labels, probabilities: Floats) -> dict[str, str]:
-        settings = {"augment": config.augment, "engine": engine, "threshold_method": config.threshold}
-        if bits := depth_of(table):
-            settings["bits"] = str(bits)
-        if probabilities.shape[1] == 2 and len(np.unique(labels)) == 2:
-            settings["threshold"] = repr(choose_threshold(labels, probabilities[:, 1], config.threshold))
-        return settings
-
-    return choose
-
-
 def _describe_run(run: RunFolder, config: TrainConfig, engine: str, table: SampleTable, runtime: Runtime) -> None:
     config.write(run.config)
     run.write_samples(table)
@@ -323,8 +292,8 @@ def _describe_run(run: RunFolder, config: TrainConfig, engine: str, table: Sampl
             "engine": engine,
             "seed": config.seed,
             "dataset": table.fingerprint(),
-            "classes": list(table.classes),
-            "counts": {split: table.split(split).counts() for split in table.splits},
+            "classes": list(table.outputs),
+            "counts": {split: split_counts(table.split(split)) for split in table.splits},
         }
     )
 

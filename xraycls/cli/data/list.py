@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,16 +29,27 @@ def list_samples(
     options: ReadOptions,
 ) -> None:
     """Show what a data source holds, a split and class a line."""
+    from xraycls.data.findings import counts_of_findings
     from xraycls.data.source import read_table
 
     table = read_table(path, images=images, options=options)
     parts: dict[str, SampleTable] = {name: table.split(name) for name in table.splits}
     parts = parts or {"all": table}
     if as_json:
-        counted = {name: {"images": part.counts(), "patients": patients_of(part)} for name, part in parts.items()}
-        print(json.dumps({"root": str(table.root), "source": table.source, "classes": table.classes, "parts": counted}))
+        counted: dict[str, dict[str, object]] = {
+            name: {"images": part.counts(), "patients": patients_of(part)} for name, part in parts.items()
+        }
+        about: dict[str, object] = {"root": str(table.root), "source": table.source, "classes": table.classes}
+        if table.findings:
+            about["findings"] = table.findings
+            for name, part in parts.items():
+                counted[name]["findings"] = {f: asdict(count) for f, count in counts_of_findings(part).items()}
+        print(json.dumps(about | {"parts": counted}))
         return
     for name, part in parts.items():
         counts = ", ".join(f"{count} {label}" for label, count in part.counts().items())
         patients = patients_of(part)
         print(f"{name}: {counts}" + (f" ({patients} patients)" if patients else ""))
+        for finding, count in counts_of_findings(part).items():
+            told = ", ".join(f"{number} {how}" for how, number in asdict(count).items() if number)
+            print(f"  {finding}: {told}")

@@ -6,6 +6,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from xraycls.data.files import atomic_write
+from xraycls.data.findings import LABELS, listed_findings, values_of_lists
 from xraycls.data.formats.by_id import (
     coordinate,
     folder_of_pictures,
@@ -24,7 +25,12 @@ from xraycls.types import Box, Sample, Split
 BOXES = "BBox_List_2017.csv"
 ENTRIES = ("Data_Entry_2017.csv", "Data_Entry_2017_v2020.csv", "sample_labels.csv")
 IMAGES = "images"
-CLASSES = ("No Finding", "Finding")
+CLASSES = LABELS
+FINDINGS = (
+    *("Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia", "Pneumothorax"),
+    *("Consolidation", "Edema", "Emphysema", "Fibrosis", "Pleural_Thickening", "Hernia"),
+)
+"""The fourteen findings, in the order of Wang et al. 2017 and of the works that followed."""
 
 _NO_FINDING = CLASSES[0]
 _LISTS: tuple[tuple[str, Split], ...] = (("train_val_list.txt", "train"), ("test_list.txt", "test"))
@@ -40,9 +46,9 @@ def read_nih(path: Path, *, images: Path | None = None, strict: bool = False) ->
     """Read the table of boxes or that of findings, or the folder that holds them.
 
     With ``Data_Entry_2017.csv`` or ``sample_labels.csv``, all its pictures are read, and boxes for those that have
-    some; without, the pictures of the boxes. Classes are "No Finding" and "Finding": the findings themselves may be
-    several and stay an attribute. Patients come from the names where these tell, and splits from ``test_list.txt``
-    and ``train_val_list.txt`` where they lie beside the table.
+    some; without, the pictures of the boxes. The table's findings are those that occur in the table of findings, and
+    its classes "No Finding" and "Finding". Patients come from the names where these tell, and splits from
+    ``test_list.txt`` and ``train_val_list.txt`` where they lie beside the table.
 
     Args:
         path: a table or its folder.
@@ -61,6 +67,8 @@ def read_nih(path: Path, *, images: Path | None = None, strict: bool = False) ->
     splits = _splits(table.parent)
     folder = folder_of_pictures(table, IMAGES, images)
     samples = []
+    names, values = values_of_lists([listed_findings(e[_FINDINGS], "|") for e in entries.values()], FINDINGS)
+    told = dict(zip(entries, values, strict=True))
     for name, file in pictures_by_id(table, entries or boxes, folder, strict=strict).items():
         entry = entries.get(name)
         findings = entry[_FINDINGS] if entry else CLASSES[1]
@@ -72,9 +80,10 @@ def read_nih(path: Path, *, images: Path | None = None, strict: bool = False) ->
                 split=splits.get(name),
                 boxes=tuple(boxes.get(name, ())),
                 attributes=((_FINDINGS, findings), *entry.others) if entry else (),
+                findings=told.get(name, ()),
             )
         )
-    return SampleTable(tuple(sorted(samples, key=lambda s: s.path)), CLASSES, folder, "nih")
+    return SampleTable(tuple(sorted(samples, key=lambda s: s.path)), CLASSES, folder, "nih", findings=names)
 
 
 def write_nih(table: SampleTable, folder: Path) -> None:

@@ -1,0 +1,217 @@
+"""A classifier of several findings an image from its table to predictions, heat maps and what is left of it."""
+
+import csv
+import json
+import os
+import signal
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from typer.testing import CliRunner
+
+import xraycls
+from xraycls.cli.app import app
+from xraycls.data.options import ReadOptions
+from xraycls.data.source import read_table
+from xraycls.errors import DataError, UsageError
+from xraycls.inference.load import load_classifier_model
+from xraycls.training.interrupt import Interrupted
+from xraycls.training.reporter import Silent
+from xraycls.training.run_folder import RunFolder
+from xraycls.workflows.prune import prune
+
+SETTINGS = {
+    "base_model": "ResNet18",
+    "weights": "none",
+    "size": 32,
+    "batch_size": 6,
+    "epochs": 2,
+    "warmup_epochs": 0,
+    "precision": "fp32",
+    "device": "cpu",
+    "threads": 1,
+    "labels": "Edema,Mass",
+    "monitor": "auroc",
+}
+
+
+def draw(folder: Path, count: int) -> Path:
+    """Films with a bright corner for each of two findings, of two images a patient; some labels are unknown."""
+    rng = np.random.default_rng(0)
+    lines = ["path,patient,split,Edema,Mass"]
+    for number in range(count):
+        split = ("train", "train", "val", "test")[number // 2 % 4]
+        edema, mass = rng.integers(0, 2, 2)
+        picture = rng.integers(20, 90, (40, 44), dtype=np.uint8)
+        picture[:18, :18] += np.uint8(120 * edema)
+        picture[-18:, -18:] += np.uint8(120 * mass)
+        cv2.imwrite(str(folder / f"{number}.png"), picture)
+        cells = [str(edema), str(mass)]
+        if number % 7 == 0:
+            cells[number % 2] = "" if number % 3 else "-1"
+        lines.append(f"{number}.png,{number // 2},{split},{','.join(cells)}")
+    (folder / "table.csv").write_text("\n".join(lines) + "\n")
+    return folder / "table.csv"
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory) -> Path:
+    return draw(tmp_path_factory.mktemp("findings"), 64)
+
+
+class Listener(Silent):
+    """Keeps messages, and presses Ctrl-C after a step."""
+
+    def __init__(self, stop: tuple[int, int] | None = None) -> None:
+        self.stop, self.messages = stop, []
+
+    def message(self, text):
+        self.messages.append(text)
+
+    def step(self, report):
+        if (report.epoch, report.step) == self.stop:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.fixture(scope="module")
+def listener() -> Listener:
+    return Listener()
+
+
+@pytest.fixture(scope="module")
+def run(table, listener, tmp_path_factory) -> RunFolder:
+    output = tmp_path_factory.mktemp("run") / "run"
+    return xraycls.train(data=table, output=output, reporter=listener, **SETTINGS).run
+
+
+def test_a_training_says_its_task_and_notes_a_figure_of_every_finding(run, listener):
+    assert any(line.startswith("Several findings an image (--task single") for line in listener.messages)
+    assert run.read_config().task == "multi"
+    row = run.read_metrics()[-1]
+    assert row["val_auroc"] == pytest.approx((row["val_auroc_Edema"] + row["val_auroc_Mass"]) / 2, abs=1e-5)
+    assert run.read_environment().classes == ("Edema", "Mass")
+
+
+def test_thresholds_of_every_finding_travel_with_the_weights(run):
+    model = load_classifier_model(run.path)
+    assert model.multi_label
+    assert model.threshold is None
+    assert model.thresholds is not None
+    assert len(model.thresholds) == 2
+    assert all(0 < threshold < 1 for threshold in model.thresholds)
+
+
+def test_a_resumed_training_ends_with_the_same_weights(table, tmp_path):
+    settings = SETTINGS | {
+        "balance": True,
+        "class_weights": "balanced",
+        "uncertain": "ones,Mass=zeros",
+        "loss": "focal",
+    }
+    whole = xraycls.train(data=table, output=tmp_path / "whole", **settings).run
+    with pytest.raises(Interrupted):
+        xraycls.train(data=table, output=tmp_path / "run", reporter=Listener((0, 3)), **settings)
+    resumed = xraycls.train(output=tmp_path / "run", resume="auto").run
+    first, second = load_file(whole.last), load_file(resumed.last)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert whole.read_metrics()[-1]["val_loss"] == resumed.read_metrics()[-1]["val_loss"]
+
+
+def test_a_test_has_a_row_a_finding_and_agrees_with_its_predictions(run, table):
+    result = xraycls.test(run.path, device="cpu", resamples=20)
+    report = json.loads((run.path / "test.json").read_text())
+    assert list(report["per_finding"]) == ["Edema", "Mass"]
+    model = load_classifier_model(run.path)
+    assert [each["threshold"] for each in report["per_finding"].values()] == list(model.thresholds or ())
+    rows = list(csv.DictReader((run.path / "predictions.csv").open()))
+    for name, threshold in zip(model.classes, model.thresholds or (), strict=True):
+        called = [name in row["predicted"].split("|") for row in rows]
+        assert called == [float(row[f"p_{name}"]) >= threshold for row in rows]
+    assert result.report.n == len(rows) == 16
+    assert "Edema" in (run.path / "report.html").read_text()
+
+
+def test_a_test_on_other_data_takes_the_findings_by_name(run, table, tmp_path):
+    other = tmp_path / "other.csv"
+    other.write_text(table.read_text().replace("Edema,Mass", "Fluid,mass"))
+    options = ReadOptions(labels="Fluid,mass", class_map="Fluid=edema")
+    found = xraycls.test(run.path, data=other, images=table.parent, output=tmp_path, options=options, resamples=20)
+    assert list(found.report.to_dict()["per_finding"]) == ["Edema", "Mass"]
+    other.write_text("path,label\n0.png,x\n1.png,y\n")
+    with pytest.raises(DataError, match="tells one label an image, and not Edema, Mass"):
+        xraycls.test(run.path, data=other, images=table.parent, output=tmp_path)
+
+
+def test_predict_has_one_column_a_finding(run, table, tmp_path):
+    films = [str(table.parent / f"{number}.png") for number in range(3)]
+    bad = tmp_path / "bad.png"
+    bad.write_text("nothing")
+    done = CliRunner().invoke(app, ["predict", str(run.path), *films, str(bad), "-o", str(tmp_path), "--device", "cpu"])
+    assert done.exit_code == 1
+    assert "Edema" in done.stdout
+    rows = list(csv.DictReader((tmp_path / "predictions.csv").open()))
+    assert list(rows[0]) == ["name", "label", "predicted", "p_Edema", "p_Mass", "error"]
+    assert rows[0]["predicted"] in ("No Finding", "Edema", "Mass", "Edema|Mass")
+    assert rows[3]["error"]
+    assert not rows[3]["predicted"]
+    assert all(0 <= float(row["p_Mass"]) <= 1 for row in rows[:3])
+
+
+def test_cam_explains_one_finding_or_all(run, table, tmp_path):
+    film = str(table.parent / "0.png")
+    (one,) = xraycls.cam(run.path, film, target="mass", device="cpu")
+    assert one.class_name == "Mass"
+    (likeliest,) = xraycls.cam(run.path, film, device="cpu")
+    assert likeliest.class_name in ("Edema", "Mass")
+    done = CliRunner().invoke(
+        app, ["cam", str(run.path), film, "--finding", "all", "-o", str(tmp_path), "--device", "cpu"]
+    )
+    assert done.exit_code == 0, done.output
+    assert {path.name for path in tmp_path.iterdir()} == {"CAM_ResNet18_Edema.jpg", "CAM_ResNet18_Mass.jpg"}
+    probabilities = xraycls.predict(run.path, film, device="cpu")[0][0].probabilities
+    assert one.probability == pytest.approx(probabilities[1], abs=1e-5)
+
+
+def test_a_pruned_and_an_exported_classifier_say_the_same(run, table, tmp_path):
+    pytest.importorskip("torch_pruning")
+    pytest.importorskip("onnxruntime")
+    pruned = prune(run.path, tmp_path / "pruned", threshold=0.0).path
+    film = table.parent / "1.png"
+    (before,), classes = xraycls.predict(run.path, film, device="cpu", precision="fp32")
+    (after,), _ = xraycls.predict(pruned, film, device="cpu", precision="fp32")
+    assert after.positive == before.positive
+    assert after.probabilities == pytest.approx(before.probabilities, abs=1e-5)
+    for form in ("logits", "probabilities"):
+        xraycls.export_model(run.path, tmp_path / form, form=form)
+        (exported,), names = xraycls.predict(tmp_path / form, film)
+        assert names == classes
+        assert exported.positive == before.positive
+        assert exported.probabilities == pytest.approx(before.probabilities, abs=1e-4)
+    (explained,) = xraycls.cam(tmp_path / "logits", film, target="Edema")
+    assert explained.probability == pytest.approx(before.probabilities[0], abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"uncertain": "twos"}, "Unknown policy 'twos'"),
+        ({"loss": "focal", "labels": None, "label_column": "split"}, "--loss focal goes with several findings"),
+        ({"labels": "Edema,Nodule"}, "no column 'Nodule'"),
+    ],
+)
+def test_settings_of_the_other_task_are_one_sentence(table, tmp_path, settings, words):
+    with pytest.raises((UsageError, DataError), match=words):
+        xraycls.train(data=table, output=tmp_path / "run", **SETTINGS | settings)
+    assert not (tmp_path / "run" / "config.yaml").exists()
+
+
+def test_a_run_of_an_earlier_version_keeps_its_single_label(run, tmp_path):
+    old = RunFolder(tmp_path)
+    lines = run.config.read_text().splitlines(keepends=True)
+    old.config.write_text("".join(line for line in lines if not line.startswith("task:")))
+    assert old.read_config().task == "single"
+    assert read_table(Path(run.read_config().data or ""), options=run.read_config().read_options).findings
