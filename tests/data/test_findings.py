@@ -16,6 +16,8 @@ from xraycls.data.findings_sets import CHEXPERT
 from xraycls.data.formats.nih import FINDINGS
 from xraycls.data.formats.table import write_table_csv
 from xraycls.data.options import ReadOptions
+from xraycls.data.phantom import write_phantom
+from xraycls.data.phantom.findings import FINDINGS as PHANTOM
 from xraycls.data.prepare import prepare
 from xraycls.data.source import load_table, read_source, read_table
 from xraycls.data.table import SampleTable
@@ -311,3 +313,23 @@ def test_a_table_of_splits_keeps_chexperts_findings(films, tmp_path):
     again = read_table(tmp_path / "split.csv")
     assert [s.findings for s in again] == [s.findings for s in table]
     assert [s.split for s in again] == ["train", "train", "val"]
+
+
+def test_a_phantom_of_several_findings_reads_back_with_its_boxes(tmp_path):
+    drawn = write_phantom(tmp_path, images=40, seed=3, size=96, layout="nih", findings=5)
+    table = read_table(tmp_path)
+    assert set(table.findings) == set(PHANTOM)
+    for sample, original in zip(table, drawn, strict=True):
+        shown = {name for name, value in zip(table.findings, sample.findings, strict=True) if value == 1}
+        assert {box.label for box in sample.boxes} <= shown
+        assert bool(shown) == (original.label == 1)
+    boxed = {box.label for sample in table for box in sample.boxes}
+    assert boxed == set(PHANTOM)
+    assert max(sum(value or 0 for value in sample.findings) for sample in table) > 1
+
+
+def test_a_phantom_of_findings_needs_tables_that_tell_them(tmp_path):
+    with pytest.raises(UsageError, match="--findings goes with --layout nih"):
+        write_phantom(tmp_path, images=6, findings=5)
+    with pytest.raises(UsageError, match="Ask for 2 to 5"):
+        write_phantom(tmp_path, images=6, layout="nih", findings=1)

@@ -103,7 +103,7 @@ def test_unknown_cases_change_nothing():
 
 
 def test_nothing_to_evaluate_and_no_numbers_are_one_sentence():
-    with pytest.raises(DataError, match="no finding is known"):
+    with pytest.raises(DataError, match="no finding of any image is known"):
         evaluate_findings(np.full((3, 3), np.nan), np.full((3, 3), 0.5), NAMES)
     with pytest.raises(XrayclsError, match="no probabilities for 3 of 3 images"):
         evaluate_findings(np.ones((3, 3)), np.full((3, 3), np.nan), NAMES)

@@ -4,6 +4,7 @@ import gc
 import os
 import threading
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -268,3 +269,15 @@ def test_twenty_loaders_leave_nothing_open(load, kind):
     assert count("/proc/self/task") <= tasks
     assert children() == processes
     assert taken_on(kind[1]) <= memory + 2**26
+
+
+def test_batches_carry_the_findings_of_their_pictures(load, table):
+    shown = [(float(number % 2), None if number % 5 == 0 else 0.5) for number in range(len(table))]
+    samples = (replace(sample, findings=values) for sample, values in zip(table, shown, strict=True))
+    loader = load(replace(table, findings=("Edema", "Mass"), samples=tuple(samples)), batch_size=7)
+    expected = torch.tensor([[a, float("nan") if b is None else b] for a, b in shown])
+    for batch in loader:
+        assert batch.targets is not None
+        assert torch.equal(batch.targets.isnan(), expected[batch.indices].isnan())
+        assert torch.equal(batch.targets.nan_to_num(), expected[batch.indices].nan_to_num())
+    assert all(batch.targets is None for batch in load())

@@ -137,7 +137,7 @@ def test_policies_of_single_findings():
 def test_a_policy_without_uncertain_labels_is_refused():
     check_uncertain("ones", np.array([[0.5, 1]], np.float32))
     check_uncertain("ignore", np.array([[0, 1]], np.float32))
-    with pytest.raises(UsageError, match="no training label is uncertain"):
+    with pytest.raises(UsageError, match="no label of the training images is uncertain"):
         check_uncertain("ones", np.array([[np.nan, 1]], np.float32))
 
 
@@ -150,8 +150,7 @@ def test_validation_gathers_sigmoids_and_leaves_out_padding():
     seen = {}
     values = torch.tensor(uncertain_values("ignore", ["a", "b", "c"]))
     validated = MultiLabel(lambda y, p: seen.update(y=y, p=p) or {}, lambda y, p: {"x": "y"}, uncertain=values)
-    with torch.no_grad():
-        validated.update(Head(LOGITS), batch(TARGETS, torch.tensor([1.0, 1, 1, 1, 1, 0])))
+    validated.update(Head(LOGITS).requires_grad_(False), batch(TARGETS, torch.tensor([1.0, 1, 1, 1, 1, 0])))
     validated.compute(World())
     np.testing.assert_array_equal(seen["y"], TARGETS[:5].numpy())
     np.testing.assert_allclose(seen["p"], LOGITS[:5].double().sigmoid().numpy())

@@ -105,6 +105,7 @@ def test_thresholds_of_every_finding_travel_with_the_weights(run):
     assert all(0 < threshold < 1 for threshold in model.thresholds)
 
 
+@pytest.mark.walkthrough
 def test_a_resumed_training_ends_with_the_same_weights(table, tmp_path):
     settings = SETTINGS | {
         "balance": True,
@@ -176,6 +177,7 @@ def test_cam_explains_one_finding_or_all(run, table, tmp_path):
     assert one.probability == pytest.approx(probabilities[1], abs=1e-5)
 
 
+@pytest.mark.walkthrough
 def test_a_pruned_and_an_exported_classifier_say_the_same(run, table, tmp_path):
     pytest.importorskip("torch_pruning")
     pytest.importorskip("onnxruntime")
@@ -199,7 +201,7 @@ def test_a_pruned_and_an_exported_classifier_say_the_same(run, table, tmp_path):
     ("settings", "words"),
     [
         ({"uncertain": "twos"}, "Unknown policy 'twos'"),
-        ({"loss": "focal", "labels": None, "label_column": "split"}, "--loss focal goes with several findings"),
+        ({"loss": "focal", "labels": None, "label_column": "split"}, "loss focal is of several findings an image"),
         ({"labels": "Edema,Nodule"}, "no column 'Nodule'"),
     ],
 )

@@ -116,7 +116,8 @@ class WeightedFindings:
             known = np.flatnonzero((labels == 0) | (labels == 1))
             known = known[np.argsort(scores[known], kind="stable")]  # neighbours in rank lie side by side in memory
             both = np.stack([1 - scores[known], scores[known]], axis=1)
-            figures = WeightedFigures(labels[known].astype(np.int64), both, (threshold,)) if len(known) else None
+            told = labels[known].astype(np.int64)
+            figures = WeightedFigures(told, both, (threshold,), positive_only=True) if len(known) else None
             self._parts.append(None if figures is None else (known, figures))
 
     def under(self, weights: FloatArray) -> dict[str, FloatArray]:

@@ -142,16 +142,27 @@ class WeightedFigures:
         labels: int64 [n], 0 to C - 1; one or more.
         probabilities: float64 [n, C].
         thresholds: at which class 1 of two is called; three classes or more take one, which plays no part.
+        positive_only: whether the ranking metrics of class 0 of two, which cost most, are left out and NaN.
     """
 
-    def __init__(self, labels: IntArray, probabilities: FloatArray, thresholds: Sequence[float] = (0.5,)) -> None:
+    def __init__(
+        self,
+        labels: IntArray,
+        probabilities: FloatArray,
+        thresholds: Sequence[float] = (0.5,),
+        *,
+        positive_only: bool = False,
+    ) -> None:
         n_classes = probabilities.shape[1]
         self._present = np.unique(labels)
         called = [predicted_classes(probabilities, threshold) for threshold in thresholds]
         # Cases with one label that are called the same at every threshold count together.
         self._kinds, self._kind = np.unique(np.stack([labels, *called], axis=1), axis=0, return_inverse=True)
         self._classes = np.arange(n_classes)
-        self._ranked = [RankedCases(labels == c, probabilities[:, c]) for c in self._classes]
+        ranked = [] if positive_only else [0]
+        self._ranked = {
+            c: RankedCases(labels == c, probabilities[:, c]) for c in (*ranked, *self._classes[1:].tolist())
+        }
         self._gaps = CalibrationGaps(labels, probabilities)
         self._squared, self._log = squared_errors(labels, probabilities), log_losses(labels, probabilities)
 
@@ -162,7 +173,9 @@ class WeightedFigures:
             weights: float64 [..., n], not negative, some above 0.
         """
         total = weights.sum(axis=-1)
-        areas = np.array([ranked.areas(weights) for ranked in self._ranked])  # [C, 2, ...]
+        areas = np.full((len(self._classes), 2, *total.shape), np.nan)
+        for c, ranked in self._ranked.items():
+            areas[c] = ranked.areas(weights)
         auroc, average_precision = np.moveaxis(areas, (1, 0), (0, -1))
         ranking = {"auroc": auroc, "average_precision": average_precision}
         free = {

@@ -110,8 +110,8 @@ class MultiLabel(Classification):
         targets = torch.where(told == UNCERTAIN, self.uncertain, told)
         known = ~targets.isnan()
         smoothed = targets.nan_to_num() * (1 - self.label_smoothing) + self.label_smoothing / 2
-        each = self.losses(logits.float(), smoothed, self.positive_weights)
-        # Not a product: what is unknown must not matter even where the network gives no number.
+        # What is unknown must not matter even where the network gives no number: a product with 0 would keep a NaN.
+        each = self.losses(torch.where(known, logits.float(), 0.0), smoothed, self.positive_weights)
         return (torch.where(known, each, 0.0).mean(1) * batch.weights).sum()
 
     def _truth(self, batch: Batch) -> torch.Tensor:

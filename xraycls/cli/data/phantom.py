@@ -16,6 +16,9 @@ def phantom(
     layout: Annotated[
         str, typer.Option(help="folder, or as a public set: siim, rsna, nih, coronahack, kermany.")
     ] = "folder",
+    findings: Annotated[
+        int, typer.Option(min=0, max=5, help="Kinds of findings, several an image, with --layout nih.")
+    ] = 0,
     dicom: Annotated[bool, typer.Option("--dicom", help="Write DICOM files as well.")] = False,
     images: Annotated[int | None, typer.Option(min=6, hidden=True, help="The earlier name of --number.")] = None,
 ) -> None:
@@ -28,7 +31,14 @@ def phantom(
 
     with counting("drawing") as progress:
         table = write_phantom(
-            folder, images=images or number, seed=seed, size=size, layout=layout, dicom=dicom, progress=progress
+            folder,
+            images=images or number,
+            seed=seed,
+            size=size,
+            layout=layout,
+            dicom=dicom,
+            progress=progress,
+            findings=findings,
         )
     for split in table.splits:
         counts = ", ".join(f"{count} {name}" for name, count in table.split(split).counts().items())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import cv2
@@ -12,10 +13,11 @@ from xraycls.data.phantom import skeleton, tissue
 from xraycls.data.phantom.canvas import Canvas, Field, Point, as_field, mottle, ramp
 from xraycls.data.phantom.chest import Chest
 from xraycls.data.phantom.film import expose
+from xraycls.data.phantom.findings import lost_air, with_large_heart
 from xraycls.data.phantom.patient import Patient, Stance
 from xraycls.types import Box
 
-OPACITY = "PNEUMONIA"
+OPACITY, HEART = "PNEUMONIA", "Cardiomegaly"
 _FRAME = 1.6  # units across the picture
 _DETAIL = 0.7  # drawn pixels a pixel of the picture: a radiograph is never sharp to the pixel
 _VISIBLE = 0.12  # of the deepest lung: less lost air than this doesn't show
@@ -29,7 +31,7 @@ class Radiograph:
 
     Attributes:
         signal: float32 [H, W], 0–1, bone white.
-        boxes: one an opacity, in pixels of the picture; empty for a normal chest.
+        boxes: one an opacity or other finding, in pixels of the picture; empty for a normal chest.
     """
 
     signal: Field
@@ -41,7 +43,9 @@ class Radiograph:
         return np.asarray(levels, np.uint8 if bits <= 8 else np.uint16)
 
 
-def draw_radiograph(seed: int, patient: int, image: int, *, pneumonia: bool, size: int = 512) -> Radiograph:
+def draw_radiograph(
+    seed: int, patient: int, image: int, *, pneumonia: bool, size: int = 512, findings: Collection[str] = ()
+) -> Radiograph:
     """Draw one frontal radiograph; the same arguments give the same picture.
 
     With and without ``pneumonia`` the patient, stance and film are the same.
@@ -52,20 +56,32 @@ def draw_radiograph(seed: int, patient: int, image: int, *, pneumonia: bool, siz
         image: number from 1; decides stance, breath, pose and exposure.
         pneumonia: whether to add one to three opacities.
         size: mean width in pixels; width and height vary about it.
+        findings: names of :data:`~xraycls.data.phantom.findings.FINDINGS` but pneumonia to add, each with its boxes.
     """
     who = Patient.drawn(np.random.default_rng([seed, patient]))
-    day, film, illness = (np.random.default_rng([seed, patient, image, stream]) for stream in (1, 2, 3))
+    if HEART in findings:
+        who = with_large_heart(who)
+    day, film, illness, others = (np.random.default_rng([seed, patient, image, stream]) for stream in (1, 2, 3, 4))
     stance = Stance.drawn(day)
     canvas = Canvas.of_scale(size / _FRAME * _DETAIL)
     chest = Chest.of(canvas, who, stance)
     pose, (width, height) = _pose(canvas, size, day)
     air = as_field(tissue.lungs(canvas, chest) * (1.0 - 0.8 * tissue.heart(canvas, chest)))
-    patches = consolidations(canvas, air, illness) if pneumonia else []
-    lost = [as_field(cv2.warpAffine(patch * air, pose, (width, height))) for patch in patches]
+    named = [(OPACITY, patch) for patch in consolidations(canvas, air, illness)] if pneumonia else []
+    for name in findings:
+        if name != HEART:
+            named += [(name, patch) for patch in lost_air(name, canvas, chest, air, others)]
+    patches = [patch for _, patch in named]
+    shown = [(name, patch * air) for name, patch in named]
+    if HEART in findings:
+        shown.append((HEART, tissue.heart(canvas, chest)))
+    lost = [(name, as_field(cv2.warpAffine(field, pose, (width, height)))) for name, field in shown]
     filled = as_field(1.0 - np.prod([1.0 - patch for patch in patches], axis=0)) if patches else None
     sheet = _attenuation(canvas, chest, air, filled, day)
     picture = cv2.warpAffine(sheet, pose, (width, height), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-    return Radiograph(expose(as_field(picture), film), tuple(box for field in lost for box in _boxes(field)))
+    return Radiograph(
+        expose(as_field(picture), film), tuple(box for name, field in lost for box in _boxes(name, field))
+    )
 
 
 def _attenuation(canvas: Canvas, chest: Chest, air: Field, filled: Field | None, day: np.random.Generator) -> Field:
@@ -113,12 +129,12 @@ def _pose(canvas: Canvas, size: int, rng: np.random.Generator) -> tuple[npt.NDAr
     return np.column_stack([turn, target - turn @ middle]), (width, height)
 
 
-def _boxes(lost: Field) -> list[Box]:
+def _boxes(name: str, lost: Field) -> list[Box]:
     """The box about the air that a patch took, unless too little shows."""
     left, top, width, height = cv2.boundingRect((lost > _VISIBLE).astype(np.uint8))
     if min(width, height) < 0.02 * lost.shape[1]:
         return []
-    return [Box(OPACITY, float(left), float(top), float(left + width), float(top + height))]
+    return [Box(name, float(left), float(top), float(left + width), float(top + height))]
 
 
 def consolidations(canvas: Canvas, air: Field, rng: np.random.Generator) -> list[Field]:

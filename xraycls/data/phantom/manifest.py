@@ -18,6 +18,7 @@ class DrawnImage(BaseModel):
         patient: such as p0012.
         boxes: left, top, right, bottom of each opacity, in pixels of the image.
         files: the bytes in each of its files, by path below the folder.
+        labels: the finding of each box; empty where all are opacities.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -25,6 +26,7 @@ class DrawnImage(BaseModel):
     patient: str
     boxes: list[tuple[float, float, float, float]]
     files: dict[str, int]
+    labels: list[str] = []
 
     def intact(self, folder: Path, needed: list[str]) -> bool:
         """Whether the files needed are all there, in full length."""
@@ -41,6 +43,7 @@ class Manifest(BaseModel):
     seed: int
     images: int
     size: int
+    findings: int = 0
     drawn: dict[str, DrawnImage] = {}
 
     def same_drawing(self, other: Manifest) -> bool:

@@ -10,7 +10,8 @@ from pathlib import Path
 from xraycls.data.cache import cache_folder
 from xraycls.data.files import atomic_write
 from xraycls.data.phantom.draw import OPACITY, draw_radiograph
-from xraycls.data.phantom.layouts import LAYOUTS, Folder, Layout, PlacedImage
+from xraycls.data.phantom.findings import FINDINGS, findings_of
+from xraycls.data.phantom.layouts import LAYOUTS, Folder, Layout, Nih, PlacedImage
 from xraycls.data.phantom.manifest import DrawnImage, Manifest
 from xraycls.data.phantom.plan import CLASSES, PlannedImage, plan
 from xraycls.data.processors import available_processors
@@ -18,6 +19,7 @@ from xraycls.data.table import SampleTable
 from xraycls.errors import DataError, UsageError, unknown
 from xraycls.types import Box, Sample
 
+PNEUMONIA = FINDINGS[0]
 VERSION = 1  # of the drawing; raise it when pictures change, and every cached phantom is drawn anew
 _MOST_THREADS = 16
 
@@ -66,6 +68,7 @@ def write_phantom(
     dicom: bool = False,
     progress: Progress | None = None,
     threads: int | None = None,
+    findings: int = 0,
 ) -> SampleTable:
     """Draw the phantom into a folder: ``train|val|test/NORMAL|PNEUMONIA/p0012_1.jpeg`` and so on.
 
@@ -83,23 +86,26 @@ def write_phantom(
         dicom: also write DICOM files; of the layout "folder" alone.
         progress: called with (images drawn, images to draw).
         threads: that draw; None for one a core.
+        findings: how many kinds of findings are drawn, several an image, 2 to 5; 0 for pneumonia alone. They go with
+            the layout "nih", whose tables tell them.
 
     Returns:
         What was drawn, with all labels, patients and boxes, in the splits that the layout has.
 
     Raises:
-        UsageError: too few images, a negative seed, an unknown layout, or one that ``dicom`` doesn't go with.
+        UsageError: too few images, a negative seed, an unknown layout, or one that ``dicom`` or ``findings`` don't go
+            with.
         DataError: the folder holds other pictures.
     """
     planned = plan(images, seed)
-    placed = _layout(layout, seed, dicom)
-    manifest = Manifest(version=VERSION, layout=layout, seed=seed, images=images, size=size)
+    placed = _layout(layout, seed, dicom, findings)
+    manifest = Manifest(version=VERSION, layout=layout, seed=seed, images=images, size=size, findings=findings)
     earlier = Manifest.load(folder)
     _refuse_strangers(folder, planned, placed, manifest, earlier)
     if earlier and earlier.same_drawing(manifest):
         manifest = earlier
     missing = [image for image in planned if not _finished(image, placed, manifest, folder)]
-    draw = partial(_draw, folder=folder, layout=placed, seed=seed, size=size)
+    draw = partial(_draw, folder=folder, layout=placed, seed=seed, size=size, findings=findings)
     with ThreadPoolExecutor(threads or min(_MOST_THREADS, available_processors())) as pool:
         for done, (image, drawn) in enumerate(zip(missing, pool.map(draw, missing), strict=True), start=1):
             manifest.drawn[_picture(placed, image)] = drawn
@@ -112,9 +118,15 @@ def write_phantom(
     return table
 
 
-def _layout(name: str, seed: int, dicom: bool) -> Layout:
+def _layout(name: str, seed: int, dicom: bool, findings: int) -> Layout:
     if name not in LAYOUTS:
         raise unknown("layout", name, LAYOUTS, "--layout")
+    if findings:
+        if name != "nih" or dicom:
+            raise UsageError("--findings goes with --layout nih, whose tables tell several", "Add --layout nih")
+        if not 2 <= findings <= len(FINDINGS):
+            raise UsageError(f"A phantom of {findings} findings can't be drawn", f"Ask for 2 to {len(FINDINGS)}")
+        return Nih(seed, findings)
     if not dicom:
         return LAYOUTS[name](seed)
     if name != "folder":
@@ -127,9 +139,17 @@ def _picture(layout: Layout, image: PlannedImage) -> str:
     return next(iter(layout.files(image)))
 
 
-def _draw(image: PlannedImage, *, folder: Path, layout: Layout, seed: int, size: int) -> DrawnImage:
+def _draw(image: PlannedImage, *, folder: Path, layout: Layout, seed: int, size: int, findings: int) -> DrawnImage:
     """Draw one image and write its files."""
-    radiograph = draw_radiograph(seed, image.patient, image.image, pneumonia=image.label == 1, size=size)
+    shown = findings_of(seed, image, findings) if findings else ()
+    radiograph = draw_radiograph(
+        seed,
+        image.patient,
+        image.image,
+        pneumonia=PNEUMONIA in shown if findings else image.label == 1,
+        size=size,
+        findings=[name for name in shown if name != PNEUMONIA],
+    )
     files = layout.files(image)
     for name, write in files.items():
         write(folder / name, radiograph)
@@ -137,6 +157,7 @@ def _draw(image: PlannedImage, *, folder: Path, layout: Layout, seed: int, size:
         patient=image.patient_name,
         boxes=[(box.left, box.top, box.right, box.bottom) for box in radiograph.boxes],
         files={name: (folder / name).stat().st_size for name in files},
+        labels=[box.label for box in radiograph.boxes] if findings else [],
     )
 
 
@@ -172,7 +193,9 @@ def _write_tables(folder: Path, planned: list[PlannedImage], layout: Layout, man
 
 
 def _boxes(manifest: Manifest, picture: str) -> tuple[Box, ...]:
-    return tuple(Box(OPACITY, *corners) for corners in manifest.drawn[picture].boxes)
+    drawn = manifest.drawn[picture]
+    labels = drawn.labels or [OPACITY] * len(drawn.boxes)
+    return tuple(Box(label, *corners) for label, corners in zip(labels, drawn.boxes, strict=True))
 
 
 def _table(folder: Path, planned: list[PlannedImage], layout: Layout, manifest: Manifest) -> SampleTable:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from xraycls.data.phantom.draw import OPACITY
 from xraycls.data.phantom.files import write_png
+from xraycls.data.phantom.findings import findings_of
 from xraycls.data.phantom.layouts.base import PlacedImage, Writer, is_one_in
 from xraycls.data.phantom.particulars import particulars
 from xraycls.data.phantom.plan import PlannedImage
 from xraycls.data.rows import csv_text, written_box
-from xraycls.types import Split
+from xraycls.types import Box, Split
 
 # The headers as published: the brackets' commas make columns of their own, and the table of boxes has three too many.
 _ENTRIES = (
@@ -24,9 +26,15 @@ _MILLIMETRES = (417, 348)  # of the detector, across and down
 
 @dataclass(frozen=True)
 class Nih:
-    """``images/00000001_000.png``, the table of findings, that of boxes and the official lists of the two splits."""
+    """``images/00000001_000.png``, the table of findings, that of boxes and the official lists of the two splits.
+
+    Attributes:
+        seed: of the whole data set.
+        findings: how many are drawn, 2 or more; 0 for pneumonia alone.
+    """
 
     seed: int
+    findings: int = 0
 
     def split(self, image: PlannedImage) -> Split:
         """One list for training and validation, one for test."""
@@ -38,7 +46,7 @@ class Nih:
 
     def tables(self, images: Sequence[PlacedImage]) -> dict[str, str]:
         """Findings, boxes and splits."""
-        boxes = [(_name(p.planned), "Pneumonia", *written_box(box)) for p in images for box in p.boxes]
+        boxes = [(_name(p.planned), self._finding(box), *written_box(box)) for p in images for box in p.boxes]
         lists: dict[Split, str] = {"train": "", "test": ""}
         for placed in images:
             lists[self.split(placed.planned)] += f"{_name(placed.planned)}\n"
@@ -54,10 +62,18 @@ class Nih:
         size = (round(millimetres / about.spacing) for millimetres in _MILLIMETRES)
         spacing = (about.spacing, about.spacing)
         return (
-            *(_name(image), _findings(image), image.image - 1, image.patient),
+            *(_name(image), self._findings(image), image.image - 1, image.patient),
             *(about.age, about.sex, about.view),
             *(*size, *spacing, ""),
         )
+
+    def _finding(self, box: Box) -> str:
+        return box.label if self.findings and box.label != OPACITY else "Pneumonia"
+
+    def _findings(self, image: PlannedImage) -> str:
+        if self.findings:
+            return "|".join(findings_of(self.seed, image, self.findings)) or "No Finding"
+        return _findings(image)
 
 
 def _name(image: PlannedImage) -> str:
