@@ -11,7 +11,7 @@ from xraycls.data.source import read_table
 from xraycls.errors import RunError, UsageError, WeightsError, XrayclsError
 from xraycls.training.loop import Messages, Training
 from xraycls.training.reporter import Silent
-from xraycls.workflows.train import absent_classes
+from xraycls.workflows.task import absent_classes
 
 
 class Listener(Silent):
