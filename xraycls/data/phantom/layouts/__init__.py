@@ -10,7 +10,7 @@ from xraycls.data.phantom.layouts.nih import Nih
 from xraycls.data.phantom.layouts.rsna import Rsna
 from xraycls.data.phantom.layouts.siim import Siim
 
-__all__ = ["LAYOUTS", "Folder", "Layout", "PlacedImage", "Writer"]
+__all__ = ["LAYOUTS", "Folder", "Layout", "Nih", "PlacedImage", "Writer"]
 
 # By name, each made from the seed of the data set.
 LAYOUTS: dict[str, Callable[[int], Layout]] = {
