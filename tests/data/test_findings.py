@@ -78,6 +78,15 @@ def test_findings_are_chosen_renamed_and_merged(nih):
         with_findings(merged, ("Mass",))
 
 
+@pytest.mark.parametrize("wish", [{"positive": "Finding"}, {"class_map": "No Finding=NORMAL,Finding=SICK"}])
+def test_who_speaks_of_the_two_classes_gets_one_label(nih, wish):
+    table = read_table(nih, options=ReadOptions(**wish))
+    assert (table.findings, len(table.classes)) == ((), 2)
+    if "positive" in wish:
+        with pytest.raises(UsageError, match="goes with one label an image"):
+            read_table(nih, options=ReadOptions(task="multi", **wish))
+
+
 def test_findings_that_a_table_lacks_are_unknown(nih, caplog):
     table = with_findings(read_table(nih), ("Effusion", "Edema"))
     assert np.isnan(table.targets[:, 1]).all()

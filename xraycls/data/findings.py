@@ -123,7 +123,7 @@ def for_task(table: SampleTable, options: ReadOptions) -> SampleTable:
         raise unknown("meaning", options.blank, ("unknown", "absent"), "--blank")
     if options.task == "single":
         return table.single_label()
-    if options.task == "auto" and not options.labels and len(table.findings) < 2:
+    if options.task == "auto" and not options.labels and (len(table.findings) < 2 or _names_classes(table, options)):
         return table.single_label()
     if not table.findings:
         raise UsageError(
@@ -138,6 +138,13 @@ def for_task(table: SampleTable, options: ReadOptions) -> SampleTable:
     if left_out := len(table) - len(known):
         logger.warning("%d of %d images of %s have no known finding.", left_out, len(table), table.root)
     return table
+
+
+def _names_classes(table: SampleTable, options: ReadOptions) -> bool:
+    """Whether the user speaks of the classes of one label an image."""
+    known = {plain_class(name) for name in table.classes}
+    mapped = parse_map(options.class_map) if options.class_map else {}
+    return options.positive is not None or bool(mapped) and {plain_class(name) for name in mapped} <= known
 
 
 def counts_of_findings(table: SampleTable) -> dict[str, FindingCounts]:

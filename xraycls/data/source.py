@@ -118,6 +118,8 @@ def read_source(
     table = table.with_samples(one_depth(table.samples, table.root, options.bits))
     if options.class_map:
         table = (with_mapped_findings if table.findings else with_mapped_classes)(table, options.class_map)
+    if options.positive and table.findings:
+        raise UsageError(f"--positive {options.positive} goes with one label an image", "Leave it out, or --task multi")
     return with_positive(table, options.positive) if options.positive else table
 
 
