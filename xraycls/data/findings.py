@@ -144,7 +144,7 @@ def _names_classes(table: SampleTable, options: ReadOptions) -> bool:
     """Whether the user speaks of the classes of one label an image."""
     known = {plain_class(name) for name in table.classes}
     mapped = parse_map(options.class_map) if options.class_map else {}
-    return options.positive is not None or bool(mapped) and {plain_class(name) for name in mapped} <= known
+    return options.positive is not None or (bool(mapped) and {plain_class(name) for name in mapped} <= known)
 
 
 def counts_of_findings(table: SampleTable) -> dict[str, FindingCounts]:

@@ -119,7 +119,9 @@ def read_source(
     if options.class_map:
         table = (with_mapped_findings if table.findings else with_mapped_classes)(table, options.class_map)
     if options.positive and table.findings:
-        raise UsageError(f"--positive {options.positive} goes with one label an image", "Leave it out, or --task multi")
+        raise UsageError(
+            f"--positive {options.positive} goes with one label an image", "Leave it out, or add --task single"
+        )
     return with_positive(table, options.positive) if options.positive else table
 
 
