@@ -357,6 +357,15 @@ def test_a_wrong_flag_is_told_of(words, said, capsys):
     assert said in " ".join(capsys.readouterr().err.split())
 
 
+def test_folds_on_several_gpus_are_a_sweep(tmp_path, tiny, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["unet", "train", "--data", str(tiny), "--folds", "2", "--gpus", "2"])
+    assert end.value.code == 2
+    assert "--set data.folds=2 --over data.fold=0,1 --workers 2" in " ".join(capsys.readouterr().err.split())
+    settings = {"data": str(tiny), "backbone": "resnet10", "size": 64, "data.folds": 2, "data.fold": 1}
+    assert TRAINERS["unet"].goal(settings).monitor == "mAP"
+
+
 @pytest.mark.walkthrough
 def test_a_trial_is_bit_for_bit_the_training_that_it_names(tmp_path, tiny):
     settings = {"data": str(tiny), "weights": "none", "size": 32, "epochs": 2, "batch_size": 8, "device": "cpu"}

@@ -45,7 +45,7 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     "data list": ("xraycls data list chest_xray", "xraycls data list films.csv --images films --json"),
     "data prepare": (
         "xraycls data prepare chest_xray chest_xray-320",
-        "xraycls data prepare films.csv store --size 256",
+        "xraycls data prepare films.csv store --size 256 --shard 1/4",
     ),
     "data show": ("xraycls data show chest_xray -n 25 -o sheet.png", "xraycls data show chest_xray --augmented"),
     "data split": ("xraycls data split films.csv -o split.csv",),
@@ -56,6 +56,7 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     "data siim2kitti": ("xraycls data siim2kitti -l train.csv -t dicom-images-train --kf siim-kitti --px 512",),
     "data rsna-features": ("xraycls data rsna-features stage_2_train_images -o features.csv",),
     "data arrange": ("xraycls data arrange coronahack coronahack arranged",),
+    "data merge": ("xraycls data merge chest_xray-320",),
     "data audit": ("xraycls data audit chest_xray", "xraycls data audit films.csv --images films --quick --strict"),
 }
 """Command → what may be typed."""

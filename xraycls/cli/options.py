@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from xraycls.data.processors import limited_to
 from xraycls.errors import UsageError
+
+if TYPE_CHECKING:
+    from xraycls.data.shards import ShardDone
 
 
 def _limited(context: typer.Context, threads: int | None) -> int | None:
@@ -59,10 +63,23 @@ RuntimeOption = Annotated[
     str,
     typer.Option(help="torch, or of exported folders onnxruntime or openvino; auto.", rich_help_panel="Machine"),
 ]
+ShardOption = Annotated[
+    str | None,
+    typer.Option(
+        "--shard", metavar="I/N", help="Do every N-th picture only; when all shards are done, data merge joins them."
+    ),
+]
 KeepMasksOption = Annotated[
     bool, typer.Option("--keep-masks", help="Keep masks, thumbnails and heat maps of folders as pictures.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
+
+
+def print_shard(done: ShardDone) -> None:
+    """Say that a shard is done, and what comes when all are."""
+    part = f"{done.shard.number} of {done.shard.of}"
+    print(f"Shard {part} is done: {done.pictures:,} of {done.pictures_in_all:,} pictures.")
+    print(f"When all are: {shlex.join(['xraycls', 'data', 'merge', str(done.target)])}")
 
 
 def chosen_loader(loader: str, dali: bool) -> str:

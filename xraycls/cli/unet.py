@@ -129,6 +129,12 @@ def train(
     """
     if resume and output is None:
         raise UsageError("--resume needs the run folder to go on with", "Name it with --output")
+    if folds and gpus > 1:
+        raise UsageError(
+            f"--folds trains one fold after the other on one GPU, and --gpus {gpus} asks for more",
+            "Train them side by side, a GPU each: xraycls sweep unet … "
+            f"--set data.folds={folds} --over data.fold={','.join(map(str, range(folds)))} --workers {gpus}",
+        )
     from xraycls.workflows.unet.settings import MENDED, Asked, original_job, unet_job
 
     job = (original_job if recipe == "original" else unet_job)(

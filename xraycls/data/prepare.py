@@ -8,7 +8,7 @@ import zlib
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
@@ -16,12 +16,15 @@ from typing import Any
 
 from xraycls.data.describe import described_store
 from xraycls.data.files import atomic_write, remove_leftovers
+from xraycls.data.headers import of_each
 from xraycls.data.image import GreyImage
 from xraycls.data.lock import sole_writer
 from xraycls.data.open import open_image
 from xraycls.data.options import AS_IT_IS, ReadOptions
 from xraycls.data.partial_store import JOURNAL, PARTIAL, PartialStore, Row
+from xraycls.data.plain import to_plain
 from xraycls.data.processors import available_processors, limited_to, one_thread_a_picture
+from xraycls.data.shards import OpenShard, Shard, ShardDone, Shards, open_shard
 from xraycls.data.source import read_source
 from xraycls.data.square import central_region, prepared_picture
 from xraycls.data.store import (
@@ -40,7 +43,9 @@ from xraycls.data.verify import Progress, drop_unreadable, find_unreadable
 from xraycls.errors import DataError, UsageError, XrayclsError
 from xraycls.types import PIXELS, Sample
 
-__all__ = ["Prepared", "prepare", "prepared_picture"]
+__all__ = ["COMMAND", "Prepared", "prepare", "prepared_picture", "shard_prepare"]
+
+COMMAND = "prepare"
 
 logger = logging.getLogger(__name__)
 
@@ -81,6 +86,7 @@ def prepare(
     threads: int | None = None,
     strict: bool = False,
     verify: bool = False,
+    merged: Shards | None = None,
     progress: Progress | None = None,
     options: ReadOptions = AS_IT_IS,
 ) -> Prepared:
@@ -98,6 +104,7 @@ def prepare(
         threads: that decode; None takes one for every processor.
         strict: raise for a file that can't be read instead of leaving it out.
         verify: tell unchanged source files by their content, instead of trusting sizes and times.
+        merged: shards that have decoded the pictures already; None decodes them.
         progress: told of (files done, files).
         options: what the user knows better than the source.
 
@@ -114,17 +121,7 @@ def prepare(
         >>> store.pictures, store.decoded, store.left_out
         (24, 24, {})
     """
-    if size < 8:
-        raise UsageError(f"--size {size} is too small", "Radiographs need at least 8 pixels a side, usually 320")
-    if central_crop is not None and not 0 < central_crop <= 1:
-        raise UsageError(f"--central-crop {central_crop} is no fraction", "Give one above 0 and up to 1, such as 0.9")
-    if not source.exists():
-        raise DataError(
-            f"There is no file or folder {source}", source, "Give a folder of images, a CSV or a MedMNIST archive"
-        )
-    if is_store(source):
-        raise DataError(f"{source} is prepared data itself", source, "Prepare from the original files")
-    _require_ours(folder, source)
+    _require_sensible(source, folder, size, central_crop)
     with sole_writer(folder, "name another folder"), limited_to(threads):
         remove_leftovers(folder)
         table = read_source(source, images=images, strict=strict, progress=progress, options=options)
@@ -132,14 +129,7 @@ def prepare(
         if strict:
             drop_unreadable(table, strict=True, progress=progress)
         unreadable = {} if strict else find_unreadable(table, progress)
-        settings = Settings(
-            source=str(source.resolve()),
-            images=None if images is None else str(images.resolve()),
-            root=str(table.root.resolve()),
-            size=size,
-            central_crop=None if central_crop == 1 else central_crop,
-        )
-        work = _Work(table, folder, settings, unreadable, verify)
+        work = _Work(table, folder, _settings(table, source, images, size, central_crop), unreadable, verify, merged)
         try:
             with one_thread_a_picture():
                 return work.run(threads or available_processors(), strict, progress)
@@ -150,11 +140,47 @@ def prepare(
             ) from error
 
 
+def shard_prepare(
+    source: Path,
+    folder: Path,
+    shard: Shard,
+    *,
+    size: int = 320,
+    central_crop: float | None = None,
+    images: Path | None = None,
+    threads: int | None = None,
+    progress: Progress | None = None,
+    options: ReadOptions = AS_IT_IS,
+) -> ShardDone:
+    """Decode the pictures of one shard, for ``xraycls data merge``; arguments as of :func:`prepare`."""
+    _require_sensible(source, folder, size, central_crop)
+    with limited_to(threads), one_thread_a_picture():
+        table = read_source(source, images=images, progress=progress, options=options)
+        _require_utf8(table)
+        work = _Work(table, folder, _settings(table, source, images, size, central_crop), {}, False)
+        given = {
+            "source": str(source.resolve()),
+            "images": None if images is None else str(images.resolve()),
+            "size": size,
+            "central_crop": central_crop,
+            "options": to_plain(options),
+        }
+        with open_shard(folder, shard, COMMAND, given, work.names) as part:
+            work.decode_shard(part, threads or available_processors(), progress)
+    return ShardDone(folder, shard, len(part.indices), len(table))
+
+
 class _Work:
     """What a run of :func:`prepare` has to do; samples go by their index in the table."""
 
     def __init__(
-        self, table: SampleTable, folder: Path, settings: Settings, unreadable: dict[Path, str], verify: bool
+        self,
+        table: SampleTable,
+        folder: Path,
+        settings: Settings,
+        unreadable: dict[Path, str],
+        verify: bool,
+        merged: Shards | None = None,
     ) -> None:
         self.table = table
         self.names = [table.name_of(sample) for sample in table]
@@ -162,6 +188,9 @@ class _Work:
         self.settings = settings
         self.left_out = {i: unreadable[s.path] for i, s in enumerate(table) if s.path in unreadable}
         self.verify = verify
+        self.merged = merged
+        if merged:
+            merged.require(self.names)
         # An archive holds many pictures: it is read and hashed once.
         self.facts_of = lru_cache(maxsize=8)(facts_of)
         self.still_same = lru_cache(maxsize=8)(still_same)
@@ -248,7 +277,7 @@ class _Work:
         """Put the missing pictures into the partial store, and note those that can't be read."""
         total = len(self.table)
         with ThreadPoolExecutor(threads, thread_name_prefix="xraycls-prepare") as pool:
-            upcoming = ((index, pool.submit(self._picture, self.table[index])) for index in missing)
+            upcoming = ((index, pool.submit(self._picture, index)) for index in missing)
             # A few ahead, so that threads never wait and memory holds few pictures.
             waiting: deque[tuple[int, Future[tuple[Row, GreyImage]]]] = deque(islice(upcoming, 4 * threads))
             for done in range(total - len(missing) + 1, total + 1):
@@ -263,7 +292,28 @@ class _Work:
                 if progress:
                     progress(done, total)
 
-    def _picture(self, sample: Sample) -> tuple[Row, GreyImage]:
+    def decode_shard(self, part: OpenShard, threads: int, progress: Progress | None) -> None:
+        """Decode the pictures of a shard into its files."""
+        pixels = part.pixels(self.settings.size)
+        samples = [self.table[index] for index in part.indices]
+        for row, made in enumerate(of_each(self._decoded, samples, progress, threads)):
+            if isinstance(made, DataError):
+                part.results.append(made.message)
+            else:
+                part.results.append(astuple(made[0]))
+                pixels[row] = made[1]
+
+    def _picture(self, index: int) -> tuple[Row, GreyImage]:
+        """A picture and how it was made: decoded now, or by a shard."""
+        if self.merged is None:
+            return self._decoded(self.table[index])
+        result = self.merged.result(index)
+        if isinstance(result, str):
+            raise DataError(result, self.table[index].path)
+        left, top, width, height, crc32, file = result
+        return Row(left, top, width, height, crc32, FileFacts(*file)), self.merged.pixels(index)
+
+    def _decoded(self, sample: Sample) -> tuple[Row, GreyImage]:
         try:
             facts = self.facts_of(sample.path)
         except OSError as error:
@@ -279,6 +329,31 @@ class _Work:
         row_of = {name: row for row, name in enumerate(earlier.pictures.name)}
         for index in indices:
             partial.put(index, rows[index], pixels[row_of[self.names[index]]])
+
+
+def _settings(table: SampleTable, source: Path, images: Path | None, size: int, central_crop: float | None) -> Settings:
+    return Settings(
+        source=str(source.resolve()),
+        images=None if images is None else str(images.resolve()),
+        root=str(table.root.resolve()),
+        size=size,
+        central_crop=None if central_crop == 1 else central_crop,
+    )
+
+
+def _require_sensible(source: Path, folder: Path, size: int, central_crop: float | None) -> None:
+    """Raise for settings out of range, a source that can't be prepared, and a folder that isn't ours."""
+    if size < 8:
+        raise UsageError(f"--size {size} is too small", "Radiographs need at least 8 pixels a side, usually 320")
+    if central_crop is not None and not 0 < central_crop <= 1:
+        raise UsageError(f"--central-crop {central_crop} is no fraction", "Give one above 0 and up to 1, such as 0.9")
+    if not source.exists():
+        raise DataError(
+            f"There is no file or folder {source}", source, "Give a folder of images, a CSV or a MedMNIST archive"
+        )
+    if is_store(source):
+        raise DataError(f"{source} is prepared data itself", source, "Prepare from the original files")
+    _require_ours(folder, source)
 
 
 def _require_ours(folder: Path, source: Path) -> None:

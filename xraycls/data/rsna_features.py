@@ -5,21 +5,24 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from xraycls.data.dicom import Header, read_header
 from xraycls.data.folder import image_files
 from xraycls.data.formats.format import first_few
 from xraycls.data.formats.rsna import DETAILS, IMAGES, LABELS, read_rsna
+from xraycls.data.plain import from_plain, to_plain
 from xraycls.data.processors import pool_size
 from xraycls.data.records import header_of, read_records
 from xraycls.data.rows import write_rows, written_box
+from xraycls.data.shards import Shard, ShardDone, Shards, open_shard
 from xraycls.errors import DataError, UsageError
 from xraycls.types import Sample
 
 logger = logging.getLogger(__name__)
 
+COMMAND = "rsna-features"
 TEST_IMAGES = "stage_2_test_images"
 PREDICT_COLUMNS = ("patientId", "PatientSex", "PatientAge", "ViewPosition")
 TRAIN_COLUMNS = (*PREDICT_COLUMNS, "x", "y", "width", "height", "Target", "class")
@@ -75,7 +78,9 @@ class RsnaFeatures:
     unreadable: tuple[Path, ...]
 
 
-def write_rsna_features(sources: RsnaSources, output: Path, *, progress: Progress | None = None) -> RsnaFeatures:
+def write_rsna_features(
+    sources: RsnaSources, output: Path, *, merged: Shards | None = None, progress: Progress | None = None
+) -> RsnaFeatures:
     """Write ``train.csv`` and ``predict.csv`` into a folder, for as much as the sources allow.
 
     ``train.csv`` has a row a box, and one with empty cells for an image without. Sex, age in whole years (empty above
@@ -85,6 +90,7 @@ def write_rsna_features(sources: RsnaSources, output: Path, *, progress: Progres
     Args:
         sources: the files of the challenge.
         output: made when missing; older tables of this kind are replaced.
+        merged: shards that have read the headers already; None reads them.
         progress: called with the number of headers read and their total.
 
     Raises:
@@ -97,12 +103,8 @@ def write_rsna_features(sources: RsnaSources, output: Path, *, progress: Progres
     predict = output / "predict.csv" if sources.test_images else None
     for path, columns in ((train, TRAIN_COLUMNS), (predict, PREDICT_COLUMNS)):
         _require_replaceable(path, columns)
-    labelled = _labelled(sources) if sources.images else []
-    test = list(image_files(sources.test_images)) if sources.test_images else []
-    paths = [*(sample.path for sample, _ in labelled), *test]
-    if not paths:
-        raise UsageError("There are no images", f"Give a folder that holds {IMAGES}, or name it with --images")
-    headers = _headers(paths, progress)
+    labelled, test, paths = _images(sources)
+    headers = _merged_headers(paths, merged) if merged else _headers(paths, progress)
     unreadable = tuple(path for path in paths if path not in headers)
     if unreadable:
         names = first_few(path.name for path in unreadable)
@@ -114,6 +116,36 @@ def write_rsna_features(sources: RsnaSources, output: Path, *, progress: Progres
     if predict:
         write_rows(predict, PREDICT_COLUMNS, (_of_header(path, headers[path]) for path in test if path in headers))
     return RsnaFeatures(train, predict, len(headers), sum(len(sample.boxes) for sample, _ in known), unreadable)
+
+
+def shard_rsna_features(
+    sources: RsnaSources, output: Path, shard: Shard, *, progress: Progress | None = None
+) -> ShardDone:
+    """Read the headers of one shard's images, for ``data merge``; arguments as of :func:`write_rsna_features`."""
+    _, _, paths = _images(sources)
+    settings = {name: None if path is None else str(path.resolve()) for name, path in asdict(sources).items()}
+    with open_shard(output, shard, COMMAND, settings, [path.name for path in paths]) as part:
+        own = [paths[index] for index in part.indices]
+        headers = _headers(own, progress)
+        part.results = [None if path not in headers else to_plain(headers[path]) for path in own]
+    return ShardDone(output, shard, len(own), len(paths))
+
+
+def _images(sources: RsnaSources) -> tuple[list[tuple[Sample, str]], list[Path], list[Path]]:
+    """The training images with their classes, the test images, and all of both."""
+    labelled = _labelled(sources) if sources.images else []
+    test = list(image_files(sources.test_images)) if sources.test_images else []
+    paths = [*(sample.path for sample, _ in labelled), *test]
+    if not paths:
+        raise UsageError("There are no images", f"Give a folder that holds {IMAGES}, or name it with --images")
+    return labelled, test, paths
+
+
+def _merged_headers(paths: Sequence[Path], merged: Shards) -> dict[Path, Header]:
+    """The headers that the shards could read."""
+    merged.require([path.name for path in paths])
+    read = ((path, merged.result(index)) for index, path in enumerate(paths))
+    return {path: from_plain(Header, header) for path, header in read if header is not None}
 
 
 def _require_replaceable(path: Path | None, columns: Sequence[str]) -> None:

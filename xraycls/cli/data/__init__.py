@@ -3,7 +3,19 @@
 import typer
 
 from xraycls.cli.abbreviations import AbbreviatedCommand
-from xraycls.cli.data import arrange, audit, convert, download, phantom, prepare, rsna_features, show, siim2kitti, split
+from xraycls.cli.data import (
+    arrange,
+    audit,
+    convert,
+    download,
+    merge,
+    phantom,
+    prepare,
+    rsna_features,
+    show,
+    siim2kitti,
+    split,
+)
 from xraycls.cli.data import list as list_verb
 
 app = typer.Typer(help="Get data, look at it, check it and convert it.", no_args_is_help=True)
@@ -18,3 +30,4 @@ app.command("siim2kitti", cls=AbbreviatedCommand)(siim2kitti.siim2kitti)
 app.command("rsna-features")(rsna_features.rsna_features)
 app.command("arrange")(arrange.arrange)
 app.command("audit")(audit.audit)
+app.command("merge")(merge.merge)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xraycls.cli.invocation import print_table
-from xraycls.cli.options import JsonOption
+from xraycls.cli.options import JsonOption, ShardOption, print_shard
 from xraycls.cli.reading import reads_data
 from xraycls.data.options import ReadOptions
 
@@ -31,6 +31,7 @@ def audit(
     quick: Annotated[bool, typer.Option("--quick", help="Read headers only.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 where there is an error.")] = False,
     threads: Annotated[int | None, typer.Option(min=1, help="Decoding threads; all processors by default.")] = None,
+    shard: ShardOption = None,
     as_json: JsonOption = False,
     *,
     options: ReadOptions,
@@ -42,7 +43,10 @@ def audit(
     from xraycls.data.audit import as_json as in_plain_values
     from xraycls.data.audit import audit as audit_data
     from xraycls.data.audit import require_outside, write_report
+    from xraycls.data.audit.run import shard_audit
     from xraycls.data.files import require_writable
+    from xraycls.data.plain import to_plain
+    from xraycls.data.shards import Shard
     from xraycls.data.source import read_source
     from xraycls.progress import counting
 
@@ -53,6 +57,20 @@ def audit(
         require_outside(table, folder)
         require_writable(folder)
     names = [name.strip() for name in classes.split(",") if name.strip()] if classes else None
+    if shard:
+        part = Shard.parse(shard)
+        target = folder or Path(f"audit-{given.name}")
+        settings = {
+            "source": path and str(path),
+            "images": images and str(images.resolve()),
+            "options": to_plain(options),
+            "quick": quick,
+            "classes": names,
+        }
+        with counting("auditing") as progress:
+            done = shard_audit(table, target, part, settings, quick=quick, threads=threads, progress=progress)
+        print_shard(done)
+        return
     with counting("auditing") as progress:
         made = audit_data(table, quick=quick, classes=names, threads=threads, progress=progress)
     if folder:

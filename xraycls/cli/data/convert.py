@@ -6,11 +6,11 @@ import json
 import shlex
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from xraycls.cli.options import JsonOption
+from xraycls.cli.options import JsonOption, ShardOption, print_shard
 from xraycls.cli.reading import reads_data
 from xraycls.data.options import ReadOptions
 from xraycls.errors import unknown
@@ -36,6 +36,7 @@ def convert(
         str, typer.Option(help="With --to png or jpeg: keep (pseudonym, age, sex, view, spacing) or drop.")
     ] = "keep",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier conversion.")] = False,
+    shard: ShardOption = None,
     as_json: JsonOption = False,
     *,
     options: ReadOptions,
@@ -53,19 +54,23 @@ def convert(
 
     if headers not in ("keep", "drop"):
         raise unknown("treatment", headers, ("keep", "drop"), "--headers")
+    how: dict[str, Any] = {
+        "to": to,
+        "read_as": read_as,
+        "images": images,
+        "pictures": pictures,
+        "headers": headers == "keep",
+        "overwrite": overwrite,
+        "options": options,
+    }
     with counting("converting") as progress:
-        made = convert_data(
-            source,
-            target,
-            to=to,
-            read_as=read_as,
-            images=images,
-            pictures=pictures,
-            headers=headers == "keep",
-            overwrite=overwrite,
-            progress=progress,
-            options=options,
-        )
+        if shard:
+            from xraycls.data.merge import shard_convert
+            from xraycls.data.shards import Shard
+
+            print_shard(shard_convert(source, target, Shard.parse(shard), progress=progress, **how))
+            return
+        made = convert_data(source, target, progress=progress, **how)
     if as_json:
         print(json.dumps(asdict(made), default=str))
         return

@@ -6,13 +6,14 @@ import json
 import shlex
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from xraycls.cli.options import JsonOption
+from xraycls.cli.options import JsonOption, ShardOption, print_shard
 from xraycls.cli.reading import reads_data
 from xraycls.data.options import ReadOptions
+from xraycls.errors import UsageError
 
 
 @reads_data
@@ -29,6 +30,7 @@ def prepare(
     verify: Annotated[
         bool, typer.Option("--verify", help="Tell changed files by content, not by size and time.")
     ] = False,
+    shard: ShardOption = None,
     as_json: JsonOption = False,
     *,
     options: ReadOptions,
@@ -40,6 +42,17 @@ def prepare(
     from xraycls.data.prepare import prepare as prepare_data
     from xraycls.progress import counting
 
+    if shard:
+        from xraycls.data.prepare import shard_prepare
+        from xraycls.data.shards import Shard
+
+        if strict or verify:
+            raise UsageError("--strict and --verify are for the whole, not for a shard", "Leave them out")
+        part = Shard.parse(shard)
+        how: dict[str, Any] = {"size": size, "central_crop": central_crop, "images": images, "threads": threads}
+        with counting("preparing") as progress:
+            print_shard(shard_prepare(source, folder, part, progress=progress, options=options, **how))
+        return
     try:
         with counting("preparing") as progress:
             made = prepare_data(

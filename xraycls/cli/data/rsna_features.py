@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from xraycls.cli.options import JsonOption
+from xraycls.cli.options import JsonOption, ShardOption, print_shard
 
 
 def rsna_features(
@@ -21,6 +21,7 @@ def rsna_features(
     classes: Annotated[Path | None, typer.Option(help="stage_2_detailed_class_info.csv.")] = None,
     test_images: Annotated[Path | None, typer.Option(help="Folder of the test images.")] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for train.csv and predict.csv.")] = Path(),
+    shard: ShardOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Join sex, age and view of RSNA's DICOM headers with boxes and classes: writes train.csv and predict.csv."""
@@ -30,6 +31,13 @@ def rsna_features(
     given = {"images": images, "labels": labels, "classes": classes, "test_images": test_images}
     found = RsnaSources(None, None, None, None) if root is None else RsnaSources.below(root)
     sources = replace(found, **{name: path for name, path in given.items() if path is not None})
+    if shard:
+        from xraycls.data.rsna_features import shard_rsna_features
+        from xraycls.data.shards import Shard
+
+        with counting("reading headers") as progress:
+            print_shard(shard_rsna_features(sources, output, Shard.parse(shard), progress=progress))
+        return
     with counting("reading headers") as progress:
         features = write_rsna_features(sources, output, progress=progress)
     if as_json:

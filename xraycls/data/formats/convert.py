@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -18,6 +18,7 @@ from xraycls.data.formats.format import CLASSES, Format, first_few
 from xraycls.data.formats.location import Location, plan_locations, put
 from xraycls.data.formats.mapping import MAPPING, with_mapping
 from xraycls.data.formats.pictures import names_below_root
+from xraycls.data.formats.sharded import merged_picture
 from xraycls.data.formats.table import COLUMNS, write_table_csv
 from xraycls.data.formats.whole import complete_or_not, require_ours
 from xraycls.data.lock import sole_writer_of
@@ -25,6 +26,7 @@ from xraycls.data.options import AS_IT_IS, ReadOptions
 from xraycls.data.patients import with_patients
 from xraycls.data.processors import available_processors, one_thread_a_picture, pool_size
 from xraycls.data.records import header_of
+from xraycls.data.shards import Shards
 from xraycls.data.source import list_images, read_source
 from xraycls.data.table import SampleTable
 from xraycls.data.verify import Progress, find_unreadable
@@ -90,6 +92,7 @@ def convert(
     pictures: str | None = None,
     headers: bool = True,
     overwrite: bool = False,
+    merged: Shards | None = None,
     progress: Progress | None = None,
     options: ReadOptions = AS_IT_IS,
 ) -> Converted:
@@ -111,6 +114,7 @@ def convert(
         headers: with "png" and "jpeg", write what the headers of DICOM files say beside who they show: the pseudonym of
             the patient, age, sex, view and pixel spacing; False leaves all of it out.
         overwrite: replace what an earlier conversion wrote.
+        merged: shards that have written the pictures already; None writes them.
         progress: told of (pictures done, pictures).
         options: what the user knows better than the source, where its format isn't named.
 
@@ -120,7 +124,7 @@ def convert(
         LockedError: another process converts to the target.
         XrayclsError: the target can't be written.
     """
-    into = _known(to, "--to")
+    into = known_format(to, "--to")
     write = into.write
     if write is None:
         raise UsageError(f"--to {to} writes nothing", "Convert to kitti, and that with: xraycls dataset_convert")
@@ -134,18 +138,16 @@ def convert(
     if single:
         _require_table(target, overwrite)
     else:
-        _require_apart(source, target, images)
+        require_apart(source, target, images)
         require_ours(target, overwrite=overwrite)
     with sole_writer_of(target, "name another target"):
-        table, left_out = _readable(_read(source, read_as, images, options, bare=into.suffix is not None), progress)
-        _require_boxes(table, into)
+        table, left_out = readable(source, into, read_as, images, options, progress)
         if into.suffix:
             _warn_of_letters(table)
         if single:
             write_table_csv(table, target)
             return _described(table, target, into, left_out)
-        if table.splits:  # the formats know either splits for all or none
-            table = table.with_samples(replace(sample, split=sample.split or "train") for sample in table)
+        table = with_splits(table)
         description: dict[str, Any] = {"xraycls": __version__}
         with complete_or_not(target, description) as folder:
             placed, locations = table, list[Location]()
@@ -153,7 +155,11 @@ def convert(
                 _require_names(table, into)
             else:
                 locations = plan_locations(table, into)
-                placed, damaged = _put_all(table, locations, folder / into.pictures, pictures == "link", progress)
+                if merged:
+                    merged.require([table.name_of(sample) for sample in table])
+                where = folder / into.pictures
+                made = partial(merged_picture, merged, where) if merged else partial(_put, where, pictures == "link")
+                placed, damaged = _put_all(table, locations, where, made, progress)
                 left_out |= damaged
             write(placed, folder)
             _write_tables(placed, folder, into, headers)
@@ -162,7 +168,8 @@ def convert(
         return converted
 
 
-def _known(name: str, flag: str) -> Format:
+def known_format(name: str, flag: str) -> Format:
+    """Returns the format of a name; raises UsageError with the nearest where there is none."""
     if name.lower() not in _KNOWN:
         raise unknown("format", name, _KNOWN, flag)
     return _KNOWN[name.lower()]
@@ -175,7 +182,7 @@ def _require_source(source: Path, images: Path | None) -> None:
         raise DataError(f"The folder of images {images} does not exist", images)
 
 
-def _require_apart(source: Path, target: Path, images: Path | None) -> None:
+def require_apart(source: Path, target: Path, images: Path | None) -> None:
     """What is read must neither be replaced nor grow by what is written."""
     final = target.resolve()
     for read in filter(None, (source, images)):
@@ -230,7 +237,28 @@ def _read(
             if not bare or not source.is_dir():
                 raise
             return with_patients(SampleTable(tuple(list_images([source])), (), source, "pictures"))
-    return with_patients(with_mapping(_known(read_as, "--from").read(source, images=images), source))
+    return with_patients(with_mapping(known_format(read_as, "--from").read(source, images=images), source))
+
+
+def readable(
+    source: Path,
+    into: Format,
+    read_as: str | None,
+    images: Path | None,
+    options: ReadOptions,
+    progress: Progress | None = None,
+) -> tuple[SampleTable, dict[str, str]]:
+    """The pictures of a source that can be read and written in a format, and why not the others."""
+    table, left_out = _readable(_read(source, read_as, images, options, bare=into.suffix is not None), progress)
+    _require_boxes(table, into)
+    return table, left_out
+
+
+def with_splits(table: SampleTable) -> SampleTable:
+    """The table with a split for all pictures or for none, as formats know nothing else."""
+    if not table.splits:
+        return table
+    return table.with_samples(replace(sample, split=sample.split or "train") for sample in table)
 
 
 def _readable(table: SampleTable, progress: Progress | None) -> tuple[SampleTable, dict[str, str]]:
@@ -279,7 +307,11 @@ def _require_names(table: SampleTable, into: Format) -> None:
 
 
 def _put_all(
-    table: SampleTable, locations: list[Location], folder: Path, link: bool, progress: Progress | None
+    table: SampleTable,
+    locations: list[Location],
+    folder: Path,
+    made: Callable[[int, Location], Sample | DataError],
+    progress: Progress | None,
 ) -> tuple[SampleTable, dict[str, str]]:
     """The table with its pictures below ``folder``, and why some aren't there."""
     samples, left_out = [], {}
@@ -287,7 +319,7 @@ def _put_all(
     try:
         with one_thread_a_picture():
             for done, (location, found) in enumerate(
-                zip(locations, pool.map(partial(_put, folder, link), locations), strict=True), 1
+                zip(locations, pool.map(made, range(len(locations)), locations), strict=True), 1
             ):
                 name = table.name_of(location.sample)
                 if isinstance(found, DataError):
@@ -305,7 +337,7 @@ def _put_all(
     return replace(table, samples=tuple(samples), root=folder), left_out
 
 
-def _put(folder: Path, link: bool, location: Location) -> Sample | DataError:
+def _put(folder: Path, link: bool, _: int, location: Location) -> Sample | DataError:
     try:
         return put(location, folder, link=link)
     except DataError as error:
