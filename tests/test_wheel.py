@@ -61,3 +61,25 @@ def test_the_wheel_alone_trains_tests_predicts_and_explains(program, tiny, tmp_p
     assert "PNEUMONIA" in run(program, "predict", "run", picture, **options)
     run(program, "cam", "run", picture, "--output", "maps", **options)
     assert list((tmp_path / "maps").iterdir())
+
+
+def test_a_script_beside_the_checkout_imports_the_package_and_not_the_checkouts_folder(tmp_path):
+    pytest.importorskip("setuptools")
+    checkout, site = tmp_path / "xraycls", tmp_path / "site"
+    shutil.copytree(TOP / "xraycls", checkout / "xraycls", ignore=shutil.ignore_patterns("__pycache__"))
+    site.mkdir()
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(TOP / name, checkout)
+    build = f"from setuptools import build_meta; build_meta.build_editable({str(site)!r})"
+    run(sys.executable, "-c", build, cwd=checkout)
+    (wheel,) = site.glob("*.whl")
+    shutil.unpack_archive(wheel, site, "zip")
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import importlib.util, site\n"
+        f"site.addsitedir({str(site)!r})\n"
+        "print(importlib.util.find_spec('xraycls').origin)\n"  # what an import would run
+    )
+    outside = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    said = run(sys.executable, "-S", script, env=outside, cwd=tmp_path)  # without what is installed here
+    assert said.strip() == str(checkout / "xraycls" / "__init__.py")

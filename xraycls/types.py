@@ -58,6 +58,11 @@ class Box:
     score: float | None = None
     difficult: bool = False
 
+    @property
+    def is_reversed(self) -> bool:
+        """Whether the right or the lower edge comes first, which no reader drew."""
+        return self.right < self.left or self.bottom < self.top
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:
@@ -236,6 +241,8 @@ class Prediction:
         error: why the image could not be read; None when it could.
         positive: of a classifier of findings, the indices of those at or above their thresholds; else None.
         findings: the true findings, as :attr:`Sample.findings`; empty when unknown.
+        distance: how far the image is from the training data, in units of the farthest that is ordinary; None where
+            that was not looked at.
     """
 
     name: str
@@ -245,6 +252,12 @@ class Prediction:
     error: str | None = None
     positive: tuple[int, ...] | None = None
     findings: tuple[float | None, ...] = ()
+    distance: float | None = None
+
+    @property
+    def unlike(self) -> bool | None:
+        """Whether the image is unlike the training data, so that the prediction means little; None when unknown."""
+        return None if self.distance is None else self.distance > 1
 
     def decided(self, classes: Sequence[str]) -> str | None:
         """The name of the class that it was called, or the findings, separated by bars; None for an unread image."""

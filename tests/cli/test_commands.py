@@ -259,3 +259,19 @@ def test_debug_shows_the_traceback():
 
     with pytest.raises(XrayclsError):
         main(["test", "no/run", "--debug"])
+
+
+def test_keep_masks_takes_masks_for_pictures(here, tmp_path, capfd):
+    for number in range(4):
+        film = np.random.default_rng(number).integers(20, 200, (40, 40), dtype=np.uint8)
+        film[:9, :9] += 10 * np.uint8(number)
+        for name, picture in (("images", film), ("masks", np.uint8(255) * (film > 110))):
+            (tmp_path / "set/A" / name).mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(tmp_path / "set/A" / name / f"{number}.png"), picture)
+    shutil.copytree(tmp_path / "set/A/images", tmp_path / "set/B")
+    for flags, masks in (([], 0), (["--keep-masks"], 4)):
+        assert run("data", "list", tmp_path / "set", "--json", *flags) == 0
+        assert json.loads(capfd.readouterr().out)["parts"]["all"]["images"] == {"A": 4 + masks, "B": 4}
+    for flags, count in (([], 4), (["--keep-masks"], 8)):
+        assert run("predict", "ResNet18", tmp_path / "set/A", "-o", tmp_path / "made", "--json", *flags) == 0
+        assert len(json.loads(capfd.readouterr().out)) == count

@@ -36,6 +36,50 @@ JUNK = {
     "noname": b"\0\x01\x02\x03",
 }
 
+MORE_JUNK = {
+    "letter.doc": b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
+    "letter.docx": b"PK\x03\x04\x14\0word/",
+    "sheet.xlsx": b"PK\x03\x04\x14\0xl/",
+    "slides.pptx": b"PK\x03\x04\x14\0ppt/",
+    "page.html": b"<!DOCTYPE html><html>",
+    "drawing.svg": b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+    "print.ps": b"%!PS-Adobe-3.0",
+    "print.eps": b"\xc5\xd0\xd3\xc6",
+    "base.sqlite": b"SQLite format 3\0",
+    "voice.wav": b"RIFF\0\0\0\0WAVE",
+    "voice.mp3": b"ID3\x04",
+    "voice.ogg": b"OggS",
+    "clip.mkv": b"\x1aE\xdf\xa3",
+    "clip.flv": b"FLV\x01",
+    "mesh.stl": b"solid mesh",
+    "mesh.ply": b"ply\nformat ascii 1.0",
+    "array.npz": b"PK\x03\x04array.npy",
+    "array.mat": b"MATLAB 5.0 MAT-file",
+    "array.h5": b"\x89HDF\r\n\x1a\n",
+    "table.parquet": b"PAR1",
+    "model.pth": b"PK\x03\x04archive/data.pkl",
+    "model.pkl": b"\x80\x04\x95",
+    "model.onnx": b"\x08\x07\x12\x07pytorch",
+    "model.safetensors": b"\x08\0\0\0\0\0\0\0{}      ",
+    "more.gz": b"\x1f\x8b\x08",
+    "more.bz2": b"BZh91AY&SY",
+    "more.xz": b"\xfd7zXZ\0",
+    "more.zst": b"(\xb5/\xfd",
+    "disk.iso": b"\0" * 64,
+    "library.so": b"\x7fELF",
+    "module.pyc": b"\xa7\r\r\n",
+    "code.class": b"\xca\xfe\xba\xbe",
+    "code.wasm": b"\0asm",
+    "letters.ttf": b"\0\x01\0\0",
+    "letters.woff2": b"wOF2",
+    "key.pem": b"-----BEGIN CERTIFICATE-----",
+    "settings.json": b"{}",
+    "settings.yaml": b"a: 1",
+    "cut.png": b"\x89PNG",
+    "words.png": b"no picture",
+    "nothing.jpg": b"",
+}
+
 
 def film(path: Path, seed: int = 0, side: int = 32) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -167,3 +211,20 @@ def test_a_folder_of_masks_alone_is_what_was_asked_for(tmp_path):
     for number in range(3):
         film(tmp_path / "masks" / f"{number}.png", number)
     assert len(pictures_below(tmp_path)) == 3
+
+
+def test_more_than_fifty_kinds_of_junk_are_no_pictures_whatever_they_are_called(tmp_path):
+    junk = JUNK | MORE_JUNK
+    assert len(junk) > 50
+    film(tmp_path / "A/1.png")
+    film(tmp_path / "B/1.png", 1)
+    for name, content in junk.items():
+        (tmp_path / "A" / name).write_bytes(content)
+        if Path(name).suffix not in (".png", ".jpg"):
+            (tmp_path / "B" / f"{name}.bak").write_bytes(content)
+    named = {"cut.png", "words.png", "nothing.jpg"}  # that the suffix calls pictures: found, and then refused by name
+    table = read_folder(tmp_path)
+    assert {sample.path.name for sample in table} <= {"1.png"} | named
+    for name in named & {sample.path.name for sample in table}:
+        with pytest.raises(DataError, match=name):
+            read_table_of_one(tmp_path / "A" / name)

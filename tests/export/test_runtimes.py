@@ -31,14 +31,16 @@ def films(tmp_path_factory):
 
 
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
-def test_a_folder_predicts_as_its_model(runtime, exported_classifier, classifier_file, films):
+def test_a_folder_predicts_as_its_model(runtime, exported_classifier, classifier_file, films, caplog):
     expected, _ = xraycls.predict(classifier_file, films, device="cpu", precision="fp32", loader="torch")
+    caplog.set_level("INFO")
     found, classes = xraycls.predict(exported_classifier.path.parent, films, runtime=runtime)
     assert classes == ("NORMAL", "PNEUMONIA")
     for own, theirs in zip(found, expected, strict=True):
         assert (own.name, own.predicted, own.error) == (theirs.name, theirs.predicted, theirs.error)
         assert np.allclose(own.probabilities, theirs.probabilities, atol=1e-5)
     assert [prediction.predicted is None for prediction in found].count(True) == 1
+    assert "not marked: exported models have no check for it" in caplog.text
 
 
 def test_a_folder_detects_as_its_model(exported_detector, detector_file, films):

@@ -113,3 +113,15 @@ def test_every_engine_gives_the_same_pictures_and_the_same_failures(kind, table,
     assert set(found) == set(others) == set(FILES)
     for name, picture in found.items():
         assert (picture - others[name]).abs().mean() < 2.5, name
+
+
+@pytest.mark.parametrize("name", ["lossless_12bit.dcm", "lossless_16bit.dcm"])
+@pytest.mark.parametrize("kind", ENGINES)
+def test_lossless_jpeg_of_more_than_8_bits_is_the_same_picture_on_every_engine(kind, name):
+    """Decoders of GPUs have filled such frames with zeros and reported success."""
+    pytest.importorskip("pylibjpeg", reason="needs the extra dicom")
+    path = Path(__file__).parents[1] / "golden" / name
+    files = SampleTable((Sample(path, label=0),), ("a", "b"), path.parent, "files")
+    found, failed = pictures(kind, files, training=False)
+    assert not failed
+    assert float(found[name].mean()) == pytest.approx(168.7, abs=1.5)

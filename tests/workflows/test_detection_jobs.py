@@ -20,6 +20,7 @@ from xraycls.errors import RunError, UsageError
 from xraycls.inference.load import load_detector_model
 from xraycls.models.detection.files import load_detector, save_detector
 from xraycls.training.job import DetectionJob
+from xraycls.training.reporter import Silent
 from xraycls.training.run_folder import RunFolder, find_runs
 
 DETECTOR = {"network": "ssd", "backbone": "resnet10", "width": 64, "height": 64}
@@ -223,3 +224,22 @@ def test_a_network_trains_by_its_own_rule_where_nothing_is_said():
     job = DetectionJob.parse({"detector": {**DETECTOR, "network": "yolo_v4"}, "data": "x", **changed})
     assert job.rate.at(30, 100) == pytest.approx(0.01)
     assert (job.optimizer.name, dict(job.optimizer.options), job.recipe.mosaic) == ("adam", {}, 0.0)
+
+
+def test_a_usual_batch_larger_than_the_data_shrinks_with_a_line_and_one_that_is_asked_for_does_not(tmp_path):
+    write_phantom(tmp_path / "few", images=6, size=80, layout="siim")
+    said = []
+
+    class Noted(Silent):
+        def message(self, text):
+            said.append(text)
+
+    settings = {name: value for name, value in SETTINGS.items() if name != "batch_size"} | {"loop": {"epochs": 1}}
+    options = {"data": str(tmp_path / "few"), "device": "cpu", "precision": "fp32", "reporter": Noted(), **settings}
+    done = xraycls.train_detector(output=tmp_path / "run", **options)
+    most = done.job.batch_size
+    assert most < 6
+    assert f"The batch size is {most}, as there are fewer training images than the usual 8." in said
+    assert DetectionJob.read(done.run.config).batch_size == most
+    with pytest.raises(UsageError, match=f"A batch of 9 is larger than the {most} training images"):
+        xraycls.train_detector(output=tmp_path / "other", batch_size=9, **options)

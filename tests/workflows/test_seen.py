@@ -8,8 +8,11 @@ import pytest
 
 from xraycls.data.identity import SAME, identities, known_among, read_identities, signature
 from xraycls.data.open import read_grey
+from xraycls.data.table import SampleTable
 from xraycls.errors import DataError, RunError
+from xraycls.training.run_folder import RunFolder
 from xraycls.types import Sample
+from xraycls.workflows.resume import in_order_of
 from xraycls.workflows.test import test as run_test
 from xraycls.workflows.train import train
 
@@ -156,3 +159,13 @@ def test_real_films_keep_apart_and_their_copies_together(shared):
         again = cv2.imdecode(cv2.imencode(".jpg", smaller, [cv2.IMWRITE_JPEG_QUALITY, 50])[1], cv2.IMREAD_GRAYSCALE)
         copy = signature(again).astype(np.float32)
         assert row @ copy / np.linalg.norm(copy) > SAME + 0.02
+
+
+@pytest.mark.parametrize(("before", "expected"), [(("b", "a"), ("b", "a")), (("b", "c"), ("a", "b"))])
+def test_classes_come_in_the_order_of_the_run_where_they_are_the_same(tmp_path, before, expected):
+    run = RunFolder(tmp_path / "run")
+    run.write_environment({"classes": before})
+    samples = tuple(Sample(tmp_path / f"{number}.png", label=number % 2) for number in range(4))
+    table = in_order_of(run, SampleTable(samples, ("a", "b"), tmp_path, "files"))
+    assert table.classes == expected
+    assert [table.classes[sample.label] for sample in table] == ["a", "b", "a", "b"]

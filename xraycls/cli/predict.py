@@ -23,6 +23,8 @@ from xraycls.cli.options import (
     chosen_loader,
 )
 
+UNLIKE = "unlike training data"
+
 
 def predict(
     run: ModelArgument,
@@ -38,6 +40,9 @@ def predict(
     threads: ThreadsOption = None,
     runtime: RuntimeOption = "auto",
     keep_masks: KeepMasksOption = False,
+    no_ood_check: Annotated[
+        bool, typer.Option("--no-ood-check", help="Don't mark pictures that are unlike the training data.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Predict images and folders; a bad file becomes a row with its error, and the exit code is 1 at the end."""
@@ -45,9 +50,10 @@ def predict(
     from xraycls.data.source import list_images
     from xraycls.inference.choose import open_classifier
     from xraycls.progress import counting
-    from xraycls.workflows.predict import predict_with, prediction_rows, write_predictions
+    from xraycls.workflows.predict import predict_with, prediction_rows, require_replaceable, write_predictions
 
     require_writable(output)
+    replaced = require_replaceable(output)
     trained = open_classifier(run, runtime=runtime, device=device, precision=precision)
     classes = trained.classes
     pictures = list_images(paths, keep_masks=keep_masks)
@@ -59,6 +65,7 @@ def predict(
             precision=precision,
             loader=chosen_loader(loader, dali),
             threads=threads,
+            ood_check=not no_ood_check,
             progress=progress,
         )
     files = write_predictions(predictions, classes, output)
@@ -71,10 +78,13 @@ def predict(
                 print(readable_name(p.error))
             else:
                 decided = f"{p.decided(classes)}{trained.at_threshold()}"
-                print(f"{readable_name(p.name)}: {decided}: {_shown(p.probabilities, classes)}")
+                far = f" ({UNLIKE})" if p.unlike else ""
+                print(f"{readable_name(p.name)}: {decided}: {_shown(p.probabilities, classes)}{far}")
         if len(predictions) > 20:
             print(f"… and {len(predictions) - 20} more in {files[0]}")
-        print(f"Wrote {files[0]} and {files[1]}.")
+        print(f"Wrote {files[0]} and {files[1]}" + (", in place of earlier ones." if replaced else "."))
+    if unlike := sum(bool(p.unlike) for p in predictions):
+        typer.echo(f"{unlike} of {len(predictions)} images are {UNLIKE}: their predictions mean little.", err=True)
     if failed:
         typer.echo(f"{len(failed)} of {len(predictions)} files could not be read.", err=True)
         raise typer.Exit(1)

@@ -83,18 +83,28 @@ def write_predictions(predictions: Sequence[Prediction], classes: Sequence[str],
 
     Labels are class names, or findings separated by bars. A field is empty where it is unknown; probabilities keep nine
     digits, all of a float32.
+    Where the pictures were held against the training data, ``unlike_training_data`` (yes or no) and ``distance`` stand
+    before the error.
 
     Raises:
         XrayclsError: the file can't be written.
     """
+    compared = any(prediction.distance is not None for prediction in predictions)
     rows = []
     for prediction in predictions:
         probabilities = [f"{p:.9g}" for p in prediction.probabilities] or [""] * len(classes)
         label, predicted = prediction.truth(classes) or "", prediction.decided(classes) or ""
         name, error = readable_name(prediction.name), readable_name(prediction.error or "")
-        rows.append([name, label, predicted, *probabilities, error])
-    write_rows(path, ["name", "label", "predicted", *(f"p_{title}" for title in classes), "error"], rows)
+        rows.append([name, label, predicted, *probabilities, *_distance(prediction)[: 2 * compared], error])
+    titles = [f"p_{title}" for title in classes] + ["unlike_training_data", "distance"] * compared
+    write_rows(path, ["name", "label", "predicted", *titles, "error"], rows)
     return path
+
+
+def _distance(prediction: Prediction) -> list[str]:
+    if prediction.distance is None:
+        return ["", ""]
+    return ["yes" if prediction.unlike else "no", f"{prediction.distance:.6g}"]
 
 
 def _write_pictures(

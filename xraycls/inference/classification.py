@@ -12,6 +12,7 @@ from xraycls.evaluation.cases import FloatArray
 from xraycls.inference.results import Result, at_threshold, decide, most_likely, predictions_of
 from xraycls.loaders.recipes.classification import Recipe
 from xraycls.models.classifier import Classifier
+from xraycls.models.ood import OODCheck
 from xraycls.training.run_folder import RunFolder
 from xraycls.types import Batch, Prediction
 
@@ -29,6 +30,7 @@ class TrainedModel:
         run: the run folder it came from; None for a bare weights file.
         bits: of the grey levels in 16-bit pictures that it was trained with; None when unknown.
         thresholds: of a classifier of findings, from which each is called, chosen on validation; else None.
+        ood_check: tells pictures that are unlike the training data; None where the weights hold no check.
     """
 
     classifier: Classifier
@@ -39,6 +41,7 @@ class TrainedModel:
     run: RunFolder | None
     bits: int | None = None
     thresholds: tuple[float, ...] | None = None
+    ood_check: OODCheck | None = None
 
     @property
     def multi_label(self) -> bool:

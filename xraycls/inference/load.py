@@ -16,7 +16,8 @@ from xraycls.inference.classification import TrainedModel
 from xraycls.loaders.recipes.classification import find_recipe
 from xraycls.models.classifier import load_classifier
 from xraycls.models.encryption import is_encrypted
-from xraycls.models.files import find_model, kind_of, read_metadata
+from xraycls.models.files import explained_damage, find_model, kind_of, read_metadata
+from xraycls.models.ood import OOD_KEY, OODCheck
 from xraycls.models.zoo import find
 from xraycls.training.run_folder import RUNS, RunFolder, find_runs
 
@@ -68,9 +69,15 @@ def load_classifier_model(name: str | Path, device: torch.device | str = "cpu", 
     threshold = float(metadata["threshold"]) if "threshold" in metadata else None
     bits = int(metadata["bits"]) if metadata.get("bits", "").isdecimal() else None
     recipe = find_recipe(metadata.get("augment", "radiograph"), classifier.size)
-    chosen = json.loads(metadata.get("thresholds", "{}"))
-    thresholds = tuple(float(chosen.get(name, 0.5)) for name in classifier.classes) if classifier.multi_label else None
-    return TrainedModel(classifier, recipe, metadata.get("engine"), threshold, weights, run, bits, thresholds)
+    with explained_damage(weights):
+        chosen = json.loads(metadata.get("thresholds", "{}"))
+        thresholds = (
+            tuple(float(chosen.get(name, 0.5)) for name in classifier.classes) if classifier.multi_label else None
+        )
+        check = OODCheck.parse(metadata[OOD_KEY]) if OOD_KEY in metadata else None
+        for name in check.layers if check else ():
+            classifier.net.get_submodule(name)
+    return TrainedModel(classifier, recipe, metadata.get("engine"), threshold, weights, run, bits, thresholds, check)
 
 
 def load_detector_model(

@@ -146,6 +146,14 @@ class DetectionJob:
             batch_size=batch_size or self.batch_size,
         )
 
+    @property
+    def usual_batch(self) -> int:
+        """The batch size of jobs for such a detector that name none."""
+        usual: int = self.detector.training_defaults().get(
+            "batch_size", self.__dataclass_fields__["batch_size"].default
+        )
+        return usual
+
     def with_classes(self, classes: tuple[str, ...]) -> DetectionJob:
         """Returns the same job for a detector of these classes."""
         return replace(
@@ -227,6 +235,14 @@ class DetectionJob:
             return cls(**made)
         except (AttributeError, TypeError) as error:  # a part that is null, or a number
             raise UsageError(f"{origin} describes no job ({error})") from error
+
+    @classmethod
+    def of(cls, job: DetectionJob | Path | str | None, settings: Mapping[str, Any]) -> DetectionJob:
+        """Returns a job, or that of a YAML file, with settings in the place of its own; None takes settings alone."""
+        if job is None:
+            return cls.parse(settings)
+        made = job if isinstance(job, DetectionJob) else cls.read(Path(job))
+        return cls.parse({**made.described(), **settings}) if settings else made
 
     @classmethod
     def read(cls, path: Path, changes: Mapping[str, Any] | None = None) -> DetectionJob:

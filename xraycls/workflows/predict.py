@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xraycls.data.files import atomic_write
+from xraycls.errors import UsageError
 from xraycls.evaluation.write import write_predictions as write_csv
 from xraycls.inference.choose import open_classifier, predictor_of_classifier
+from xraycls.inference.exported_predictor import ExportedModel
 from xraycls.inference.inputs import samples_of
-from xraycls.types import Prediction
+from xraycls.types import Prediction, Sample
 
 if TYPE_CHECKING:
     from xraycls.inference.classification import TrainedModel
-    from xraycls.inference.exported_predictor import ExportedModel
     from xraycls.inference.inputs import Picture
+    from xraycls.models.ood import OODCheck
+
+logger = logging.getLogger(__name__)
+
+_BEGINNINGS: Mapping[str, bytes] = {
+    "predictions.csv": b"name,label,predicted,",
+    "predictions.json": b'[\n  {\n    "name":',
+}
+"""What the files that predict writes begin with."""
+
+_TEST = "test.json"
+"""The file of a test, beside its own predictions.csv."""
 
 
 def predict(
@@ -29,11 +43,13 @@ def predict(
     loader: str = "auto",
     threads: int | None = None,
     runtime: str = "auto",
+    ood_check: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[list[Prediction], tuple[str, ...]]:
     """Returns predictions for pictures, in order, and the names of the classes.
 
-    A picture that can't be read becomes a prediction with an ``error``; the others are done all the same.
+    A picture that can't be read becomes a prediction with an ``error``; the others are done all the same. Where the
+    weights hold a check for it, a prediction tells how far its picture is from the training data.
 
     Args:
         model: a run folder, a model's name, an exported folder or a weights file.
@@ -45,6 +61,7 @@ def predict(
         loader: likewise.
         threads: likewise.
         runtime: "auto", "torch", "onnxruntime" or "openvino"; exported folders need no torch.
+        ood_check: mark pictures that are unlike the training data (:attr:`~xraycls.types.Prediction.unlike`).
         progress: told how many pictures are done, of how many.
 
     Raises:
@@ -68,6 +85,7 @@ def predict(
         precision=precision,
         loader=loader,
         threads=threads,
+        ood_check=ood_check,
         progress=progress,
     )
     return predictions, trained.classes
@@ -81,19 +99,45 @@ def predict_with(
     precision: str = "auto",
     loader: str = "auto",
     threads: int | None = None,
+    ood_check: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Prediction]:
     """Returns predictions of a model that is loaded; arguments are those of :func:`predict`."""
-    predictor = predictor_of_classifier(
-        trained, batch_size=batch_size, precision=precision, loader=loader, threads=threads
-    )
     samples = samples_of(paths)
+    options: Any = {"batch_size": batch_size, "precision": precision, "loader": loader, "threads": threads}
     predictions = []
-    for prediction in trained.predictions(predictor(samples)):
+    for prediction in _predictions(trained, samples, ood_check, options):
         predictions.append(prediction)
         if progress:
             progress(len(predictions), len(samples))
     return predictions
+
+
+def _predictions(
+    trained: TrainedModel | ExportedModel, samples: Sequence[Sample], ood_check: bool, options: Any
+) -> Iterator[Prediction]:
+    check = check_of(trained) if ood_check else None
+    if ood_check and check is None:
+        logger.info("Pictures unlike the training data are not marked: %s.", _no_check(trained))
+    if check is None:
+        return trained.predictions(predictor_of_classifier(trained, **options)(samples))
+    from xraycls.inference.ood import FeaturedModel, checked_predictions
+    from xraycls.inference.predictor import Predictor
+
+    classifier: Any = trained  # no exported model has a check
+    model = FeaturedModel(classifier, check.layers)
+    return checked_predictions(classifier, check, Predictor(model=model, **options)(samples))
+
+
+def check_of(trained: TrainedModel | ExportedModel) -> OODCheck | None:
+    """Returns what tells pictures that are unlike the training data of a model; None where it has no such check."""
+    return None if isinstance(trained, ExportedModel) else trained.ood_check
+
+
+def _no_check(trained: TrainedModel | ExportedModel) -> str:
+    if isinstance(trained, ExportedModel):
+        return "exported models have no check for it, the runs that they were made from do"
+    return f"{trained.weights} holds no check for it, which a training adds at its end to its best weights"
 
 
 def prediction_rows(predictions: Sequence[Prediction], classes: Sequence[str]) -> list[dict[str, Any]]:
@@ -103,10 +147,28 @@ def prediction_rows(predictions: Sequence[Prediction], classes: Sequence[str]) -
             "name": p.name,
             "predicted": p.decided(classes),
             **{f"p_{name}": p.probabilities[i] if p.probabilities else None for i, name in enumerate(classes)},
+            "unlike_training_data": p.unlike,
+            "distance": p.distance,
             "error": p.error,
         }
         for p in predictions
     ]
+
+
+def require_replaceable(folder: Path) -> bool:
+    """Find out whether a folder holds predictions of before, which new ones replace.
+
+    Raises:
+        UsageError: files of the same names are something else, such as those of a test, and would be lost.
+    """
+    there = [folder / name for name in _BEGINNINGS if (folder / name).exists()]
+    for path in there:
+        with path.open("rb") as file:
+            ours = file.read(64).lstrip(b"\xef\xbb\xbf").startswith(_BEGINNINGS[path.name])
+        if (folder / _TEST).exists() or not ours:
+            what = "belongs to a test" if ours else "was not written by predict"
+            raise UsageError(f"{path} {what} and would be lost", "Choose another folder with -o")
+    return bool(there)
 
 
 def write_predictions(predictions: Sequence[Prediction], classes: Sequence[str], folder: Path) -> list[Path]:

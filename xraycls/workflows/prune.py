@@ -15,6 +15,7 @@ from xraycls.errors import UsageError
 from xraycls.inference.load import weights_of
 from xraycls.models.classifier import Classifier, load_classifier, save_classifier
 from xraycls.models.files import METADATA_KEY, read_metadata
+from xraycls.models.ood import OOD_KEY
 from xraycls.models.pruning_plan import PrunePlan
 
 logger = logging.getLogger(__name__)
@@ -92,5 +93,7 @@ def prune(
         multi_label=classifier.multi_label,
     )
     extra = {key: text for key, text in (read_metadata(weights) or {}).items() if key != METADATA_KEY}
+    if extra.pop(OOD_KEY, None):
+        logger.warning("The check for pictures unlike the training data goes with the filters; training adds it again.")
     save_classifier(pruned, path, extra=extra)
     return PruneResult(path, classifier.architecture.name, report)

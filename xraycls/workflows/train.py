@@ -38,6 +38,7 @@ from xraycls.training.run_folder import RunFolder, new_run
 from xraycls.training.runtime import Runtime
 from xraycls.training.tensorboard import TensorBoardReporter
 from xraycls.workflows.advice import LoaderAdvice
+from xraycls.workflows.ood import add_ood_check
 from xraycls.workflows.resume import (
     check_same_data,
     check_same_processes,
@@ -208,6 +209,8 @@ def _train(
         with closing(TensorBoardReporter(run.path, reporter, training.epoch)) as board:
             training.reporter = LoaderAdvice(board, config, table) if runtime.world.is_main else reporter
             outcome = training.fit()
+        if runtime.world.is_main:
+            add_ood_check(run, config, table, engine, runtime, reporter)
     report_failures(training, reporter)
     return TrainResult(run, outcome, config)
 

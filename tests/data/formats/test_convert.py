@@ -493,3 +493,25 @@ def test_the_format_can_be_named(coco, tmp_path):
     convert(coco, tmp_path / "kitti", to="KITTI", read_as="COCO")
     with pytest.raises(DataError, match=r"holds no Pascal VOC annotations"):
         convert(coco, tmp_path / "out", to="kitti", read_as="voc")
+
+
+@pytest.mark.parametrize("source", ["kitti", "voc"])
+def test_boxes_whose_edges_are_exchanged_are_counted_and_left_out(tmp_path, caplog, source):
+    folder = tmp_path / "in"
+    (folder / "images").mkdir(parents=True)
+    cv2.imwrite(str(folder / "images" / "a.png"), np.full((80, 100), 90, np.uint8))
+    good, wrong = (10, 20, 40, 60), (70, 20, 50, 60)
+    if source == "kitti":
+        lines = [f"opacity 0 0 0 {' '.join(map(str, box))} 0 0 0 0 0 0 0\n" for box in (good, wrong)]
+        written = {"labels/a.txt": "".join(lines)}
+    else:
+        tags = ("xmin", "ymin", "xmax", "ymax")
+        sides = ["".join(f"<{tag}>{at}</{tag}>" for tag, at in zip(tags, box, strict=True)) for box in (good, wrong)]
+        objects = "".join(f"<object><name>opacity</name><bndbox>{each}</bndbox></object>" for each in sides)
+        written = {"Annotations/a.xml": f"<annotation>{objects}</annotation>"}
+    for name, text in written.items():
+        (folder / name).parent.mkdir()
+        (folder / name).write_text(text)
+    made = convert(folder, tmp_path / "out", to="coco", read_as=source)
+    assert made.boxes == {"opacity": 1}
+    assert "1 boxes whose right or lower edge comes first are left out, of a.png" in caplog.text

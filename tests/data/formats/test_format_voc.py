@@ -178,3 +178,29 @@ def test_characters_that_xml_cannot_hold_are_dropped(pictures, tmp_path):
     write_voc(pictures.with_samples([sample]), tmp_path)
     ((box,),) = [sample.boxes for sample in read_voc(tmp_path, images=pictures.root)]
     assert box.label == "ab"
+
+
+POINTS = ((10, 20), (40, 15), (30, 60))
+OUTLINES = {
+    "numbered": "".join(f"<x{n}>{x}</x{n}><y{n}>{y}</y{n}>" for n, (x, y) in enumerate(POINTS, 1)),
+    "points": "".join(f"<pt><x>{x}</x><y>{y}</y></pt>" for x, y in POINTS),
+}
+
+
+@pytest.mark.parametrize("points", OUTLINES.values(), ids=OUTLINES)
+def test_an_outline_gives_the_box_where_there_is_none(points):
+    data = annotation(f"<object><name>a</name><polygon>{points}</polygon></object>").encode()
+    assert parse_voc(data, HERE)[1] == (Box("a", 10, 15, 40, 60),)
+
+
+@pytest.mark.parametrize("points", ["", OUTLINES["points"].replace("40", "forty"), "<x1>1</x1><y1>1</y1>"])
+def test_an_outline_that_is_none_is_refused_by_its_object(points):
+    data = annotation(f"<object><name>a</name><polygon>{points}</polygon></object>").encode()
+    with pytest.raises(DataError, match=r"Object 1 \(a\) of .*a\.xml"):
+        parse_voc(data, HERE)
+
+
+def test_a_box_counts_more_than_the_outline_beside_it():
+    corners = "".join(f"<{tag}>{n}</{tag}>" for tag, n in (("xmin", 2), ("ymin", 3), ("xmax", 9), ("ymax", 8)))
+    inside = f"<object><name>a</name><bndbox>{corners}</bndbox><polygon>{OUTLINES['points']}</polygon></object>"
+    assert parse_voc(annotation(inside).encode(), HERE)[1] == (Box("a", 1, 2, 9, 8),)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import re
 from collections import defaultdict
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from pydantic import AllowInfNan, BaseModel, ConfigDict, ValidationError, field_
 
 from xraycls.data.files import atomic_write
 from xraycls.data.formats.format import boxed_sample, boxed_table, first_few, read_bytes, tell_missing
+from xraycls.data.formats.outlines import around, around_mask
 from xraycls.data.formats.pictures import common_folder, is_there, names_below_root, required_sizes
 from xraycls.data.split import split_named
 from xraycls.data.table import SampleTable
@@ -60,11 +60,11 @@ class _Annotation(_Entry):
 
     @property
     def corners(self) -> tuple[float, float, float, float] | None:
-        """Left, top, right and bottom: of the box, else around the outline; None where there is neither."""
+        """Left, top, right and bottom: of the box, else around outline or mask; None where there is none of them."""
         if self.bbox is not None:
             left, top, width, height = self.bbox
             return left, top, left + width, top + height
-        return around(self.segmentation) if isinstance(self.segmentation, list) else None
+        return around(self.segmentation) if isinstance(self.segmentation, list) else around_mask(self.segmentation)
 
 
 class Coco(_Entry):
@@ -158,21 +158,6 @@ def parse_coco(data: bytes, file: Path) -> Coco:
     _require_unique("images", [image.id for image in coco.images], file)
     _require_unique("categories", [category.id for category in coco.categories], file)
     return coco
-
-
-def around(outlines: list[Any]) -> tuple[float, float, float, float] | None:
-    """The corners of the box around polygons, each [x1, y1, x2, y2, …]; None where there is no polygon.
-
-    >>> around([[10, 10, 40, 20, 30, 50]])
-    (10.0, 10.0, 40.0, 50.0)
-    """
-    flat = [outlines] if outlines and not isinstance(outlines[0], list) else outlines
-    numbers = [[float(n) for n in each if isinstance(n, int | float) and math.isfinite(n)] for each in flat]
-    points = [each for each in numbers if len(each) >= 6 and len(each) % 2 == 0]
-    if not points:
-        return None
-    across, down = [x for each in points for x in each[::2]], [y for each in points for y in each[1::2]]
-    return min(across), min(down), max(across), max(down)
 
 
 def _require_unique(name: str, ids: list[_Id], file: Path) -> None:

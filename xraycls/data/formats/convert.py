@@ -14,7 +14,7 @@ from typing import Any
 from xraycls.data.csv import read_csv
 from xraycls.data.dicom import is_dicom_file, read_header
 from xraycls.data.formats import FORMATS
-from xraycls.data.formats.format import CLASSES, Format, first_few
+from xraycls.data.formats.format import CLASSES, Format, first_few, without_reversed
 from xraycls.data.formats.location import Location, plan_locations, put
 from xraycls.data.formats.mapping import MAPPING, with_mapping
 from xraycls.data.formats.pictures import names_below_root
@@ -250,6 +250,7 @@ def readable(
 ) -> tuple[SampleTable, dict[str, str]]:
     """The pictures of a source that can be read and written in a format, and why not the others."""
     table, left_out = _readable(_read(source, read_as, images, options, bare=into.suffix is not None), progress)
+    table = without_reversed(table)
     _require_boxes(table, into)
     return table, left_out
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -101,6 +101,21 @@ def boxed_table(samples: Sequence[Sample], root: Path, source: str, path: Path) 
             f"None of the pictures of {path} is there", path, "Give the folder that holds them with --images"
         )
     return SampleTable(tuple(sorted(samples, key=lambda sample: sample.path)), CLASSES, root, source)
+
+
+def without_reversed(table: SampleTable) -> SampleTable:
+    """The table less the boxes that can't be right, which are counted."""
+    kept = [tuple(box for box in sample.boxes if not box.is_reversed) for sample in table]
+    wrong = [sample for sample, boxes in zip(table, kept, strict=True) if len(boxes) < len(sample.boxes)]
+    if not wrong:
+        return table
+    count = sum(len(sample.boxes) for sample in table) - sum(map(len, kept))
+    logger.warning(
+        "%d boxes whose right or lower edge comes first are left out, of %s",
+        count,
+        first_few(sample.path.name for sample in wrong),
+    )
+    return table.with_samples(replace(sample, boxes=boxes) for sample, boxes in zip(table, kept, strict=True))
 
 
 def tell_missing(message: str, path: Path, strict: bool) -> None:

@@ -19,6 +19,7 @@ from xml.parsers import expat
 from xraycls.data.files import is_special
 from xraycls.data.folder import image_files
 from xraycls.data.formats.format import boxed_sample, boxed_table, finite, first_few, read_bytes, tell_missing
+from xraycls.data.formats.outlines import around
 from xraycls.data.formats.pairs import PICTURES, label_text, write_files
 from xraycls.data.formats.pictures import Size, common_folder, names_below_root, required_sizes
 from xraycls.data.split import split_named
@@ -87,6 +88,9 @@ def _box(each: Element, number: int, path: Path) -> Box:
     name = _text(each, "name")
     if not name:
         raise DataError(f"Object {number} of {path} has no name", path)
+    difficult = _text(each, "difficult") in ("1", "true")
+    if each.find("bndbox") is None and (outlined := around(_outline(each))):
+        return Box(name, *outlined, difficult=difficult)
     values = {tag: _text(each.find("bndbox"), tag) for tag in ("xmin", "ymin", "xmax", "ymax")}
     numbers = []
     for tag, text in values.items():
@@ -95,7 +99,20 @@ def _box(each: Element, number: int, path: Path) -> Box:
             raise DataError(f"Object {number} ({name}) of {path} has {text!r} as {tag}, which is no number", path)
         numbers.append(value)
     left, top, right, bottom = numbers
-    return Box(name, left - 1, top - 1, right, bottom, difficult=_text(each, "difficult") in ("1", "true"))
+    return Box(name, left - 1, top - 1, right, bottom, difficult=difficult)
+
+
+def _outline(each: Element) -> list[list[float]]:
+    """The polygons of an object, as labelling tools write them: <x1><y1><x2>… or <pt><x><y></pt>…"""
+    polygons = []
+    for polygon in each.iterfind("polygon"):
+        sides = [
+            [finite((point.text or "").strip()) for point in polygon.iter() if re.fullmatch(f"{axis}\\d*", point.tag)]
+            for axis in "xy"
+        ]
+        points = [number for pair in zip(*sides, strict=False) for number in pair if number is not None]
+        polygons.append(points if len(points) == len(sides[0]) + len(sides[1]) else [])
+    return polygons
 
 
 def detect_voc(path: Path) -> bool:

@@ -17,6 +17,7 @@ from xraycls.evaluation.detection.cases import ImageBoxes, rounded_truth
 from xraycls.loaders.objects import ObjectTable, on_canvas
 from xraycls.loaders.recipes.detectnet import DetectNetRecipe
 from xraycls.loaders.recipes.protocol import ViewRecipe
+from xraycls.training.reporter import Reporter
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +54,14 @@ def check_pictures(recipe: ViewRecipe, table: SampleTable) -> None:
             table.root,
             "Set mosaic_prob in the spec, or mosaic of the recipe, to 0, or give more pictures",
         )
+
+
+def fitting_batch(size: int, table: SampleTable, processes: int, reporter: Reporter) -> int:
+    """Returns a usual batch size, or, with a line that says so, as many pictures as each process has to train on."""
+    most = max(len(table) // processes, 1)
+    if size > most:
+        reporter.message(f"The batch size is {most}, as there are fewer training images than the usual {size}.")
+    return min(size, most)
 
 
 def absent_classes(table: SampleTable, classes: Sequence[str]) -> list[str]:

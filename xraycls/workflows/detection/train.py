@@ -29,7 +29,7 @@ from xraycls.training.runtime import Runtime
 from xraycls.training.tensorboard import TensorBoardReporter
 from xraycls.workflows.detection.build import Loading, build_training, start_detector
 from xraycls.workflows.detection.choose import is_chosen, keep_choice
-from xraycls.workflows.detection.data import check_pictures, count_learnable, warn_of_absent
+from xraycls.workflows.detection.data import check_pictures, count_learnable, fitting_batch, warn_of_absent
 from xraycls.workflows.detection.resume import check_folder, check_same_job, take_up
 from xraycls.workflows.resume import check_same_data, check_same_processes, report_failures
 
@@ -63,6 +63,7 @@ class Extras:
         elsewhere: how to choose another folder, for errors.
         initial_epoch: above 1, the epoch that an earlier training goes on with.
         figures_first: whether the figures of an epoch are told before its model's file.
+        usual_batch: a batch size that gets smaller where there are fewer pictures; None leaves the job's as it is.
     """
 
     model: Callable[[int], Path] | None = None
@@ -77,6 +78,7 @@ class Extras:
     elsewhere: str = "choose another folder with output"
     initial_epoch: int = 1
     figures_first: bool = False
+    usual_batch: int | None = None
 
 
 def train_detector(
@@ -132,13 +134,13 @@ def train_detector(
         >>> done.model.as_posix(), done.job.detector.classes, done.outcome.best_epoch
         ('runs/detector/checkpoints/last.safetensors', ('opacity',), 1)
     """
-    made = _job_of(job, settings)
+    made = DetectionJob.of(job, settings)
     run = RunFolder(Path(output)) if output else new_run(f"{made.detector.network}-{made.detector.backbone}")
     with sole_writer(run.path) if current_world().is_main else nullcontext():
         return run_job(
             made,
             run,
-            Extras(),
+            Extras(usual_batch=made.usual_batch),
             resume=resume,
             key=key,
             device=device,
@@ -178,6 +180,8 @@ def run_job(
     with joined(world, chosen), limited_to(threads):
         data = read_boxes(job.data)
         job = job.with_classes(data.classes)
+        if job.batch_size == extras.usual_batch:
+            job = job.with_training(batch_size=fitting_batch(job.batch_size, data.training, world.size, listener))
         check_pictures(job.recipe, data.training)
         objects = count_learnable(job.recipe, data.classes, data.training)
         listener.message(
@@ -215,13 +219,6 @@ def run_job(
         keep_choice(run, job, data, runtime, listener, key=key, loader=loader, threads=threads)
     model = extras.model(int(outcome.rows[-1]["epoch"])) if extras.model and outcome.rows else run.last
     return DetectionTraining(run, model, outcome, job)
-
-
-def _job_of(job: DetectionJob | Path | str | None, settings: dict[str, Any]) -> DetectionJob:
-    if job is None:
-        return DetectionJob.parse(settings)
-    made = job if isinstance(job, DetectionJob) else DetectionJob.read(Path(job))
-    return DetectionJob.parse({**made.described(), **settings}) if settings else made
 
 
 def _fit(training: Training, job: DetectionJob, data: BoxTables, extras: Extras, reporter: Reporter) -> Outcome:
