@@ -21,12 +21,12 @@ from xraycls.errors import DataError, TrainingError, UsageError
 from xraycls.training.config import TrainConfig
 from xraycls.workflows.sweep import child, local
 from xraycls.workflows.sweep import run as runs
-from xraycls.workflows.sweep.folder import SweepConfig, Trial, read_trials
+from xraycls.workflows.sweep.folder import Goal, SweepConfig, Trial, read_trials
 from xraycls.workflows.sweep.halving import Halving
 from xraycls.workflows.sweep.run import sweep
 from xraycls.workflows.sweep.space import Range, Space, parse_axis
 from xraycls.workflows.sweep.tpe import suggest
-from xraycls.workflows.sweep.trainers import TRAINERS, Goal
+from xraycls.workflows.sweep.trainers import TRAINERS
 
 SSD = {f"detector.{name}": value for name, value in (("backbone", "resnet10"), ("height", 64), ("width", 64))}
 STAND_IN = Path(__file__).with_name("sweep_program.py")

@@ -54,6 +54,9 @@ def sweep(
         int | None, typer.Option(min=1, help="Epochs before the first rung; a fifth of all by default, at least 3.")
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Trials at a time, a GPU or a share of the processors each.")] = 1,
+    backend: Annotated[
+        str, typer.Option(help="local, or ray: the cluster of RAY_ADDRESS, else one on this machine.")
+    ] = "local",
     as_json: JsonOption = False,
 ) -> None:
     """Train once for each combination of settings, and compare the trainings.
@@ -82,6 +85,7 @@ def sweep(
             halving=halving,
             grace=grace,
             workers=workers,
+            backend=backend,
             watch=display.show,
             **base,
         )

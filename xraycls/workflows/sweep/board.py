@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from xraycls.workflows.sweep.folder import State, SweepConfig, Trial, read_trials, trial_folder, write_table
+from xraycls.workflows.sweep.folder import Goal, State, SweepConfig, Trial, read_trials, trial_folder, write_table
 from xraycls.workflows.sweep.halving import Halving
 from xraycls.workflows.sweep.space import Space
 from xraycls.workflows.sweep.tpe import suggest
-from xraycls.workflows.sweep.trainers import Goal, Trainer
+from xraycls.workflows.sweep.trainers import Trainer
 
 logger = logging.getLogger(__name__)
 

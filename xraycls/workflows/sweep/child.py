@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 
+from xraycls.data.lock import sole_writer
 from xraycls.data.processors import available_processors
+from xraycls.errors import LockedError
 from xraycls.workflows.sweep.folder import OUTPUT, Trial
 
 PROGRAM = (sys.executable, "-m", "xraycls")
@@ -21,6 +25,7 @@ INTERRUPTED = (130, -signal.SIGTERM, -signal.SIGINT)
 RESTARTS = 2
 """How often a trial is started again that was killed."""
 
+_SAVING = 60.0  # seconds that a process gets to save and stop
 _DIES_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 
 
@@ -34,6 +39,7 @@ def start(
         threads: of every pool; None for the training's own choice.
         environment: variables beside those of this process.
     """
+    _wait_for_writer(trial)
     words = [*trial.command]
     if threads is not None and "--threads" not in words:
         words += ["--threads", str(threads)]
@@ -51,6 +57,15 @@ def start(
             start_new_session=True,
             preexec_fn=_end_with_parent(),
         )
+
+
+def _wait_for_writer(trial: Trial) -> None:
+    """Wait until nobody writes to a trial's folder: its process before may still be saving, as its sweep was killed."""
+    deadline = time.monotonic() + _SAVING
+    while time.monotonic() < deadline:
+        with contextlib.suppress(LockedError), sole_writer(trial.folder):
+            return
+        time.sleep(0.2)
 
 
 def share_of_processors(workers: int) -> int | None:

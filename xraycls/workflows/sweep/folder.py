@@ -20,7 +20,6 @@ from xraycls.data.plain import from_plain, to_plain
 from xraycls.data.rows import write_rows
 from xraycls.errors import RunError, UsageError
 from xraycls.training.run_folder import RunFolder
-from xraycls.workflows.sweep.trainers import Goal
 
 DESCRIPTION, TRIALS, TRIAL, OUTPUT, BEST = "sweep.yaml", "trials", "trial.json", "output.txt", "best"
 
@@ -87,6 +86,27 @@ class SweepConfig:
         """Write every field as YAML, atomically."""
         with atomic_write(path) as temporary:
             temporary.write_text(yaml.safe_dump(to_plain(self), sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """What a training is judged by, and how long it takes.
+
+    Attributes:
+        monitor: a column of metrics.csv, or what follows ``val_`` in its name.
+        higher_is_better: its direction.
+        epochs: planned.
+        warmup: epochs in which the learning rate still rises.
+    """
+
+    monitor: str
+    higher_is_better: bool
+    epochs: int
+    warmup: float
+
+    def value(self, row: Mapping[str, float]) -> float | None:
+        """Returns the monitored figure of an epoch; None where the epoch wasn't validated."""
+        return row.get(self.monitor, row.get(f"val_{self.monitor}"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from xraycls.workflows.sweep.trainers import Goal
+from xraycls.workflows.sweep.folder import Goal
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Halving:
         """Returns the rungs for a goal; without ``grace`` they begin at a fifth of the epochs, and not before 3.
 
         Example:
-            >>> from xraycls.workflows.sweep.trainers import Goal
+            >>> from xraycls.workflows.sweep.folder import Goal
             >>> Halving.of(Goal("loss", False, epochs=30, warmup=8.5), 2, None).rungs
             (9, 18)
         """

@@ -12,8 +12,7 @@ from xraycls.data.files import atomic_write
 from xraycls.evaluation import style
 from xraycls.page import render
 from xraycls.training.run_folder import RunFolder
-from xraycls.workflows.sweep.folder import TRIALS, Trial
-from xraycls.workflows.sweep.trainers import Goal
+from xraycls.workflows.sweep.folder import TRIALS, Goal, Trial
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from xraycls.data.lock import sole_writer
 from xraycls.data.plain import from_plain, to_plain
-from xraycls.errors import TrainingError, UsageError
+from xraycls.errors import TrainingError, UsageError, unknown
 from xraycls.training.run_folder import RUNS
 from xraycls.workflows.sweep.board import Board, Watch, planned_values
-from xraycls.workflows.sweep.folder import DESCRIPTION, SweepConfig, Trial, best_of, link_best, write_table
+from xraycls.workflows.sweep.folder import DESCRIPTION, Goal, SweepConfig, Trial, best_of, link_best, write_table
 from xraycls.workflows.sweep.local import LocalPool
+from xraycls.workflows.sweep.ray import run_on_ray
 from xraycls.workflows.sweep.report import write_report
 from xraycls.workflows.sweep.space import Range, Space, parse_axis
 from xraycls.workflows.sweep.tpe import require_optuna
-from xraycls.workflows.sweep.trainers import TRAINERS, Goal, Trainer, trainer_of
+from xraycls.workflows.sweep.trainers import TRAINERS, Trainer, trainer_of
+
+BACKENDS: dict[str, Callable[[Board, int], None]] = {
+    "local": lambda board, workers: LocalPool(board, workers).run(),
+    "ray": run_on_ray,
+}
+"""What runs the trials of a board, so many at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +57,7 @@ def sweep(
     halving: int | None = None,
     grace: int | None = None,
     workers: int = 1,
+    backend: str = "local",
     watch: Watch = lambda trials: None,
     **settings: Any,
 ) -> SweepResult:
@@ -68,6 +76,7 @@ def sweep(
         halving: give up all but the best 1 / halving of the trials at each rung; None trains all to their end.
         grace: epochs before which none is given up; the warm-up always counts.
         workers: trials at a time.
+        backend: "local" (child processes), or "ray": Ray Tune on the cluster of RAY_ADDRESS, else on this machine.
         watch: is told of all trials whenever one has come further.
         **settings: of every trial, by the names of the trainer's flags; dotted names for fields of a detector's job.
 
@@ -101,6 +110,8 @@ def sweep(
         "grace": grace,
         "settings": settings or None,
     }
+    if backend not in BACKENDS:
+        raise unknown("backend", backend, BACKENDS, "--backend")
     if workers < 1:
         raise UsageError(f"--workers must be 1 or more, not {workers}")
     config, folder = _described(trainer, {name: value for name, value in given.items() if value is not None}, output)
@@ -111,7 +122,7 @@ def sweep(
         _begin(folder, config)
         board = Board(folder, config, made, space, goal, watch)
         try:
-            LocalPool(board, workers).run()
+            BACKENDS[backend](board, workers)
         finally:
             best = _conclude(board)
     _require_success(board.trials)

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from xraycls.errors import MissingExtra
-from xraycls.workflows.sweep.folder import Trial
+from xraycls.workflows.sweep.folder import Goal, Trial
 from xraycls.workflows.sweep.space import Axis, Range, Space
-from xraycls.workflows.sweep.trainers import Goal
 
 
 def suggest(space: Space, seed: int, number: int, trials: Sequence[Trial], goal: Goal) -> dict[str, Any]:

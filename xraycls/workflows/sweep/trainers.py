@@ -21,28 +21,8 @@ from xraycls.training.job import DetectionJob
 from xraycls.training.precision import choose_device
 from xraycls.training.schedules import Schedule
 from xraycls.workflows.settings import resolved
+from xraycls.workflows.sweep.folder import Goal
 from xraycls.workflows.unet.settings import Asked, original_job, unet_job
-
-
-@dataclass(frozen=True, slots=True)
-class Goal:
-    """What a training is judged by, and how long it takes.
-
-    Attributes:
-        monitor: a column of metrics.csv, or what follows ``val_`` in its name.
-        higher_is_better: its direction.
-        epochs: planned.
-        warmup: epochs in which the learning rate still rises.
-    """
-
-    monitor: str
-    higher_is_better: bool
-    epochs: int
-    warmup: float
-
-    def value(self, row: Mapping[str, float]) -> float | None:
-        """Returns the monitored figure of an epoch; None where the epoch wasn't validated."""
-        return row.get(self.monitor, row.get(f"val_{self.monitor}"))
 
 
 @dataclass(frozen=True, slots=True)
