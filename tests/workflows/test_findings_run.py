@@ -19,6 +19,7 @@ from xraycls.data.options import ReadOptions
 from xraycls.data.source import read_table
 from xraycls.errors import DataError, UsageError
 from xraycls.inference.load import load_classifier_model
+from xraycls.models.classifier import build_classifier, load_classifier, save_classifier
 from xraycls.training.interrupt import Interrupted
 from xraycls.training.reporter import Silent
 from xraycls.training.run_folder import RunFolder
@@ -217,3 +218,46 @@ def test_a_run_of_an_earlier_version_keeps_its_single_label(run, tmp_path):
     old.config.write_text("".join(line for line in lines if not line.startswith("task:")))
     assert old.read_config().task == "single"
     assert read_table(Path(run.read_config().data or ""), options=run.read_config().read_options).findings
+
+
+@pytest.fixture(scope="module")
+def other(run, tmp_path_factory) -> Path:
+    """The same classifier with another head and other thresholds, a bare file of weights."""
+    classifier, _ = load_classifier(run.best)
+    with torch.no_grad():
+        classifier.net.fc.bias += torch.tensor([1.0, -1.0])
+    path = tmp_path_factory.mktemp("other") / "other.safetensors"
+    save_classifier(classifier, path, extra={"thresholds": json.dumps({"Edema": 0.2, "Mass": 0.8})})
+    return path
+
+
+def test_several_models_give_the_mean_of_their_probabilities(run, other, table, tmp_path):
+    films = [table.parent / f"{number}.png" for number in range(4)]
+    each = [xraycls.predict(model, films, device="cpu", precision="fp32")[0] for model in (run.path, other)]
+    both, _ = xraycls.predict([run.path, other], films, device="cpu", precision="fp32")
+    thresholds = load_classifier_model(run.path).thresholds or ()
+    mean = [(first + second) / 2 for first, second in zip(thresholds, (0.2, 0.8), strict=True)]
+    for one, two, pooled in zip(*each, both, strict=True):
+        expected = np.mean([one.probabilities, two.probabilities], axis=0)
+        np.testing.assert_allclose(pooled.probabilities, expected, rtol=1e-6)
+        assert pooled.positive == tuple(np.flatnonzero(expected >= mean).tolist())
+    flags = ["-o", str(tmp_path), "--device", "cpu", "--precision", "fp32"]
+    done = CliRunner().invoke(app, ["predict", str(run.path), str(other), *map(str, films), *flags])
+    assert done.exit_code == 0, done.output
+    rows = list(csv.DictReader((tmp_path / "predictions.csv").open()))
+    assert [float(row["p_Mass"]) for row in rows] == pytest.approx([p.probabilities[1] for p in both], abs=1e-6)
+
+
+def test_several_models_are_tested_as_one(run, other, tmp_path):
+    result = xraycls.test([run.path, other], output=tmp_path, device="cpu", resamples=20)
+    assert result.report.n == 16
+    about = json.loads((tmp_path / "test.json").read_text())["metadata"]
+    assert str(other) in about["weights"]
+    assert about["model"] == "ResNet18+ResNet18"
+
+
+def test_members_of_an_ensemble_know_the_same(run, tmp_path):
+    stranger, _ = build_classifier("resnet18", ["Edema", "Mass"], weights="none", size=32)
+    save_classifier(stranger, tmp_path / "stranger.safetensors")
+    with pytest.raises(UsageError, match=r"tells the classes Edema, Mass, and .* the findings Edema, Mass"):
+        xraycls.predict([run.path, tmp_path / "stranger.safetensors"], tmp_path, device="cpu")

@@ -45,18 +45,22 @@ def predict(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Predict images and folders; a bad file becomes a row with its error, and the exit code is 1 at the end."""
+    """Predict images and folders; a bad file becomes a row with its error, and the exit code is 1 at the end.
+
+    Further runs before the paths are members of an ensemble: the mean of all their probabilities is given.
+    """
     from xraycls.data.files import readable_name, require_writable
     from xraycls.data.source import list_images
-    from xraycls.inference.choose import open_classifier
+    from xraycls.inference.choose import leading_models, open_classifiers
     from xraycls.progress import counting
     from xraycls.workflows.predict import predict_with, prediction_rows, require_replaceable, write_predictions
 
     require_writable(output)
     replaced = require_replaceable(output)
-    trained = open_classifier(run, runtime=runtime, device=device, precision=precision)
+    others = leading_models(paths)
+    trained = open_classifiers([run, *others], runtime=runtime, device=device, precision=precision)
     classes = trained.classes
-    pictures = list_images(paths, keep_masks=keep_masks)
+    pictures = list_images(paths[len(others) :], keep_masks=keep_masks)
     with counting("predicting") as progress:
         predictions = predict_with(
             trained,

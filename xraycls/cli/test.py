@@ -15,7 +15,6 @@ from xraycls.cli.options import (
     DeviceOption,
     JsonOption,
     LoaderOption,
-    ModelArgument,
     PrecisionOption,
     RuntimeOption,
     ThreadsOption,
@@ -32,7 +31,13 @@ if TYPE_CHECKING:
 
 @reads_data
 def test(
-    run: ModelArgument,
+    runs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN…",
+            help="A run folder, a weights or exported file, or a model's name: its newest run; of several the mean.",
+        ),
+    ],
     data: Annotated[Path | None, typer.Option(help="Other data; the run's own by default.")] = None,
     images: Annotated[Path | None, typer.Option(help="Folder that a CSV's paths start from.")] = None,
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
@@ -64,7 +69,7 @@ def test(
 
     with counting("testing") as progress:
         result = test_classifier(
-            run,
+            runs,
             data=data,
             images=images,
             split=split,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xraycls.errors import UsageError
+from xraycls.inference.ensemble import Ensemble, EnsemblePredictor, ensemble_of
 from xraycls.inference.exported import is_exported
 from xraycls.inference.exported_predictor import (
     ExportedModel,
@@ -17,6 +18,8 @@ from xraycls.inference.exported_predictor import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from xraycls.evaluation.cases import FloatArray
     from xraycls.inference.classification import TrainedModel
     from xraycls.inference.detection import TrainedDetector
@@ -49,6 +52,28 @@ def open_classifier(
     return load_classifier_model(model, choose_device(device))
 
 
+def open_classifiers(
+    models: Sequence[str | Path], *, runtime: str = "auto", device: str = "auto", precision: str = "auto"
+) -> TrainedModel | ExportedModel | Ensemble:
+    """Returns one classifier, or several as one; arguments and errors as of :func:`open_classifier`.
+
+    Raises:
+        UsageError: several that tell other classes apart.
+    """
+    opened = [open_classifier(each, runtime=runtime, device=device, precision=precision) for each in models]
+    return opened[0] if len(opened) == 1 else ensemble_of(opened)
+
+
+def leading_models(names: Sequence[Path]) -> list[Path]:
+    """The first of some paths that are models and no pictures: run folders, exported ones and files of weights."""
+    found = []
+    for path in names:
+        if not ((path / "checkpoints").is_dir() or path.suffix == ".safetensors" or is_exported(path)):
+            break
+        found.append(path)
+    return found
+
+
 def open_detector(
     model: str | Path, *, key: str = "", runtime: str = "auto", device: str = "auto", precision: str = "auto"
 ) -> TrainedDetector | ExportedModel:
@@ -63,15 +88,30 @@ def open_detector(
 
 
 def predictor_of_classifier(
-    model: TrainedModel | ExportedModel,
+    model: TrainedModel | ExportedModel | Ensemble,
     *,
     batch_size: int = 64,
     precision: str = "auto",
     loader: str = "auto",
     threads: int | None = None,
     strict: bool = False,
-) -> Predictor[FloatArray] | ExportedPredictor[FloatArray]:
+) -> Predictor[FloatArray] | ExportedPredictor[FloatArray] | EnsemblePredictor:
     """Returns what gives the probabilities of pictures; arguments are those of the predictors."""
+    one = partial(
+        _predictor_of_one, batch_size=batch_size, precision=precision, loader=loader, threads=threads, strict=strict
+    )
+    return EnsemblePredictor(model, tuple(map(one, model.members))) if isinstance(model, Ensemble) else one(model)
+
+
+def _predictor_of_one(
+    model: TrainedModel | ExportedModel,
+    *,
+    batch_size: int,
+    precision: str,
+    loader: str,
+    threads: int | None,
+    strict: bool,
+) -> Predictor[FloatArray] | ExportedPredictor[FloatArray]:
     if isinstance(model, ExportedModel):
         check_loader(loader)
         read = partial(read_probabilities, multi_label=model.multi_label)

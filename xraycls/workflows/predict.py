@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from xraycls.data.files import atomic_write
 from xraycls.errors import UsageError
 from xraycls.evaluation.write import write_predictions as write_csv
-from xraycls.inference.choose import open_classifier, predictor_of_classifier
+from xraycls.inference.choose import open_classifiers, predictor_of_classifier
+from xraycls.inference.ensemble import Ensemble
 from xraycls.inference.exported_predictor import ExportedModel
 from xraycls.inference.inputs import samples_of
 from xraycls.types import Prediction, Sample
@@ -34,7 +35,7 @@ _TEST = "test.json"
 
 
 def predict(
-    model: str | Path,
+    model: str | Path | Sequence[str | Path],
     paths: Picture | Iterable[Picture],
     *,
     device: str = "auto",
@@ -52,7 +53,8 @@ def predict(
     weights hold a check for it, a prediction tells how far its picture is from the training data.
 
     Args:
-        model: a run folder, a model's name, an exported folder or a weights file.
+        model: a run folder, a model's name, an exported folder or a weights file; of several, the mean of their
+            probabilities is taken.
         paths: a path of a file or folder, the bytes of a file, a NumPy array [H, W] or [H, W, 3], a pydicom dataset, or
             a sequence of these.
         device: as in training.
@@ -77,7 +79,8 @@ def predict(
         >>> predictions[0].name, len(predictions[0].probabilities)
         ('film.jpeg', 2)
     """
-    trained = open_classifier(model, runtime=runtime, device=device, precision=precision)
+    models = [model] if isinstance(model, str | Path) else model
+    trained = open_classifiers(models, runtime=runtime, device=device, precision=precision)
     predictions = predict_with(
         trained,
         paths,
@@ -92,7 +95,7 @@ def predict(
 
 
 def predict_with(
-    trained: TrainedModel | ExportedModel,
+    trained: TrainedModel | ExportedModel | Ensemble,
     paths: Picture | Iterable[Picture],
     *,
     batch_size: int = 64,
@@ -114,7 +117,7 @@ def predict_with(
 
 
 def _predictions(
-    trained: TrainedModel | ExportedModel, samples: Sequence[Sample], ood_check: bool, options: Any
+    trained: TrainedModel | ExportedModel | Ensemble, samples: Sequence[Sample], ood_check: bool, options: Any
 ) -> Iterator[Prediction]:
     check = check_of(trained) if ood_check else None
     if ood_check and check is None:
@@ -124,17 +127,19 @@ def _predictions(
     from xraycls.inference.ood import FeaturedModel, checked_predictions
     from xraycls.inference.predictor import Predictor
 
-    classifier: Any = trained  # no exported model has a check
+    classifier: Any = trained  # neither exported models nor several have a check
     model = FeaturedModel(classifier, check.layers)
     return checked_predictions(classifier, check, Predictor(model=model, **options)(samples))
 
 
-def check_of(trained: TrainedModel | ExportedModel) -> OODCheck | None:
+def check_of(trained: TrainedModel | ExportedModel | Ensemble) -> OODCheck | None:
     """Returns what tells pictures that are unlike the training data of a model; None where it has no such check."""
-    return None if isinstance(trained, ExportedModel) else trained.ood_check
+    return None if isinstance(trained, ExportedModel | Ensemble) else trained.ood_check
 
 
-def _no_check(trained: TrainedModel | ExportedModel) -> str:
+def _no_check(trained: TrainedModel | ExportedModel | Ensemble) -> str:
+    if isinstance(trained, Ensemble):
+        return "several models together have no check for it, each run alone does"
     if isinstance(trained, ExportedModel):
         return "exported models have no check for it, the runs that they were made from do"
     return f"{trained.weights} holds no check for it, which a training adds at its end to its best weights"

@@ -105,8 +105,9 @@ def _absent_findings(table: SampleTable) -> list[str]:
     """Returns a sentence for findings that a split has no image with, or none without."""
     lines = []
     for split in ("train", "val"):
+        targets = table.split(split).targets
         for kind, value in (("with", 1), ("without", 0)):
-            absent = ~(table.split(split).targets == value).any(axis=0)
+            absent = ~(targets == value).any(axis=0)
             names = ", ".join(name for name, is_absent in zip(table.findings, absent, strict=True) if is_absent)
             if names and split == "train":
                 lines.append(f"No training image is known to be {kind} {names}: it can't be learned.")

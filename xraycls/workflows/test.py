@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -27,7 +27,8 @@ from xraycls.evaluation.findings import FindingsReport, evaluate_findings
 from xraycls.evaluation.findings_page import write_findings_report
 from xraycls.evaluation.report import Report, evaluate
 from xraycls.evaluation.write import write_report
-from xraycls.inference.choose import open_classifier, predictor_of_classifier
+from xraycls.inference.choose import open_classifiers, predictor_of_classifier
+from xraycls.inference.ensemble import Ensemble
 from xraycls.training.config import read_config
 from xraycls.types import Prediction, Split
 from xraycls.version import __version__
@@ -60,7 +61,7 @@ class TestResult:
 
 
 def test(
-    model: str | Path,
+    model: str | Path | Sequence[str | Path],
     *,
     data: Path | str | None = None,
     images: Path | None = None,
@@ -81,7 +82,8 @@ def test(
     """Test on a split of the data a run was trained with, or on other data.
 
     Args:
-        model: a run folder, a model's name or a weights file, as :func:`xraycls.load_model`.
+        model: a run folder, a model's name or a weights file, as :func:`xraycls.load_model`; of several, the mean of
+            their probabilities is tested, on the data of the first.
         data: other data; its ``split`` is taken, or all of it when it has no splits of its own.
         images: the folder that a CSV's paths are relative to.
         split: the split to test on.
@@ -110,7 +112,8 @@ def test(
         >>> result.files[-1].name
         'test.json'
     """
-    trained = open_classifier(model, runtime=runtime, device=device, precision=precision)
+    models = [model] if isinstance(model, str | Path) else model
+    trained = open_classifiers(models, runtime=runtime, device=device, precision=precision)
     predictor = predictor_of_classifier(
         trained, batch_size=batch_size, precision=precision, loader=loader, threads=threads, strict=strict
     )
@@ -144,7 +147,7 @@ def test(
         "unreadable": len(failures),
     }
     picture: Callable[[int], GreyImage] = lambda index: open_image(table[index]).pixels()  # noqa: E731
-    run = trained.run
+    run = None if isinstance(trained, Ensemble) else trained.run
     settings = read_config(run.config) if run else None
     history = run.read_metrics() if run else ()
     if isinstance(report, FindingsReport):
@@ -159,7 +162,7 @@ def test(
 
 
 def _evaluated(
-    trained: TrainedModel | ExportedModel, table: SampleTable, probabilities: FloatArray, resamples: int
+    trained: TrainedModel | ExportedModel | Ensemble, table: SampleTable, probabilities: FloatArray, resamples: int
 ) -> Report | FindingsReport:
     groups = [sample.patient for sample in table]
     if table.findings:
@@ -182,7 +185,7 @@ def _evaluated(
 
 
 def _table(
-    trained: TrainedModel | ExportedModel,
+    trained: TrainedModel | ExportedModel | Ensemble,
     data: Path | None,
     images: Path | None,
     split: Split,
@@ -214,6 +217,9 @@ def _table(
         table = chosen
     if run and not own:
         table = without_seen(run, table, unseen_only=unseen_only)
+    for member in trained.members[1:] if isinstance(trained, Ensemble) else ():
+        if member.run:
+            table = without_seen(member.run, table, unseen_only=unseen_only)
     if trained.multi_label:
         return with_findings(table, trained.classes)
     return with_classes(table.single_label(), trained.classes)
@@ -239,7 +245,9 @@ def with_classes(table: SampleTable, classes: tuple[str, ...]) -> SampleTable:
     return replace(table, samples=tuple(renumbered), classes=classes)
 
 
-def _folder(trained: TrainedModel | ExportedModel, data: Path | str | None, split: Split) -> Path:
+def _folder(trained: TrainedModel | ExportedModel | Ensemble, data: Path | str | None, split: Split) -> Path:
+    if isinstance(trained, Ensemble):
+        return Path.cwd() / f"test-ensemble-{split}"
     home = trained.run.path if trained.run else Path.cwd()
     if data is None:
         return home if split == "test" else home / f"test-{split}"
