@@ -16,6 +16,9 @@ from xraycls.inference import runtimes
 from xraycls.inference.exported_detections import suppressed
 from xraycls.inference.runtimes import open_session
 from xraycls.models.detection.suppression import suppress
+from xraycls.workflows.detection.evaluate import evaluate_detector
+from xraycls.workflows.detection.inference import infer
+from xraycls.workflows.inference_bench import bench_inference, plot_timings
 
 pytestmark = pytest.mark.slow
 
@@ -27,6 +30,20 @@ def films(tmp_path_factory):
     for number, (height, width) in enumerate(((90, 70), (64, 96), (200, 300))):
         cv2.imwrite(str(folder / f"{number}.png"), rng.integers(0, 256, (height, width), dtype=np.uint8))
     (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def boxes(tmp_path_factory):
+    """Pictures with KITTI labels of both classes."""
+    folder = tmp_path_factory.mktemp("boxes")
+    rng = np.random.default_rng(1)
+    for part in ("images", "labels"):
+        (folder / part).mkdir()
+    for number in range(4):
+        cv2.imwrite(str(folder / "images" / f"{number}.png"), rng.integers(0, 256, (64, 96), dtype=np.uint8))
+        rows = ("nodule 0 0 0 10 10 40 40", "opacity 0 0 0 30 5 80 60")
+        (folder / "labels" / f"{number}.txt").write_text("".join(f"{row} 0 0 0 0 0 0 0\n" for row in rows))
     return folder
 
 
@@ -78,6 +95,42 @@ def test_predicting_with_a_folder_imports_no_torch(exported_classifier, films, t
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)[0]["predicted"] in ("NORMAL", "PNEUMONIA")
+
+
+@pytest.mark.slow
+def test_an_exported_detector_is_judged_and_finds_as_in_torch(exported_detector, detector_file, boxes, tmp_path):
+    ours, theirs = (
+        evaluate_detector(model, boxes, results=tmp_path / name, precision="fp32", loader=loader)
+        for model, name, loader in ((exported_detector.path.parent, "onnx", "auto"), (detector_file, "torch", "torch"))
+    )
+    assert ours.precision == "fp32"
+    assert ours.average.per_class == pytest.approx(theirs.average.per_class, abs=1e-6)
+    found = [
+        infer(model, boxes / "images", tmp_path / name / "inference", threshold=0.1)
+        for model, name in ((exported_detector.path, "onnx"), (detector_file, "torch"))
+    ]
+    assert found[0].objects == found[1].objects > 0
+    labels = [sorted((tmp_path / name / "inference" / "labels").rglob("*.txt")) for name in ("onnx", "torch")]
+    for one, other in zip(*labels, strict=True):
+        assert len(one.read_text().splitlines()) == len(other.read_text().splitlines())
+
+
+@pytest.mark.slow
+def test_bench_takes_turns_and_tells_how_far_answers_are_apart(exported_classifier, classifier_file, tmp_path):
+    timings = bench_inference(
+        [classifier_file, exported_classifier.path.parent], batches=(1, 2), rounds=1, device="cpu"
+    )
+    runtimes = {each.runtime for each in timings}
+    assert {"torch", "onnxruntime"} <= runtimes
+    assert [each.batch for each in timings] == [1] * len(runtimes) + [2] * len(runtimes)
+    assert all(each.apart < 1e-3 and each.milliseconds > 0 for each in timings)
+    plot_timings(timings, tmp_path / "timings.png")
+    assert (tmp_path / "timings.png").stat().st_size > 1000
+
+
+def test_bench_refuses_models_of_different_sizes(classifier_file, detector_file):
+    with pytest.raises(UsageError, match="different sizes: 64 × 64, 96 × 64"):
+        bench_inference([classifier_file, detector_file], batches=(1,), rounds=1, device="cpu")
 
 
 def test_a_runtime_that_is_not_installed_is_told_with_the_command(exported_classifier, monkeypatch):

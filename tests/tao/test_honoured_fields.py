@@ -152,7 +152,6 @@ def test_a_field_that_is_honoured_changes_the_job(bases, network, field):
     [
         ("ssd", "ssd_config.mean_color"),
         ("ssd", "training_config.max_queue_size"),
-        ("ssd", "training_config.enable_qat"),
         ("yolo_v4", "yolov4_config.arch_conv_blocks"),
         ("yolo_v4", "class_weighting_config.enable_auto"),
     ],

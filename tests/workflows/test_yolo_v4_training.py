@@ -20,14 +20,17 @@ from xraycls.data.siim2kitti import siim2kitti
 from xraycls.errors import DataError, SpecError, UsageError
 from xraycls.models.detection.files import load_detector, save_detector
 from xraycls.models.detection.registry import build_detector
+from xraycls.models.quantization import quantizers_of
 from xraycls.tao.networks import NETWORKS
 from xraycls.tao.programs import open_spec
 from xraycls.training.annealing import SoftStartCosine
 from xraycls.training.early_stopping import EarlyStopping
+from xraycls.training.quantization import simulate_8_bits
 from xraycls.training.reporter import Silent
 from xraycls.types import Detections
 from xraycls.workflows.detection.convert_weights import convert_weights
 from xraycls.workflows.detection.data import count_learnable
+from xraycls.workflows.detection.export import Calibration, export_for_tao
 from xraycls.workflows.detection.prune import prune_detector
 from xraycls.workflows.detection.spec import evaluate_spec, train_spec
 
@@ -234,6 +237,56 @@ def test_a_file_of_tao_trained_for_quantisation_names_the_field(root, untrained)
     path = spec(root, "plain.txt", training=f'pretrain_model_path: "{root}/qat.hdf5"')
     with pytest.raises(SpecError, match=r"line \d+: .*trained with enable_qat, .*qat.hdf5, and enable_qat is off"):
         train_spec(YOLO_V4, path, root / "never")
+
+
+@pytest.fixture(scope="module")
+def quantized(root, untrained):
+    """The same detector, as training for 8 bits has it."""
+    detector, _ = load_detector(untrained)
+    simulate_8_bits(detector, torch.zeros(1, 1, 64, 64, dtype=torch.uint8))
+    save_detector(detector, root / "quantized_epoch_001.safetensors")
+    return root / "quantized_epoch_001.safetensors"
+
+
+def test_a_model_of_8_bits_is_not_gone_on_with_in_floating_point(root, quantized):
+    path = spec(root, "float.txt", training=f'resume_model_path: "{quantized}"')
+    with pytest.raises(
+        SpecError, match=r"trained with enable_qat, .*quantized_epoch_001.safetensors, and enable_qat is off"
+    ):
+        train_spec(YOLO_V4, path, root / "never")
+
+
+def test_a_model_in_floating_point_is_not_gone_on_with_in_8_bits(root, untrained):
+    shutil.copy(untrained, root / "float_epoch_001.safetensors")
+    started = f'resume_model_path: "{root}/float_epoch_001.safetensors" enable_qat: true'
+    path = spec(root, "eight.txt", training=started)
+    with pytest.raises(
+        SpecError, match=r"trained without enable_qat, .*float_epoch_001.safetensors, and enable_qat is on"
+    ):
+        train_spec(YOLO_V4, path, root / "never")
+
+
+@pytest.mark.walkthrough
+def test_a_pruned_model_is_retrained_in_8_bits_and_exported_with_its_ranges(root, untrained):
+    pruned, _ = prune_detector(untrained, root / "narrow.safetensors", threshold=0.99, min_filters=8)
+    path = spec(root, "qat.txt", training=f'pruned_model_path: "{pruned}" enable_qat: true')
+    done = train_spec(YOLO_V4, path, root / "qat", epochs=1, device="cpu", precision="fp32")
+    detector, _ = load_detector(done.model)
+    limits = [float(each.limit) for each in quantizers_of(detector.net).values()]
+    assert len(limits) > 10
+    assert min(limits) > 0
+    told = export_for_tao(
+        YOLO_V4,
+        done.model,
+        root / "exported" / "yolo.onnx",
+        spec=path,
+        data_type="int8",
+        calibration=Calibration(cache=root / "exported" / "cal.bin"),
+    )
+    assert [file.name for file in told[1]] == ["yolo.int8.onnx", "cal.bin"]
+    evaluation = evaluate_spec(YOLO_V4, root / "exported" / "yolo.int8.onnx", path, results=root / "of_int8")
+    assert evaluation.precision == "int8"
+    assert 0 <= evaluation.average.mean <= 1
 
 
 @pytest.mark.slow

@@ -10,21 +10,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xraycls.cli.options import BatchOption, DeviceOption, JsonOption, ThreadsOption
+from xraycls.errors import UsageError
 from xraycls.progress import console
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from xraycls.workflows.inference_bench import Timing
     from xraycls.workflows.parity_report import Comparison, Parity
 
 _COLUMNS = ("grey\nmean", "\n99%", "worst\nimage", "logits\nmean", "\nmost", "prob.\nmean", "\nmost", "same\ntop-1")
 
 app = typer.Typer(help="Measure what this machine does with your data.", no_args_is_help=True)
-
-
-@app.callback()
-def _verbs() -> None:
-    """Keeps `parity` a verb of its own while there is no other."""
 
 
 @app.command()
@@ -74,6 +71,73 @@ def parity(
         _print(result, picture)
     if result.beyond:
         raise typer.Exit(1)
+
+
+@app.command()
+def inference(
+    models: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="MODEL…", help="Run folders, weights, exported folders or files; the first is the reference."
+        ),
+    ],
+    batches: Annotated[str, typer.Option("--batch-sizes", help="Pictures at a time, a list.")] = "1,8,32",
+    rounds: Annotated[int, typer.Option(min=1, help="Of which the median counts.")] = 10,
+    images: Annotated[Path | None, typer.Option(help="Pictures; drawn ones when omitted.")] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for inference.json and inference.png.")
+    ] = Path(),
+    key: Annotated[str, typer.Option("--key", "-k", help="Of encrypted detectors.")] = "",
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Time models in every runtime that is installed, with how far their answers are from the first one's."""
+    from xraycls.data.files import atomic_write
+    from xraycls.progress import counting
+    from xraycls.workflows.inference_bench import bench_inference, described, plot_timings
+
+    with counting("computing") as progress:
+        timings = bench_inference(
+            models,
+            batches=_numbers(batches),
+            rounds=rounds,
+            threads=threads,
+            device=device,
+            images=images,
+            key=key,
+            progress=progress,
+        )
+    text = json.dumps(described(timings), indent=2)
+    output.mkdir(parents=True, exist_ok=True)
+    with atomic_write(output / "inference.json") as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+    with atomic_write(output / "inference.png") as temporary:
+        plot_timings(timings, temporary)
+    if as_json:
+        print(text)
+        return
+    _print_timings(timings)
+    print(f"Wrote {output / 'inference.json'} and {output / 'inference.png'}.")
+
+
+def _numbers(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise UsageError(f"--batch-sizes {text} are no numbers", "Write them as 1,8,32") from None
+
+
+def _print_timings(timings: list[Timing]) -> None:
+    from rich.table import Table
+
+    table = Table("model", "runtime", "", box=None, pad_edge=False)
+    for name in ("batch", "ms", "CPU ms", "a second", "apart"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for each in timings:
+        numbers = (f"{each.milliseconds:.1f}", f"{each.cpu_milliseconds:.1f}", f"{each.images_per_second:.1f}")
+        table.add_row(each.model, each.runtime, each.precision, str(each.batch), *numbers, f"{each.apart:.1e}")
+    console(stderr=False).print(table)
 
 
 def _print(result: Parity, picture: Path) -> None:

@@ -27,7 +27,9 @@ from xraycls.errors import UsageError
 if TYPE_CHECKING:
     from xraycls.training.job import DetectionJob
 
-ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help="A run folder, or a detector's file.")]
+ModelArgument = Annotated[
+    Path, typer.Argument(metavar="MODEL", help="A run folder, a detector's file, or an exported folder.")
+]
 KeyOption = Annotated[str, typer.Option("--key", "-k", help="Models are encrypted with it.")]
 
 app = typer.Typer(help="Detectors: train from YAML, evaluate, find objects, prune.", no_args_is_help=True)

@@ -16,7 +16,11 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     "predict": ("xraycls predict runs/first film.jpeg", "xraycls predict ResNet18 new_images -o results"),
     "cam": ("xraycls cam runs/first film.jpeg", "xraycls cam ResNet18 new_images --method gradcam++ -o maps"),
     "prune": ("xraycls prune -m runs/first -o slim.safetensors -pth 0.3",),
-    "export": ("xraycls export runs/first -o onnx", "xraycls export runs/detector -o onnx --form heads"),
+    "export": (
+        "xraycls export runs/first -o onnx",
+        "xraycls export runs/detector -o onnx --form heads",
+        "xraycls export runs/first -o onnx --precision int8 --max-drop 0.005",
+    ),
     "sweep": (
         "xraycls sweep unet --data films --over optimizer=adam,adamw,sgd --set sgd:lr=0.05 --workers 2",
         "xraycls sweep train --data chest_xray --over lr=log:1e-5..1e-2 --search tpe --trials 20 --halving 2",
@@ -40,6 +44,7 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     "unet evaluate": ("xraycls unet evaluate runs/unet",),
     "unet predict": ("xraycls unet predict runs/unet --data new_images --output boxes",),
     "bench parity": ("xraycls bench parity --data chest_xray --model runs/first",),
+    "bench inference": ("xraycls bench inference runs/first onnx",),
     "data phantom": ("xraycls data phantom phantom -n 200", "xraycls data phantom siim -n 60 --layout siim"),
     "data download": ("xraycls data download kermany --dest kermany",),
     "data list": ("xraycls data list chest_xray", "xraycls data list films.csv --images films --json"),

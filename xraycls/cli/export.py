@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +13,9 @@ from xraycls.cli.options import JsonOption
 if TYPE_CHECKING:
     from xraycls.export.folder import Exported
     from xraycls.export.parity import Parity
+
+
+_IN_8_BITS: dict[str, Any] = {"rich_help_panel": "In 8 bits (int8, u8s8)"}
 
 
 def export(
@@ -24,17 +27,43 @@ def export(
         str | None,
         typer.Option(help="nms, heads, tao or trt of a detector; logits or probabilities of a classifier."),
     ] = None,
-    precision: Annotated[str, typer.Option(help="fp32, fp16 or bf16.")] = "fp32",
+    precision: Annotated[
+        str, typer.Option(help="fp32, fp16, bf16, int8 (TensorRT, OpenVINO) or u8s8 (CPUs).")
+    ] = "fp32",
     input_: Annotated[str, typer.Option("--input", help="uint8 or float: grey levels 0–255 as such.")] = "uint8",
     images: Annotated[
         list[Path] | None,
         typer.Option(help="Pictures to compare on; those of the run's validation split, or drawn ones by default."),
     ] = None,
     key: Annotated[str, typer.Option("--key", "-k", help="Of an encrypted detector.")] = "",
+    calibration: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DATA", help="Pictures for the ranges; the run's training split by default.", **_IN_8_BITS
+        ),
+    ] = None,
+    calibration_images: Annotated[
+        int, typer.Option(min=1, help="How many of them; fewer are an error.", **_IN_8_BITS)
+    ] = 500,
+    calibration_method: Annotated[
+        str | None, typer.Option(help="entropy (default), percentile or max; of u8s8 max.", **_IN_8_BITS)
+    ] = None,
+    max_drop: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Fail when AUROC or mAP on validation falls by more.", **_IN_8_BITS),
+    ] = None,
+    deepstream: Annotated[
+        bool, typer.Option("--deepstream", help="Write DeepStream's settings beside it; the input is float then.")
+    ] = False,
+    triton: Annotated[
+        Path | None, typer.Option(metavar="REPOSITORY", help="Write a model repository of Triton, too.")
+    ] = None,
+    triton_name: Annotated[str, typer.Option(help="The model's name in it.")] = "xraycls",
+    triton_backend: Annotated[str, typer.Option(help="onnxruntime, python or tensorrt.")] = "onnxruntime",
     as_json: JsonOption = False,
 ) -> None:
     """Write a model as ONNX for onnxruntime, OpenVINO, TensorRT and Triton, and compare it with torch."""
-    from xraycls.workflows.export import export_model
+    from xraycls.workflows.export import export_model, serve_settings
 
     done = export_model(
         model,
@@ -44,11 +73,19 @@ def export(
         input=input_,  # type: ignore[arg-type]
         images=images or None,
         key=key,
+        calibration=calibration,
+        calibration_images=calibration_images,
+        calibration_method=calibration_method,
+        max_drop=max_drop,
+        deepstream=deepstream,
     )
+    files = serve_settings(done, deepstream=deepstream, triton=triton, name=triton_name, backend=triton_backend)
     if as_json:
         print(json.dumps(done.file.described()))
         return
     print_export(done)
+    if files:
+        print(f"Wrote {', '.join(map(str, files))}.")
 
 
 def print_export(done: Exported) -> None:
@@ -59,6 +96,13 @@ def print_export(done: Exported) -> None:
     for name, shape in file.outputs.items():
         print(f"  {name} [{', '.join(map(str, shape))}]")
     print_parity(done.parity)
+    if quantization := file.quantization:
+        print("  " + ", ".join(f"{name} {value}" for name, value in quantization.items()))
+    if figures := file.figures:
+        before, after = (f"{name} {figures[name]:.4f}" for name in ("fp32", file.precision))
+        print(f"  {figures['metric']} on {figures['images']} validation images: {before}, {after}")
+    for version, command in file.trtexec.items():
+        print(f"  TensorRT {version}: {command}")
 
 
 def print_parity(parity: list[Parity]) -> None:

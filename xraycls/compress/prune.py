@@ -18,6 +18,7 @@ from xraycls.compress.rule import CRITERIA, NORMALIZERS, Floats, filter_norms, k
 from xraycls.errors import UsageError, unknown
 from xraycls.models.build import under
 from xraycls.models.pruning_plan import Layer, PrunePlan, can_narrow, keep_channels, plan_between, widths
+from xraycls.models.quantization import plan_of
 
 LayerSide = tuple[str, bool]
 """Module path of a layer, and whether it is its outputs (or its inputs) that lose channels."""
@@ -100,6 +101,10 @@ def prune(
     """
     _check_settings(criterion, normalizer, threshold, granularity, min_filters)
     _check_names(model, excluded)
+    if plan_of(model):
+        raise UsageError(
+            "A model that was trained for 8 bits (QAT) can't be pruned", "Prune it first, then train it so"
+        )
     pruned = copy.deepcopy(model)
     layers: dict[str, Any] = dict(pruned.named_modules())
     notes: dict[str, str] = {}

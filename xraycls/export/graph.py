@@ -15,10 +15,11 @@ from xraycls.errors import UsageError
 from xraycls.export.suppression import DenseDetections, dense_detections, efficient_nms
 from xraycls.models.classifier import Classifier
 from xraycls.models.detection.base import Detector
+from xraycls.models.quantization import hold_weight_scales, output_quantizer, round_output_of
 
-Precision = Literal["fp32", "fp16", "bf16"]
+Precision = Literal["fp32", "fp16", "bf16", "int8"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
-_NUMBERS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+_NUMBERS = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
 Outputs = tuple[Tensor, ...]
 
@@ -236,14 +237,22 @@ def fold_batch_norms(net: nn.Module, run: Callable[[], object]) -> None:
         fused = fuse_conv_bn_eval(convolution, norm)
         convolution.weight, convolution.bias = fused.weight, fused.bias
         parent, _, child = name.rpartition(".")
-        setattr(net.get_submodule(parent), child, nn.Identity())
+        folded = nn.Identity()
+        if quantizer := output_quantizer(norm):
+            round_output_of(folded, quantizer)
+        setattr(net.get_submodule(parent), child, folded)
 
 
 def compute_in(net: nn.Module, precision: Precision) -> int:
-    """Let a network compute in a number format, whatever its inputs are; returns the version of operators it needs."""
-    number = _NUMBERS[precision]
-    if precision == "fp32":
+    """Let a network compute in a number format, whatever its inputs are; returns the version of operators it needs.
+
+    In "int8" a network has quantisers already, see :mod:`xraycls.export.quantized`.
+    """
+    if precision == "int8":
+        hold_weight_scales(net)
+    if precision not in _NUMBERS:
         return 20
+    number = _NUMBERS[precision]
     net.to(number)
     for module in net.modules():
         if next(module.parameters(recurse=False), None) is not None:
@@ -261,7 +270,7 @@ def averaged_features(classifier: Classifier) -> str | None:
     features: list[Tensor] = []
     hooks = [
         classifier.net.get_submodule(layer).register_forward_hook(lambda _m, _i, output: maps.append(output)),
-        head.register_forward_pre_hook(lambda _m, inputs: features.append(inputs[0])),
+        head.register_forward_pre_hook(lambda _m, inputs: features.append(inputs[0]), prepend=True),
     ]
     try:
         with torch.no_grad():

@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from xraycls.data.files import atomic_write
@@ -94,6 +96,21 @@ def before_plugin(model: Any) -> Any:
         cut.graph.node.append(onnx.helper.make_node("Identity", [source], [name]))
         cut.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
     return cut
+
+
+def array_of(initializer: Any) -> npt.NDArray[Any]:
+    """Returns the numbers of a constant of a graph."""
+    import onnx.numpy_helper
+
+    numbers: npt.NDArray[Any] = onnx.numpy_helper.to_array(initializer)
+    return numbers
+
+
+def initializer_of(name: str, numbers: npt.NDArray[Any]) -> Any:
+    """Returns a constant of a graph."""
+    import onnx.numpy_helper
+
+    return onnx.numpy_helper.from_array(np.ascontiguousarray(numbers), name)
 
 
 def shapes_of(model: Any) -> dict[str, list[int | str]]:

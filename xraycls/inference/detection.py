@@ -45,6 +45,11 @@ class TrainedDetector:
         return self.detector.config.classes
 
     @property
+    def network(self) -> str:
+        """The network's name."""
+        return self.detector.config.network
+
+    @property
     def reported(self) -> float | None:
         """Score from which detections are reported; None where it wasn't chosen on validation."""
         return self.detector.config.reported

@@ -31,9 +31,12 @@ class OnnxRuntime:
         precision: "auto" or that of the file; onnxruntime computes in no other.
         threads: of one computation; None for one a processor.
         device: "auto", "cpu" or "cuda".
+        as_written: compute node by node, as a file of 8 bits is written, instead of with kernels of its own.
     """
 
-    def __init__(self, path: Path, *, precision: str, threads: int | None, device: str) -> None:
+    def __init__(
+        self, path: Path, *, precision: str, threads: int | None, device: str, as_written: bool = False
+    ) -> None:
         import onnxruntime
 
         if precision != "auto":
@@ -45,6 +48,8 @@ class OnnxRuntime:
         options.intra_op_num_threads = threads or available_processors()
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # leaves waiting cores to others
         options.log_severity_level = 3
+        if as_written:
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         there = onnxruntime.get_available_providers()
         if device.startswith("cuda") and "CUDAExecutionProvider" not in there:
             raise UsageError(f"This onnxruntime can't compute on --device {device}", "Install onnxruntime-gpu instead")

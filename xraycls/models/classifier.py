@@ -27,6 +27,7 @@ from xraycls.models.files import (
 )
 from xraycls.models.freeze import freeze as freeze_part
 from xraycls.models.pruning_plan import PrunePlan, apply_plan, plan_between
+from xraycls.models.quantization import plan_of
 from xraycls.models.weights import WeightsReport, load_weights
 from xraycls.models.zoo import RGB, Architecture, find
 
@@ -208,6 +209,7 @@ def save_classifier(classifier: Classifier, path: Path, *, extra: Mapping[str, s
         plan=classifier.plan or PrunePlan({}),
         tensors=classifier.net.state_dict(),
         extra=extra or {},
+        quantization=plan_of(classifier.net),
     )
     write_model(model, path)
 

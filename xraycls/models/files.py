@@ -32,6 +32,7 @@ from xraycls.data.files import atomic_write
 from xraycls.errors import RunError, UsageError
 from xraycls.models.encryption import WrongKey, decrypt, encrypt, is_encrypted
 from xraycls.models.pruning_plan import PrunePlan, apply_plan
+from xraycls.models.quantization import QuantizationPlan, quantize
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +69,7 @@ class ModelFile:
         plan: how much narrower pruning made it; empty when it isn't pruned.
         tensors: by name, on the CPU.
         extra: more text that travels with the weights.
+        quantization: what of it was trained to be computed in 8 bits; empty when nothing was.
     """
 
     kind: Kind
@@ -77,6 +79,7 @@ class ModelFile:
     plan: PrunePlan
     tensors: Mapping[str, Tensor]
     extra: Mapping[str, str] = field(default_factory=dict)
+    quantization: QuantizationPlan = field(default=QuantizationPlan())
 
     def fill(self, net: nn.Module) -> None:
         """Make a new network as narrow as the plan says and give it the tensors, in place.
@@ -85,6 +88,7 @@ class ModelFile:
             ValueError: the file is of another network.
         """
         apply_plan(net, self.plan)
+        quantize(net, self.quantization)
         state = net.state_dict()  # with the version numbers that some networks look for
         wrong = [n for n in state if n not in self.tensors or self.tensors[n].shape != state[n].shape]
         wrong += list(self.tensors.keys() - state)
@@ -109,6 +113,8 @@ def write_model(model: ModelFile, path: Path, *, key: str = "") -> None:
         "config": model.config,
         "pruned": dict(model.plan.layers),
     }
+    if model.quantization:
+        description["quantized"] = model.quantization.described()
     metadata = {**model.extra, METADATA_KEY: json.dumps(description, ensure_ascii=False)}
     # Copies, because safetensors takes no tensors that share memory, as those of some networks of timm do.
     tensors = {name: t.clone(memory_format=torch.contiguous_format) for name, t in model.tensors.items()}
@@ -157,6 +163,7 @@ def read_model(path: Path, kind: Kind, *, key: str = "") -> ModelFile:
             plan=PrunePlan.parse(described["pruned"]),
             tensors=tensors,
             extra=metadata,
+            quantization=QuantizationPlan.parse(described.get("quantized", {})),
         )
 
 

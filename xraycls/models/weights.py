@@ -15,6 +15,7 @@ from xraycls.models.build import head_name, under
 from xraycls.models.foreign_names import aligned
 from xraycls.models.pretrained import fetch_imagenet, is_cached
 from xraycls.models.pruning_plan import PrunePlan, apply_plan
+from xraycls.models.quantization import is_range
 from xraycls.models.weight_files import WeightFile, read_weights
 from xraycls.models.zoo import Architecture
 
@@ -201,12 +202,13 @@ def _head_clause(own: Mapping[str, torch.Tensor], tensors: Mapping[str, torch.Te
 def _native(file: WeightFile, net: nn.Module) -> dict[str, torch.Tensor]:
     """Names and shapes as the network has them: timm keeps the conversion beside each network."""
     convert = getattr(sys.modules[type(net).__module__], "checkpoint_filter_fn", None)
+    tensors = {name: tensor for name, tensor in file.tensors.items() if not is_range(name)}
     if convert is None:
-        return file.tensors
+        return tensors
     try:
-        return dict(convert(dict(file.tensors), net))
+        return dict(convert(dict(tensors), net))
     except (KeyError, RuntimeError):  # the file of another network; what doesn't fit is told from the file as it is
-        return file.tensors
+        return tensors
 
 
 def _heads(net: nn.Module, architecture: Architecture) -> tuple[str, ...]:

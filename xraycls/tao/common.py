@@ -7,6 +7,7 @@ from typing import Literal
 from xraycls.tao.fields import LATER, approximated, define, honoured, ignored, message
 from xraycls.tao.limits import above, at_least, between, one_of, within
 
+QAT = approximated("each channel of weights has a range of its own, and activations aren't cut at 6")
 NO_COLOUR = approximated("grey films have no colour: no effect")
 SMALL_LETTERS = honoured("labels and classes are compared in small letters")
 _THREADS = ignored("the loader chooses its threads")
@@ -159,7 +160,7 @@ class TrainingConfig:
     optimizer: OptimizerConfig = define("how weights follow their gradients")
     cost_scaling: CostScalingConfig | None = define("not used", ignored("mixed precision scales by itself"))
     checkpoint_interval: int = define("epochs between two saved models")
-    enable_qat: bool = define("train for 8-bit inference", ignored("models are quantised after training"))
+    enable_qat: bool = define("train for 8-bit inference", QAT)
     resume_model_path: str | None = define("a model to go on from", oneof="load_model")
     pretrain_model_path: str | None = define("a model to take weights from", oneof="load_model")
     pruned_model_path: str | None = define("a pruned model to retrain", oneof="load_model")

@@ -138,6 +138,7 @@ class TrainConfig(BaseModel):
     )
     clip_norm: float | None = _setting(FIT, None, "Largest gradient norm.", gt=0)
     accumulate: int = _setting(FIT, 1, "Batches an optimiser step.", ge=1)
+    qat: bool = _setting(FIT, False, "Simulate 8 bits, so that int8 exports keep their accuracy (QAT).")
     ema: float | None = _setting(FIT, None, "Decay of averaged weights, such as 0.999.", gt=0, lt=1)
     patience: int = _setting(STOP, 4, "Epochs without improvement.", ge=1)
     min_delta: float = _setting(STOP, 0.0, "What counts as improvement.", ge=0)
@@ -242,6 +243,7 @@ class TrainSettings(TypedDict, total=False):
     uncertain: str
     clip_norm: float | None
     accumulate: int
+    qat: bool
     ema: float | None
     patience: int
     min_delta: float

@@ -93,6 +93,7 @@ class DetectionJob:
         checkpoint_every: epochs between two models that are kept.
         tensorboard: whether TensorBoard files are written.
         threads: that decode pictures; None for as many as there are processors.
+        qat: whether 8 bits are simulated, see :mod:`xraycls.models.quantization`.
     """
 
     detector: DetectorConfig
@@ -110,6 +111,7 @@ class DetectionJob:
     checkpoint_every: int = 1
     tensorboard: bool = True
     threads: int | None = None
+    qat: bool = False
 
     def __post_init__(self) -> None:
         """Refuse numbers that can't be, whoever gave them."""
@@ -368,4 +370,5 @@ _PARSERS: dict[str, Callable[[Any, Mapping[str, Any]], Any]] = {
     "checkpoint_every": _as(int),
     "tensorboard": _as(bool),
     "threads": lambda values, made: None if values is None else from_plain(int, values),
+    "qat": _as(bool),
 }

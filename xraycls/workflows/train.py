@@ -33,6 +33,7 @@ from xraycls.training.loop import Messages, Outcome, Training
 from xraycls.training.memory import explained_out_of_memory
 from xraycls.training.optimizers import build_optimizer
 from xraycls.training.precision import choose_device, choose_precision
+from xraycls.training.quantization import simulate_8_bits
 from xraycls.training.reporter import Reporter, Silent
 from xraycls.training.run_folder import RunFolder, new_run
 from xraycls.training.runtime import Runtime
@@ -172,6 +173,9 @@ def _train(
     )
     if resume:
         narrow_like(classifier, state["model"])
+    if config.qat:
+        blank = torch.zeros(1, 1, classifier.size, classifier.size, dtype=torch.uint8)
+        reporter.message(simulate_8_bits(classifier, blank))
     for line in [] if resume else report.lines():
         reporter.message(line)
     recipe = find_recipe(config.augment, classifier.size)

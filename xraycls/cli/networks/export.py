@@ -24,18 +24,27 @@ def export(
     ] = None,
     key: KeyOption = None,
     data_type: Annotated[
-        str, typer.Option("--data-type", help="fp32 or fp16, of the engine that is built of the file.")
+        str, typer.Option("--data-type", help="fp32, fp16 or int8, of the engine that is built of it.")
     ] = "fp32",
     gen_ds_config: Annotated[
         bool, typer.Option("--gen-ds-config", help="Write nvinfer_config.txt for DeepStream beside it.")
     ] = False,
+    cal_image_dir: Annotated[
+        str | None, typer.Option("--cal-image-dir", help="Pictures that int8 chooses its ranges on.")
+    ] = None,
+    batches: Annotated[int, typer.Option("--batches", min=1, help="Of them; fewer are an error.")] = 10,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Pictures of a batch.")] = 16,
+    cal_cache_file: Annotated[
+        str, typer.Option("--cal-cache-file", help="TensorRT's calibration cache, to write for int8.")
+    ] = "cal.bin",
+    cal_json_file: Annotated[
+        str | None, typer.Option("--cal-json-file", help="The ranges of int8 as JSON, to write.")
+    ] = None,
+    force_ptq: Annotated[
+        bool, typer.Option("--force-ptq", help="Choose new ranges for a model of enable_qat.")
+    ] = False,
     results_dir: Annotated[str | None, typer.Option("--results-dir", "-r", hidden=True)] = None,
-    cal_image_dir: Annotated[str, _HIDDEN] = "",
     cal_data_file: Annotated[str, _HIDDEN] = "",
-    cal_cache_file: Annotated[str, _HIDDEN] = "",
-    cal_json_file: Annotated[str, _HIDDEN] = "",
-    batches: Annotated[int, _HIDDEN] = 10,
-    batch_size: Annotated[int, _HIDDEN] = 16,
     max_batch_size: Annotated[int, _HIDDEN] = 1,
     min_batch_size: Annotated[int, _HIDDEN] = 1,
     opt_batch_size: Annotated[int, _HIDDEN] = 1,
@@ -45,7 +54,6 @@ def export(
     target_opset: Annotated[int, _HIDDEN] = 12,
     onnx_route: Annotated[str, _HIDDEN] = "",
     strict_type_constraints: Annotated[bool, typer.Option("--strict-type-constraints", "-s", hidden=True)] = False,
-    force_ptq: Annotated[bool, typer.Option("--force-ptq", hidden=True)] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", hidden=True)] = False,
     mount: MountOption = None,
 ) -> None:
@@ -53,7 +61,7 @@ def export(
     from xraycls.cli.export import print_export
     from xraycls.tao.mounts import read_mounts
     from xraycls.tao.networks import network_of
-    from xraycls.workflows.detection.export import export_for_tao
+    from xraycls.workflows.detection.export import Calibration, export_for_tao
 
     say_ignored(context, *_IGNORED)
     mounts = read_mounts(mount or ())
@@ -65,6 +73,14 @@ def export(
         key=key_of(key, mounts.variables),
         data_type=data_type,
         gen_ds_config=gen_ds_config,
+        calibration=Calibration(
+            images=mounts.path(cal_image_dir) if cal_image_dir else None,
+            batches=batches,
+            batch_size=batch_size,
+            cache=mounts.path(cal_cache_file),
+            json=mounts.path(cal_json_file) if cal_json_file else None,
+            force_ptq=force_ptq,
+        ),
         mounts=mounts,
     )
     print_export(done)
@@ -73,7 +89,6 @@ def export(
 
 
 _IGNORED = (
-    "results_dir cal_image_dir cal_data_file cal_cache_file cal_json_file batches batch_size max_batch_size "
-    "min_batch_size opt_batch_size max_workspace_size engine_file static_batch_size target_opset onnx_route "
-    "strict_type_constraints force_ptq verbose gpus gpu_index use_amp"
+    "results_dir cal_data_file max_batch_size min_batch_size opt_batch_size max_workspace_size engine_file "
+    "static_batch_size target_opset onnx_route strict_type_constraints verbose gpus gpu_index use_amp"
 ).split()

@@ -137,11 +137,11 @@ def _unit(
 class _Conv2d(nn.Conv2d):
     """A convolution of stride 2 as in TAO: on even sizes it pads one column less at the left and at the top."""
 
-    def forward(self, images: Tensor) -> Tensor:
-        height, width = images.shape[-2:]
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: A002 (torch's name)
+        height, width = input.shape[-2:]
         below = self.kernel_size[0] // 2
-        padded = F.pad(images, (below - (1 - width % 2), below, below - (1 - height % 2), below))
-        return F.conv2d(padded, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
+        padded = F.pad(input, (below - (1 - width % 2), below, below - (1 - height % 2), below))
+        return F.conv2d(padded, weight, bias, self.stride, 0, self.dilation, self.groups)
 
 
 class _Residual(nn.Module):

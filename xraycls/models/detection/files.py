@@ -16,6 +16,7 @@ from xraycls.models.detection.unet_original import SUFFIX, read_original
 from xraycls.models.files import ModelFile, explained_damage, find_model, read_model, write_model
 from xraycls.models.keras_file import is_keras_file
 from xraycls.models.pruning_plan import PrunePlan, plan_between
+from xraycls.models.quantization import plan_of
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +50,7 @@ def save_detector(detector: Detector, path: Path, *, key: str = "", extra: Mappi
         plan=pruning_of(detector),
         tensors=detector.net.state_dict(),
         extra=extra or {},
+        quantization=plan_of(detector.net),
     )
     write_model(model, path, key=key)
 

@@ -287,10 +287,10 @@ class _Convolution(nn.Conv2d):
     With bf16 and a stride of 2 there, torch 2.15 on a CPU leaves gradients of the kernel unset.
     """
 
-    def forward(self, features: Tensor) -> Tensor:
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: A002 (torch's name)
         down, across = self.stride
-        stride = (down, across if features.shape[-1] > 1 else 1)
-        return F.conv2d(features, self.weight, self.bias, stride, (1, 1))
+        stride = (down, across if input.shape[-1] > 1 else 1)
+        return F.conv2d(input, weight, bias, stride, (1, 1))
 
 
 def _a_row_a_box(predicted: Tensor, values: int) -> Tensor:

@@ -72,6 +72,7 @@ def faster_rcnn_job(spec: Spec[FasterRCNNSpec], mounts: Mounts | None = None) ->
         weights=_weights(spec, places),
         checkpoint_every=training.checkpoint_interval or 1,
         tensorboard=training.visualizer is not None and training.visualizer.enabled,
+        qat=training.enable_qat,
     )
 
 

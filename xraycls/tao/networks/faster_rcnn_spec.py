@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-from xraycls.tao.common import EarlyStopping, RegularizerConfig, VisualizerConfig
+from xraycls.tao.common import QAT, EarlyStopping, RegularizerConfig, VisualizerConfig
 from xraycls.tao.detectnet import AugmentationConfig, DatasetConfig
 from xraycls.tao.fields import DIALECTS, FIRST, HONOURED, LATER, Support, approximated, but, define, ignored, message
 from xraycls.tao.limits import above, all_above, at_least, between, one_of, up_to, within, zero_or_at_least
@@ -316,7 +316,7 @@ class TrainingConfig:
     lambda_rpn_class: float = define("weight of the first stage's class loss", above(0))
     lambda_cls_regr: float = define("weight of the second stage's box loss", above(0))
     lambda_cls_class: float = define("weight of the second stage's class loss", above(0))
-    enable_qat: bool = define("train for 8-bit inference", ignored("models are quantised after training"))
+    enable_qat: bool = define("train for 8-bit inference", QAT)
     model_parallelism: tuple[float, ...] = define(
         "shares of the network that each GPU holds", ignored("every GPU holds the whole network"), dialects=LATER
     )

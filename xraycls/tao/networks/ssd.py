@@ -95,6 +95,7 @@ def ssd_job(spec: Spec[SSDSpec], mounts: Mounts | None = None) -> DetectionJob:
         checkpoint_every=training.checkpoint_interval or 1,
         tensorboard=training.visualizer is not None and training.visualizer.enabled,
         threads=training.n_workers or None,
+        qat=training.enable_qat,
     )
 
 

@@ -75,6 +75,7 @@ def yolo_v4_job(spec: Spec[YOLOv4Spec], mounts: Mounts | None = None) -> Detecti
         checkpoint_every=training.checkpoint_interval,
         tensorboard=training.visualizer is not None and training.visualizer.enabled,
         threads=training.n_workers or None,
+        qat=training.enable_qat,
     )
 
 

@@ -25,9 +25,11 @@ from xraycls.models.detection.registry import build_detector
 from xraycls.models.detection.transfer import is_classifier, transfer_classifier, transfer_detector
 from xraycls.models.encryption import encrypt
 from xraycls.models.keras_file import is_keras_file
+from xraycls.models.quantization import plan_of, remove_quantization
 from xraycls.training.detection import Detection
 from xraycls.training.job import DetectionJob
 from xraycls.training.loop import Messages, Training
+from xraycls.training.quantization import simulate_8_bits
 from xraycls.training.reporter import Reporter
 from xraycls.training.run_folder import RunFolder
 from xraycls.training.runtime import Runtime
@@ -89,6 +91,12 @@ def start_detector(job: DetectionJob, weights: Path | None, key: str, reporter: 
             )
         else:
             lines = transfer_detector(detector, given)
+    if plan_of(detector.net) and not job.qat:
+        remove_quantization(detector.net)
+        lines = [*lines, "It was trained for 8 bits (QAT): its ranges are left out."]
+    if job.qat and not plan_of(detector.net):
+        blank = torch.zeros(1, 1, config.height, config.width, dtype=torch.uint8)
+        lines = [*lines, simulate_8_bits(detector, blank)]
     for line in lines:
         reporter.message(line)
     detector.freeze(job.freeze_blocks, job.freeze_bn)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -15,13 +16,18 @@ from numpy.typing import NDArray
 from xraycls.data.box_sources import BoxTables, read_judged, read_validation
 from xraycls.data.depth import one_depth
 from xraycls.data.files import atomic_write
+from xraycls.data.table import SampleTable
 from xraycls.errors import DataError, UsageError, XrayclsError
 from xraycls.evaluation.detection.average_precision import AveragePrecision, StrictAveragePrecision
 from xraycls.evaluation.detection.plots import write_pictures
 from xraycls.evaluation.detection.table import DetectionReport
+from xraycls.inference.choose import check_loader
 from xraycls.inference.detection import TrainedDetector
+from xraycls.inference.exported import is_exported
+from xraycls.inference.exported_predictor import ExportedModel, ExportedPredictor, load_exported, read_detections
 from xraycls.inference.load import load_detector_model
 from xraycls.inference.predictor import Predictor
+from xraycls.inference.results import Result
 from xraycls.loaders.recipes.protocol import ViewRecipe
 from xraycls.models.detection.base import Raw, Suppression
 from xraycls.training.job import DetectionJob, EvaluationConfig
@@ -30,6 +36,8 @@ from xraycls.training.run_folder import RunFolder
 from xraycls.types import Batch, Detections
 from xraycls.workflows.detection.data import warn_of_absent
 from xraycls.workflows.detection.evaluator import Evaluator
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +50,13 @@ class Evaluation:
         proposal_recall: share of each class's objects that proposals overlap by half; empty of a detector in one stage.
         report: all figures, with intervals.
         files: what was written.
-        precision: number format that the network computed in.
+        precision: number format that the network computed in; of an exported model that of its file.
     """
 
     average: AveragePrecision
     report: DetectionReport
     files: tuple[Path, ...]
-    precision: Precision
+    precision: str
     strict: tuple[StrictAveragePrecision, ...] = ()
     proposal_recall: Mapping[str, float] = field(default_factory=dict)
 
@@ -92,7 +100,7 @@ def evaluate_detector(
     """Average precision of a trained detector, and the other figures of the field.
 
     Args:
-        model: a detector's file or its run folder, whose best epoch is taken.
+        model: a detector's file or its run folder, whose best epoch is taken; or an exported folder or file.
         data: boxes in any format; their test split, else their validation split, else all of them counts. None takes
             the validation images of the run that the model lies in.
         images: the folder of the pictures, where it isn't beside the labels.
@@ -123,7 +131,11 @@ def evaluate_detector(
         ['figures/evaluation.json']
     """
     path = model_of(Path(model))
-    trained = load_detector_model(path, choose_device(device), key=key, suppression=suppression)
+    if is_exported(path):
+        trained: TrainedDetector | ExportedModel = open_exported(path, suppression, device)
+        path = trained.weights
+    else:
+        trained = load_detector_model(path, choose_device(device), key=key, suppression=suppression)
     run = RunFolder(path.resolve().parent.parent)
     job = DetectionJob.read(run.config) if run.is_of_detector() and run.config.is_file() else None
     if data is not None:
@@ -144,6 +156,22 @@ def evaluate_detector(
     )
 
 
+def open_exported(path: Path, suppression: Suppression | None, device: str) -> ExportedModel:
+    """Returns an exported detector; a warning says so where its suppression isn't the one that is wanted.
+
+    Args:
+        path: the folder or file.
+        suppression: that is wanted; None for any.
+        device: "auto", "cpu" or "cuda".
+    """
+    model = load_exported(path, "detector", device=device)
+    file = model.file
+    own = Suppression(file.confidence or 0.0, file.iou or 0.0, file.top_k or 0)
+    if suppression not in (None, own):
+        logger.warning("%s suppresses by the rules that it was exported with: %s, not %s.", path, own, suppression)
+    return model
+
+
 def model_of(path: Path) -> Path:
     """Returns the weights that a path means: of a detector's run folder those of its best epoch, or of its last."""
     run = RunFolder(path)
@@ -153,7 +181,7 @@ def model_of(path: Path) -> Path:
 
 
 def judge(
-    trained: TrainedDetector,
+    trained: TrainedDetector | ExportedModel,
     tables: BoxTables,
     settings: EvaluationConfig,
     folder: Path,
@@ -170,20 +198,20 @@ def judge(
         DataError: no picture can be read.
     """
     check_classes(trained, tables.classes)
-    table, config = tables.validation, trained.detector.config
-    table = table.with_samples(one_depth(table.samples, table.root, trained.bits))
-    number = _precision(precision, trained)
-    predictor = Predictor(
-        model=_WithRegions(
-            replace(trained, pixels="input"), trained.classes, trained.recipe, trained.engine, trained.device
-        ),
-        batch_size=settings.batch_size,
-        precision=number,
-        loader=loader,
-        threads=threads,
-    )
+    table = tables.validation
+    if isinstance(trained, ExportedModel):
+        bits, recipe, number, least = (
+            trained.file.bits,
+            trained.file.recipe,
+            trained.file.precision,
+            trained.file.confidence,
+        )
+    else:
+        bits, recipe, number = trained.bits, trained.recipe, _precision(precision, trained)
+        least = trained.detector.config.suppression.confidence
+    table = table.with_samples(one_depth(table.samples, table.root, bits))
     detections, regions = dict[int, Detections](), dict[int, NDArray[np.float32]]()
-    for result in predictor.over(table):
+    for result in _results(trained, table, settings.batch_size, number, loader, threads):
         if result.output is not None:
             detections[result.index], proposed = result.output
             if proposed is not None:
@@ -191,8 +219,8 @@ def judge(
         progress(result.index + 1, len(table))
     if not detections:
         raise DataError(f"None of the {len(table)} validation images could be read", table.root)
-    evaluator = Evaluator.of(table, tables.classes, trained.recipe, settings, config.suppression.confidence)
-    report = evaluator.report(detections, 0.5 if config.reported is None else config.reported)
+    evaluator = Evaluator.of(table, tables.classes, recipe, settings, least or 0.0)
+    report = evaluator.report(detections, 0.5 if trained.reported is None else trained.reported)
     files = _written(report, folder, curves=settings.curves)
     average = evaluator.average(detections)
     warn_of_absent(table, tables.classes, average.per_class)
@@ -206,7 +234,39 @@ def judge(
     )
 
 
-def check_classes(trained: TrainedDetector, classes: tuple[str, ...]) -> None:
+_Found = tuple[Detections, NDArray[np.float32] | None]
+"""The detections of a picture, in pixels of the input, and the proposals of a first stage."""
+
+
+def _results(
+    trained: TrainedDetector | ExportedModel,
+    table: SampleTable,
+    batch_size: int,
+    precision: str,
+    loader: str,
+    threads: int | None,
+) -> Iterator[Result[_Found]]:
+    if isinstance(trained, ExportedModel):
+        check_loader(loader)
+        read = read_detections(trained.file, source=False)
+        exported = ExportedPredictor(model=trained, read=read, batch_size=batch_size, threads=threads)
+        for each in exported.over(table):
+            yield Result(
+                each.index, each.sample, None if each.output is None else (each.output, None), None, each.error
+            )
+        return
+    model = replace(trained, pixels="input")
+    predictor = Predictor(
+        model=_WithRegions(model, trained.classes, trained.recipe, trained.engine, trained.device),
+        batch_size=batch_size,
+        precision=precision,
+        loader=loader,
+        threads=threads,
+    )
+    yield from predictor.over(table)
+
+
+def check_classes(trained: TrainedDetector | ExportedModel, classes: tuple[str, ...]) -> None:
     """Raise UsageError when a detector finds other classes than some data have."""
     if trained.classes != classes:
         raise UsageError(

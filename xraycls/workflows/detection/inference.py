@@ -21,8 +21,11 @@ from xraycls.data.processors import available_processors
 from xraycls.data.source import list_images
 from xraycls.errors import DataError, UsageError
 from xraycls.explain.boxes import annotated as drawn
+from xraycls.inference.choose import predictor_of_detector
+from xraycls.inference.detection import TrainedDetector
+from xraycls.inference.exported import is_exported
+from xraycls.inference.exported_predictor import ExportedModel, load_exported
 from xraycls.inference.load import load_detector_model
-from xraycls.inference.predictor import Predictor
 from xraycls.inference.results import Result, overlapped
 from xraycls.models.detection.base import DetectorConfig
 from xraycls.tao.detection_labels import detection_labels
@@ -89,7 +92,7 @@ def infer(
     can differ a little from what it would say.
 
     Args:
-        model: a detector's file, as :func:`~xraycls.models.files.find_model` takes it.
+        model: a detector's file, as :func:`~xraycls.models.files.find_model` takes it, or an exported folder or file.
         images: a picture, or a folder; all formats that can be read, DICOM included.
         results: gets the folders ``images_annotated`` and ``labels``, and a ``status.json``.
         annotated: folder of the annotated pictures, instead of that in the results; DICOM becomes PNG.
@@ -123,15 +126,13 @@ def infer(
         stack.enter_context(reported(results, f"{title} inference"))
         for folder in dict.fromkeys(filter(None, (annotated, labels))):
             stack.enter_context(sole_writer(folder, "choose another folder for the results"))
-        described = partial(config_of_spec, spec) if spec else None
-        trained = load_detector_model(model, choose_device(device), key=key, config=described)
-        if spec:
-            trained.detector.config = _configured(spec, trained.detector.config, model)
+        trained = _opened(model, spec, key, device)
         targets = output_paths(images, annotated)
-        predictor = Predictor(model=trained, batch_size=batch_size, precision=precision, loader=loader, threads=threads)
-        config = trained.detector.config
-        decimals = network_of(config.network).decimals if is_network(config.network) else None
-        reported_from = config.reported if threshold is None else threshold
+        predictor = predictor_of_detector(
+            trained, batch_size=batch_size, precision=precision, loader=loader, threads=threads
+        )
+        decimals = network_of(trained.network).decimals if is_network(trained.network) else None
+        reported_from = trained.reported if threshold is None else threshold
         least = _REPORTED if reported_from is None else reported_from
         write = _Writer(trained.classes, least, annotated, labels, captions, decimals)
         pairs = zip(targets, predictor([target.sample for target in targets]), strict=True)
@@ -159,10 +160,25 @@ def plan_of(network: TaoNetwork, spec: Path | None, mounts: Mounts) -> tuple[Inf
     return network.inference(opened, mounts), opened.config.enc_key
 
 
+def _opened(model: Path, spec: Path | None, key: str, device: str) -> TrainedDetector | ExportedModel:
+    """A detector with what a spec says of predictions; an exported one keeps to what it was exported with."""
+    if is_exported(model):
+        exported = load_exported(model, "detector", device=device)
+        if spec:
+            check_network(network_of_spec(spec), exported.network, model)
+            logger.info("%s suppresses by the rules that it was exported with, not by those of the spec.", model)
+        return exported
+    described = partial(config_of_spec, spec) if spec else None
+    trained = load_detector_model(model, choose_device(device), key=key, config=described)
+    if spec:
+        trained.detector.config = _configured(spec, trained.detector.config, model)
+    return trained
+
+
 def _configured(spec: Path, config: Any, model: Path) -> DetectorConfig:
     """The configuration of a detector with what a spec says of predictions."""
     network = network_of_spec(spec)
-    check_network(network, config, model)
+    check_network(network, config.network, model)
     if network.suppression is None:
         raise UsageError(f"Specs of {network.title} aren't read for this yet", "Leave out the spec")
     opened = open_spec(spec, network.spec)

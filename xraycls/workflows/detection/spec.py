@@ -14,6 +14,9 @@ from xraycls.data.box_sources import read_validation
 from xraycls.data.files import atomic_write
 from xraycls.data.lock import sole_writer
 from xraycls.errors import UsageError
+from xraycls.inference.detection import TrainedDetector
+from xraycls.inference.exported import is_exported
+from xraycls.inference.exported_predictor import ExportedModel
 from xraycls.inference.load import load_detector_model
 from xraycls.models.detection.base import DetectorConfig
 from xraycls.models.files import find_model, model_suffix
@@ -30,7 +33,7 @@ from xraycls.training.loop import Messages
 from xraycls.training.precision import choose_device
 from xraycls.training.reporter import Reporter, Silent
 from xraycls.training.run_folder import RunFolder
-from xraycls.workflows.detection.evaluate import Evaluation, check_classes, judge
+from xraycls.workflows.detection.evaluate import Evaluation, check_classes, judge, open_exported
 from xraycls.workflows.detection.resume import check_folder
 from xraycls.workflows.detection.start import check_network, check_start
 from xraycls.workflows.detection.train import DetectionTraining, Extras, run_job
@@ -152,8 +155,8 @@ def evaluate_spec(
 
     Args:
         network: one of :data:`xraycls.tao.networks.NETWORKS`.
-        model: the detector's file, as :func:`xraycls.models.files.find_model` takes it; None for the one
-            that the spec names.
+        model: the detector's file, as :func:`xraycls.models.files.find_model` takes it, or an exported folder or file,
+            whose suppression is its own; None for the one that the spec names.
         spec: its validation data, ``eval_config`` and ``nms_config`` count; the network and its input are the model's
             own, and what is for training need not be right or there.
         key: of an encrypted model; "" for the one of the spec.
@@ -175,23 +178,28 @@ def evaluate_spec(
         model = model or (network.judged(opened, mounts) if network.judged else None)
     if model is None:
         raise UsageError("Nothing says which model to evaluate", "Name it: -m MODEL")
-    folder = results or find_model(model, key).parent
+    exported = is_exported(model)
+    folder = results or (model if model.is_dir() and exported else find_model(model, key).parent)
     with reported(folder, f"{network.title} evaluation") as status:
         if network.evaluation is None:
             raise UsageError(f"{network.title} can't be evaluated by a spec here yet")
         opened = open_spec(spec, network.spec)
         data, settings, suppression = network.evaluation(opened, mounts)
-        trained = load_detector_model(
-            model,
-            choose_device(device),
-            key=key,
-            suppression=suppression,
-            proposals=network.proposals(opened, "evaluation") if network.proposals else None,
-            config=partial(config_of_spec, spec, network, mounts),
-        )
-        check_network(network, trained.detector.config, model)
-        if network.view:
-            trained = replace(trained, recipe=network.view(opened, trained.recipe.canvas))
+        if exported:
+            trained: TrainedDetector | ExportedModel = open_exported(model, suppression, device)
+            check_network(network, trained.network, model)
+        else:
+            trained = load_detector_model(
+                model,
+                choose_device(device),
+                key=key,
+                suppression=suppression,
+                proposals=network.proposals(opened, "evaluation") if network.proposals else None,
+                config=partial(config_of_spec, spec, network, mounts),
+            )
+            check_network(network, trained.detector.config.network, model)
+            if network.view:
+                trained = replace(trained, recipe=network.view(opened, trained.recipe.canvas))
         check_classes(trained, data.classes)  # before their pictures are looked for
         done = judge(
             trained,

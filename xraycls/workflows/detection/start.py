@@ -12,6 +12,7 @@ from xraycls.models.detection.keras import describe_keras
 from xraycls.models.detection.transfer import is_classifier
 from xraycls.models.files import find_model
 from xraycls.models.keras_file import is_keras_file
+from xraycls.models.quantization import plan_of
 from xraycls.tao.networks import NETWORKS
 from xraycls.tao.networks.base import TaoNetwork
 from xraycls.tao.spec import Spec, value_at
@@ -23,8 +24,8 @@ def check_start(network: TaoNetwork, spec: Spec[Any], weights: Path | None, key:
     """Raise SpecError for a field that names a model of another kind.
 
     A classifier, and the model of another network, can't be retrained or gone on from; a pruned model can't be
-    pretrained with, and one that was never pruned can't be retrained as pruned; a model that TAO trained for
-    quantisation wants a spec that says so.
+    pretrained with, and one that was never pruned can't be retrained as pruned; a model that was trained for
+    quantisation wants a spec that says so, and one that wasn't can't be gone on with by a spec that says so.
 
     Args:
         network: that the spec is for.
@@ -50,6 +51,7 @@ def check_start(network: TaoNetwork, spec: Spec[Any], weights: Path | None, key:
     else:
         detector = load_detector(path, key=key)[0]
         of, kind = detector.config.network, "pruned" if pruning_of(detector).layers else "whole"
+        quantized = bool(plan_of(detector.net))
     if of and field != network.pretrained and not _is_of(network, of):
         raise spec.mistake(field, f"names a model of {_title(of)}, {path}", f"Name one of {network.title}")
     if kind == "classifier" and field != network.pretrained:
@@ -73,21 +75,28 @@ def check_start(network: TaoNetwork, spec: Spec[Any], weights: Path | None, key:
         raise spec.mistake(
             field,
             f"names a model that was trained with enable_qat, {path}, and enable_qat is off",
-            "Set training_config.enable_qat to true; its weights are used, its scales of quantisation are not",
+            "Set training_config.enable_qat to true"
+            + ("; its weights are used, its scales of quantisation are not" if is_keras_file(path) else ""),
+        )
+    if field == network.resumed and value_at(spec.config, _QUANTIZED) and not quantized:
+        raise spec.mistake(
+            field,
+            f"names a model that was trained without enable_qat, {path}, and enable_qat is on",
+            f"Set training_config.enable_qat to false, or begin with its weights: name it in {network.pretrained}",
         )
 
 
-def check_network(network: TaoNetwork, config: DetectorConfig, model: Path) -> None:
+def check_network(network: TaoNetwork, name: str, model: Path) -> None:
     """Raise UsageError when a model is of another network than a command is for.
 
     Args:
         network: of the command.
-        config: of the model.
+        name: of the model's network.
         model: its file.
     """
-    if not _is_of(network, config.network):
-        hint = f"Use xraycls {config.network}" if config.network in NETWORKS else ""
-        raise UsageError(f"{model} is a model of {_title(config.network)}, and not of {network.title}", hint)
+    if not _is_of(network, name):
+        hint = f"Use xraycls {name}" if name in NETWORKS else ""
+        raise UsageError(f"{model} is a model of {_title(name)}, and not of {network.title}", hint)
 
 
 def _is_of(network: TaoNetwork, name: str) -> bool:

@@ -1,0 +1,1 @@
+"""Programs for Triton's Python backend, which runs copies of them out of a model repository."""

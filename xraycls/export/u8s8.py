@@ -1,0 +1,81 @@
+"""Files in 8 bits for onnxruntime on CPUs, by its own tool: activations without a sign, weights with one."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from xraycls.errors import MissingExtra
+from xraycls.export.onnx_file import INPUT
+from xraycls.inference.exported import ExportedFile
+
+_OF_DETECTORS = ["Conv", "MaxPool"]
+"""Operators of the network; those of decoding and suppression stay in floating point."""
+
+_BATCH = 8
+
+
+def u8s8_of(path: Path, file: ExportedFile, pictures: npt.NDArray[np.uint8]) -> Any:
+    """Returns a model of ONNX in 8 bits; ranges go from the least to the largest value that was seen.
+
+    Weights have 7 of their 8 bits: CPUs without VNNI would overflow with more.
+
+    Args:
+        path: the file in fp32.
+        file: its description.
+        pictures: uint8 [n, 1, H, W], what ranges are chosen on.
+
+    Raises:
+        MissingExtra: onnxruntime or what its tool needs isn't installed.
+    """
+    try:
+        from onnxruntime.quantization import (
+            CalibrationDataReader,
+            CalibrationMethod,
+            QuantType,
+            quant_pre_process,
+            quantize_static,
+        )
+    except ImportError as error:
+        raise MissingExtra("onnxruntime's quantisation", "export") from error
+    import onnx
+
+    class Pictures(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self._batches = self._all()
+
+        def get_next(self) -> dict[str, npt.NDArray[Any]] | None:
+            return next(self._batches, None)
+
+        def _all(self) -> Iterator[dict[str, npt.NDArray[Any]]]:
+            for first in range(0, len(pictures), _BATCH):
+                batch = pictures[first : first + _BATCH]
+                yield {INPUT: batch if file.input == "uint8" else batch.astype(np.float32)}
+
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)  # the tool talks to the root logger
+    try:
+        with tempfile.TemporaryDirectory(prefix="xraycls-export-") as temporary:
+            inferred, quantized = Path(temporary) / "inferred.onnx", Path(temporary) / "quantized.onnx"
+            quant_pre_process(path, inferred, skip_symbolic_shape=True)
+            quantize_static(
+                inferred,
+                quantized,
+                Pictures(),
+                op_types_to_quantize=_OF_DETECTORS if file.kind == "detector" else None,
+                per_channel=True,
+                reduce_range=True,
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+                calibrate_method=CalibrationMethod.MinMax,
+            )
+            model = onnx.load(quantized)
+    finally:
+        logging.disable(level)
+    return model
