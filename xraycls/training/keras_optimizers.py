@@ -83,7 +83,7 @@ class KerasAdam(torch.optim.Adam):
 
     ``p -= lr * sqrt(1 - beta2 ** t) / (1 - beta1 ** t) * m / (sqrt(v) + eps)``, the form at the end of section 2 of
     Kingma and Ba 2015. In torch's, ``eps`` is added to the corrected root; that of step t is here
-    ``eps / sqrt(1 - beta2 ** t)``.
+    ``eps / sqrt(1 - beta2 ** t)``. All parameters move in one kernel.
 
     Args:
         params: the parameters.
@@ -103,7 +103,7 @@ class KerasAdam(torch.optim.Adam):
         amsgrad: bool = False,
         weight_decay: float = 0.0,
     ) -> None:
-        super().__init__(params, lr, betas, eps, weight_decay, amsgrad)
+        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, fused=True)
         for group in self.param_groups:
             group |= {"keras_eps": eps, "steps": 0}
 
