@@ -4,7 +4,7 @@ import pytest
 
 from tests.models.detectors import small_detector
 from tests.tao.test_tao_rules import FASTER_RCNN
-from xraycls.errors import SpecError, UsageError
+from xraycls.errors import SpecError, UsageError, WeightsError
 from xraycls.models.detection.faster_rcnn import FasterRCNNConfig
 from xraycls.models.detection.files import save_detector
 from xraycls.models.detection.registry import build_detector
@@ -55,6 +55,10 @@ def test_training_goes_on_with_no_ssd_of_tao(ssd, spec, tmp_path, field):
     said = rf"training_config.{field} names a model of SSD, .*ssd.epoch_3.hdf5. Name one of Faster R-CNN"
     with pytest.raises(SpecError, match=said):
         train_spec(NETWORK, spec(f"{field}: '{tmp_path}/ssd.epoch_3.hdf5'"), tmp_path / "out")
+    with pytest.raises(
+        WeightsError, match=r"epoch_3.hdf5 is a model of ssd, and not of faster_rcnn. Give"
+    ):
+        evaluate_spec(NETWORK, tmp_path / "ssd.epoch_3.hdf5", spec(), results=tmp_path / "judged")
 
 
 def test_a_training_for_quantisation_goes_on_with_no_model_of_another_kind(tmp_path):

@@ -29,8 +29,14 @@ def detector_of_keras(path: Path, config: DetectorConfig) -> tuple[Detector, lis
         WeightsError: the file is of another network, lacks layers, or is damaged.
         MissingExtra: h5py isn't installed.
     """
+    file = read_keras_file(path)
+    if (made_for := _network_of(file, config.network)) not in ("", config.network):
+        raise WeightsError(
+            f"{path} is a model of {made_for}, and not of {config.network}",
+            "Give the spec that the model was trained with, and its network's own command",
+        )
     detector = build_detector(config)
-    lines, lacking = _filled(detector, read_keras_file(path))
+    lines, lacking = _filled(detector, file)
     if lacking:
         raise WeightsError(
             f"{path} lacks {len(lacking)} layers of the {config.network} asked for, the first being {lacking[0]}",
@@ -65,10 +71,8 @@ def describe_keras(path: Path, config: DetectorConfig) -> KerasDescription:
         WeightsError: the file is damaged.
     """
     file = read_keras_file(path)
-    marks = {name: each.detector_class().tao_layer for name, each in DETECTORS.items()}
-    if marks[config.network] not in file.layers:
-        other = next((name for name, mark in marks.items() if mark and mark in file.layers), "")
-        return KerasDescription(other, pruned=False, quantized=file.is_quantized)
+    if (made_for := _network_of(file, config.network)) != config.network:
+        return KerasDescription(made_for, pruned=False, quantized=file.is_quantized)
     with torch.device("meta"):  # shapes alone
         detector = build_detector(config)
     places = {name: place for place, name in detector.layer_names.items()}
@@ -88,6 +92,12 @@ def start_from_keras(detector: Detector, path: Path) -> list[str]:
         MissingExtra: h5py isn't installed.
     """
     return _filled(detector, read_keras_file(path))[0]
+
+
+def _network_of(file: KerasFile, wanted: str) -> str:
+    """Name of the detector that a file is of; ``wanted`` where it may be of several, "" for none that is known."""
+    names = [name for name, each in DETECTORS.items() if each.detector_class().tao_layer in file.layers]
+    return wanted if wanted in names else next(iter(names), "")
 
 
 def _filled(detector: Detector, file: KerasFile) -> tuple[list[str], tuple[str, ...]]:
