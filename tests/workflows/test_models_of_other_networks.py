@@ -55,9 +55,7 @@ def test_training_goes_on_with_no_ssd_of_tao(ssd, spec, tmp_path, field):
     said = rf"training_config.{field} names a model of SSD, .*ssd.epoch_3.hdf5. Name one of Faster R-CNN"
     with pytest.raises(SpecError, match=said):
         train_spec(NETWORK, spec(f"{field}: '{tmp_path}/ssd.epoch_3.hdf5'"), tmp_path / "out")
-    with pytest.raises(
-        WeightsError, match=r"epoch_3.hdf5 is a model of ssd, and not of faster_rcnn. Give"
-    ):
+    with pytest.raises(WeightsError, match=r"epoch_3.hdf5 is a model of ssd, and not of faster_rcnn. Give"):
         evaluate_spec(NETWORK, tmp_path / "ssd.epoch_3.hdf5", spec(), results=tmp_path / "judged")
 
 
