@@ -1,42 +1,94 @@
-"""How much a prediction's start costs: CPU seconds of a new process that imports what `xraycls predict` needs.
+"""What a prediction's start costs: CPU seconds of programs that predict one picture, beside those of an older revision.
 
-Beside it, in the same run and in turn, what it cost when torchvision was imported on the way. Run it with
-``python -m benchmarks.startup``.
+    python -m benchmarks.startup --before REVISION --json benchmarks/results/startup.json
+
+Each program is a new process of `xraycls`, with random weights. The older revision is checked out beside this one and
+reads the same files. Programs take turns, so that a change of the machine hits all alike.
 """
 
 from __future__ import annotations
 
+import argparse
+import io
+import os
 import resource
 import statistics
 import subprocess
 import sys
+import tarfile
+import tempfile
+from pathlib import Path
 
-ROUNDS = 3
-WAYS = {
-    "torch alone": "import torch",
-    "xraycls predict": "import xraycls.workflows.predict",
-    "the same with torchvision, as it was": "import torchvision, xraycls.workflows.predict",
-    "xraycls detector detect": "import xraycls.workflows.detection.inference",
-}
+from benchmarks.common import in_sentences, show, write_json
+from xraycls.data.phantom import write_phantom
+from xraycls.errors import UsageError
+from xraycls.models.classifier import build_classifier, save_classifier
+from xraycls.models.detection.files import save_detector
+from xraycls.models.detection.registry import build_detector
+from xraycls.models.detection.ssd import SSDConfig
+
+ROOT = Path(__file__).parents[1]
+CLASSIFIER, DETECTOR = "resnet18.safetensors", "ssd.safetensors"
 
 
-def seconds(code: str) -> float:
-    """CPU seconds, user and system, of a new process that runs some code."""
+def main() -> None:
+    """Run, print a table and write JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--before", metavar="REVISION", help="an older revision of this checkout to compare with")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        checkouts = _checkouts(Path(name, "before"), given.before)
+        programs = _programs(Path(name))
+        spent: dict[tuple[str, str], list[float]] = {(way, when): [] for way in programs for when in checkouts}
+        for _ in range(given.rounds):
+            for way, when in spent:
+                spent[way, when].append(cpu_seconds([sys.executable, *programs[way]], checkouts[when], Path(name)))
+    middle = {key: statistics.median(values) for key, values in spent.items()}
+    rows = [[way, *(f"{middle[way, when]:.1f}" for when in checkouts), _share(way, middle)] for way in programs]
+    show("CPU seconds, median", ["program", *checkouts, "now ÷ before"], rows)
+    found = [{"program": way, "checkout": when, "cpu_seconds": values} for (way, when), values in spent.items()]
+    write_json(given.json, {"before": given.before, "programs": found})
+
+
+def cpu_seconds(command: list[str], checkout: Path, folder: Path) -> float:
+    """CPU seconds, user and system, of a program that imports xraycls from a checkout and works in a folder."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([sys.executable, "-c", code], check=True)
+    environment = os.environ | {"PYTHONPATH": str(checkout)}
+    subprocess.run(command, check=True, cwd=folder, env=environment, stdout=subprocess.DEVNULL)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def main() -> None:
-    """Print the median of some rounds, in which the ways take turns."""
-    spent: dict[str, list[float]] = {way: [] for way in WAYS}
-    for _ in range(ROUNDS):
-        for way, code in WAYS.items():
-            spent[way].append(seconds(code))
-    for way, each in spent.items():
-        print(f"{way:40} {statistics.median(each):6.2f} CPU s")
+def _programs(folder: Path) -> dict[str, list[str]]:
+    """The arguments of Python by what they do, and in the folder the files that they read."""
+    write_phantom(folder / "data", images=4, size=256)
+    film = str(next((folder / "data").rglob("*.jp*g")))
+    save_classifier(build_classifier("resnet18", ("NORMAL", "PNEUMONIA"), weights="none")[0], folder / CLASSIFIER)
+    save_detector(build_detector(SSDConfig(backbone="resnet18", classes=("opacity",))), folder / DETECTOR)
+    return {
+        "import torch": ["-c", "import torch"],
+        "xraycls predict, ResNet18": ["-m", "xraycls", "predict", CLASSIFIER, film],
+        "xraycls detector detect, SSD": ["-m", "xraycls", "detector", "detect", DETECTOR, film],
+    }
+
+
+def _checkouts(folder: Path, revision: str | None) -> dict[str, Path]:
+    """This checkout and, where a revision is given, that one, which is put into a folder."""
+    if revision is None:
+        return {"now": ROOT}
+    done = subprocess.run(["git", "-C", str(ROOT), "archive", revision], capture_output=True, check=False)
+    if done.returncode:
+        raise UsageError(f"git can't give the files of {revision}: {done.stderr.decode().strip()}")
+    with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
+        archive.extractall(folder, filter="data")
+    return {"before": folder, "now": ROOT}
+
+
+def _share(way: str, middle: dict[tuple[str, str], float]) -> str:
+    return f"{middle[way, 'now'] / middle[way, 'before']:.2f}" if (way, "before") in middle else "-"
 
 
 if __name__ == "__main__":
-    main()
+    in_sentences(main)

@@ -143,12 +143,20 @@ def test_everything_promised_at_the_top_is_there():
         _ = xraycls.tran
 
 
-def test_predicting_with_a_classifier_imports_no_detector():
-    """Torchvision's operators take longer to import than a classifier takes for a picture."""
+def test_predicting_imports_no_detector_and_no_compiler():
+    """Torchvision by itself imports torch's compiler, which takes several times as long as all the rest."""
     code = (
         "import sys\nimport xraycls.workflows.predict\n"
-        "heavy = {'torchvision', 'torch._dynamo', 'xraycls.models.detection.base'} & set(sys.modules)\n"
+        "heavy = {'torchvision', 'jinja2', 'xraycls.models.detection.base'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+        "import xraycls.models.torchvision, xraycls.models.detection.ssd\n"
+        "heavy = {'torch._dynamo', 'torch._dynamo.utils', 'sympy'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_torchvision_is_imported_in_one_file():
+    found = [path for path in MODULES if any(name.split(".")[0] == "torchvision" for name in imports(path))]
+    assert [path.relative_to(PACKAGE).as_posix() for path in found] == ["models/torchvision.py"]

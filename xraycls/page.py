@@ -9,9 +9,10 @@ import base64
 import json
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 
 def render(template: str, **values: Any) -> str:
@@ -26,6 +27,8 @@ def render(template: str, **values: Any) -> str:
 
 @cache
 def _environment() -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # a tenth of a second, for those who write a page
+
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).with_name("pages")),
         autoescape=True,

@@ -72,7 +72,7 @@ def timm_options(architecture: Architecture, size: int) -> dict[str, Any]:
 
 
 def _build_torchvision(architecture: Architecture, classes: int, size: int, dropout: float | None) -> nn.Module:
-    from torchvision import models
+    from xraycls.models.torchvision import models
 
     options: dict[str, bool] = {}
     if architecture.auxiliary:

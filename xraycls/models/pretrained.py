@@ -55,7 +55,7 @@ def weights_folder() -> Path:
 
 
 def _from_torchvision(architecture: Architecture, name: str) -> dict[str, torch.Tensor]:
-    from torchvision import models
+    from xraycls.models.torchvision import models
 
     weights = next(w for w in models.get_model_weights(architecture.builder) if w.url.endswith(f"/{name}"))
     path = weights_folder() / name

@@ -201,7 +201,7 @@ def find(name: str) -> Architecture:
 
 
 def _from_torchvision(builder: str) -> Architecture:
-    from torchvision import models
+    from xraycls.models.torchvision import models
 
     if builder in _BY_BUILDER:
         return _BY_BUILDER[builder]

@@ -6,10 +6,10 @@ import math
 
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.ops import SqueezeExcitation, StochasticDepth
 
 from xraycls.models.backbones.base import Layout, Stage, letter
 from xraycls.models.backbones.options import KERAS_EPSILON, TORCH_EPSILON, BodyOptions, he_normal
+from xraycls.models.torchvision import ops
 
 # Table 1 of the paper: expansion, kernel, stride, channels in and out, number of blocks.
 _STAGES = (
@@ -98,7 +98,7 @@ def _block(
         parts.append(_unit(inputs, wide, 1, 1, 1, epsilon, options))
         names.append(("expand_conv", "expand_bn"))
     parts.append(_unit(wide, wide, kernel, stride, wide, epsilon, options))
-    squeeze = SqueezeExcitation(wide, max(1, inputs // 4))
+    squeeze = ops.SqueezeExcitation(wide, max(1, inputs // 4))
     squeeze.activation = options.act("swish")
     parts += [squeeze, nn.Sequential(nn.Conv2d(wide, outputs, 1, bias=False), _norm(outputs, epsilon, options))]
     names += [("dwconv", "bn"), ("se_reduce", "se_expand"), ("project_conv", "project_bn")]
@@ -150,7 +150,7 @@ class _Residual(nn.Module):
     def __init__(self, block: nn.Module, drop: float) -> None:
         super().__init__()
         self.block = block
-        self.stochastic_depth = StochasticDepth(drop, "row")
+        self.stochastic_depth = ops.StochasticDepth(drop, "row")
 
     def forward(self, images: Tensor) -> Tensor:
         made: Tensor = self.stochastic_depth(self.block(images)) + images

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from torch import nn
-from torchvision.models.squeezenet import Fire
 
 from xraycls.models.backbones.base import Layout, Stage
 from xraycls.models.backbones.options import BodyOptions, he_normal
+from xraycls.models.torchvision import models
 
 # Of each fire module the channels of what squeezes and of each half of what expands; then its position in torchvision.
 _FIRES = ((16, 64), (16, 64), (32, 128), (32, 128), (48, 192), (48, 192), (64, 256), (64, 256))
@@ -25,7 +25,7 @@ def squeezenet(options: BodyOptions) -> Layout:
     body.blocks[0] = ("network.0",)
     inputs = 96
     for number, (index, (squeezed, expanded)) in enumerate(zip(_POSITIONS, _FIRES, strict=True), start=2):
-        parts[index] = Fire(inputs, squeezed, expanded, expanded)
+        parts[index] = models.squeezenet.Fire(inputs, squeezed, expanded, expanded)
         path, inputs = f"network.{index}", 2 * expanded
         body.layers[f"{path}.squeeze"] = f"fire{number}_squeeze_conv"
         body.layers.update({f"{path}.expand{k}": f"fire{number}_expand_conv{k}" for k in ("1x1", "3x3")})

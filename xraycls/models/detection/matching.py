@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torchvision.ops import box_iou
 
+from xraycls.models.torchvision import ops
 from xraycls.types import Objects
 
 BACKGROUND, NEUTRAL = -1, -2
@@ -35,7 +35,7 @@ def match(
     matches = torch.full((*pictures, len(anchors)), BACKGROUND, dtype=torch.int64, device=anchors.device)
     if not count:
         return matches
-    iou = box_iou(objects.reshape(-1, 4), anchors).view(*pictures, count, len(anchors))
+    iou = ops.box_iou(objects.reshape(-1, 4), anchors).view(*pictures, count, len(anchors))
     if present is not None:
         iou = iou.where(present[..., None], _UNAVAILABLE)
     overlap, nearest = iou.max(dim=-2)

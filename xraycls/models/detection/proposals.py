@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torchvision.ops import nms, roi_align
 
 from xraycls.models.detection.onnx_nms import onnx_nms
 from xraycls.models.detection.suppression import remaining
+from xraycls.models.torchvision import ops
 
 _SMALLEST = 1.0  # pixels that a proposal must be wider and higher than
 _SURVEY = 4  # candidates looked at for each proposal wanted, before all are
@@ -160,7 +160,7 @@ def _suppress_shifted(boxes: Tensor, scores: Tensor, iou: float) -> Tensor:
     """Which of the sorted boxes stay, bool [B, N]; pictures lie side by side in one call that an exporter can trace."""
     pictures, number = scores.shape
     shift = torch.arange(pictures, device=boxes.device, dtype=boxes.dtype) * (boxes.amax() + 2.0)
-    kept = nms((boxes + shift[:, None, None]).reshape(-1, 4), scores.reshape(-1), iou)
+    kept = ops.nms((boxes + shift[:, None, None]).reshape(-1, 4), scores.reshape(-1), iou)
     chosen = torch.zeros(pictures * number, device=boxes.device, dtype=torch.int64)
     return chosen.scatter(0, kept, torch.ones_like(kept)).view(pictures, number) > 0
 
@@ -202,5 +202,5 @@ def crop_and_resize(features: Tensor, rois: Tensor, *, height: int, width: int, 
     owners = torch.arange(pictures, device=rois.device, dtype=rois.dtype)[:, None].expand(-1, number).reshape(-1)
     (left, right), (top, bottom) = edges
     boxes = torch.stack([owners, left, top, right, bottom], dim=1)
-    crops: Tensor = roi_align(features.float(), boxes, size, spatial_scale=1.0, sampling_ratio=1, aligned=True)
+    crops: Tensor = ops.roi_align(features.float(), boxes, size, spatial_scale=1.0, sampling_ratio=1, aligned=True)
     return crops * (inside[1][:, :, None] & inside[0][:, None, :])[:, None]

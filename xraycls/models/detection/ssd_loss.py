@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.ops import sigmoid_focal_loss
 
 from xraycls.models.detection.coding import encode
 from xraycls.models.detection.matching import BACKGROUND, NEUTRAL, by_picture, match
+from xraycls.models.torchvision import ops
 from xraycls.types import Objects
 
 _SMALLEST = math.log(1e-15)
@@ -156,7 +156,7 @@ def focal_loss(
     scores = logits[..., 1:].float()
     truth = torch.zeros_like(scores)
     truth[positive] = F.one_hot(labels[positive] - 1, scores.shape[-1]).to(truth.dtype)
-    wrong: Tensor = sigmoid_focal_loss(scores, truth, alpha=alpha, gamma=gamma, reduction="none")
+    wrong: Tensor = ops.sigmoid_focal_loss(scores, truth, alpha=alpha, gamma=gamma, reduction="none")
     count = positive.sum().clamp_min(1)
     return {
         "classes": (wrong * (positive | background)[..., None]).sum() / count,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torchvision.ops import nms
 
 from xraycls.models.detection.base import Suppression
+from xraycls.models.torchvision import ops
 from xraycls.types import Detections
 
 _CANDIDATES = 8  # of a picture that are looked at first, for each box to keep
@@ -111,7 +111,7 @@ def remaining(boxes: Tensor, pictures: Tensor, groups: Tensor, iou: float) -> Te
         end = first + sum(sizes[start : start + at_once])
         apart = boxes[first:end].double().clamp(-_REACH, _REACH) + 2 * _REACH * groups[first:end, None]
         falling = -torch.arange(end - first, dtype=torch.float64, device=boxes.device)
-        kept.append(first + nms(apart, falling, iou))
+        kept.append(first + ops.nms(apart, falling, iou))
         first = end
     return torch.cat(kept).to(device)
 

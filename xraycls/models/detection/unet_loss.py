@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.ops import generalized_box_iou_loss
 
+from xraycls.models.torchvision import ops
 from xraycls.types import Objects
 
 REACH = 0.125
@@ -153,7 +153,7 @@ def sides_loss(sides: Tensor, boxes: Tensor, heat: Tensor, objects: Objects, wei
     own = (heat > _WARM) & (heat == warmest[objects.owners])
     number, row, column = torch.nonzero(own, as_tuple=True)
     predicted = side_boxes(sides)[objects.owners[number], row, column]
-    each: Tensor = generalized_box_iou_loss(predicted, boxes[number], reduction="none")
+    each: Tensor = ops.generalized_box_iou_loss(predicted, boxes[number], reduction="none")
     given = weights[objects.owners[number]]
     mean: Tensor = (each * given).sum() / given.sum().clamp_min(1.0)
     return mean + 0.0 * sides.sum()  # a gradient without objects, too
