@@ -63,10 +63,12 @@ def cpu_seconds(command: list[str], checkout: Path, folder: Path) -> float:
 
 def _programs(folder: Path) -> dict[str, list[str]]:
     """The arguments of Python by what they do, and in the folder the files that they read."""
-    write_phantom(folder / "data", images=4, size=256)
+    write_phantom(folder / "data", images=6, size=256)
     film = str(next((folder / "data").rglob("*.jp*g")))
     save_classifier(build_classifier("resnet18", ("NORMAL", "PNEUMONIA"), weights="none")[0], folder / CLASSIFIER)
-    save_detector(build_detector(SSDConfig(backbone="resnet18", classes=("opacity",))), folder / DETECTOR)
+    save_detector(
+        build_detector(SSDConfig(backbone="resnet18", classes=("opacity",), height=256, width=256)), folder / DETECTOR
+    )
     return {
         "import torch": ["-c", "import torch"],
         "xraycls predict, ResNet18": ["-m", "xraycls", "predict", CLASSIFIER, film],

@@ -19,6 +19,8 @@ LONGEST = 2_000
 # direction, and halves of surrogate pairs, which no file can hold as UTF-8.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 
+_PASSWORD = re.compile(r"(?<=://)[^/\s:@]*:[^/\s@]+(?=@)")  # of a proxy or mirror
+
 _COMMAND = re.compile(r"\b(?:xraycls|pip|apt|kaggle|tao) [a-z]")
 _FLAG = re.compile(r"(?<![\w-])--([a-z][a-z0-9-]*)(?:[ =]((?:[\w.]*\d|[\w.]*/)[\w./-]*|auto|none|torch)(?![\w=]))?")
 _SHORT = re.compile(r"(?<![\w-])-(k KEY|o|r)(?![\w-])")
@@ -27,6 +29,8 @@ _SHORT_NAMES = {"k KEY": "key", "o": "output", "r": "results"}
 
 def shown(text: str, longest: int = LONGEST, keep: str = "") -> str:
     """Returns a text as one line that a terminal and a log can show, whatever a file or a class is called.
+
+    Names and passwords in addresses are left out.
 
     Args:
         text: of any origin.
@@ -39,6 +43,7 @@ def shown(text: str, longest: int = LONGEST, keep: str = "") -> str:
         >>> shown("abcdefghij", longest=6)
         'abcde … [4 characters left out] … j'
     """
+    text = _PASSWORD.sub("***", text)
     if len(text) > longest:
         tail = longest // 4
         head = longest - tail

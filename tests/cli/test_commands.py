@@ -110,6 +110,7 @@ def test_predict_goes_on_after_a_bad_file(here, tiny, tmp_path, capfd):
     folder = tmp_path / "new"
     shutil.copytree(tiny / "test" / "NORMAL", folder)
     (folder / "bad.jpeg").write_bytes(b"\xff\xd8 nothing")
+    next(folder.glob("test*")).rename(folder / "line\nbreak\x1b[31m.jpeg")
     assert run("predict", "ResNet18", folder, tiny / "test" / "PNEUMONIA", "-o", tmp_path) == 1
     rows = list(csv.DictReader((tmp_path / "predictions.csv").open()))
     assert len(rows) == 9
@@ -121,6 +122,8 @@ def test_predict_goes_on_after_a_bad_file(here, tiny, tmp_path, capfd):
     assert [row["name"] for row in json.loads((tmp_path / "predictions.json").read_text())] == [r["name"] for r in rows]
     out, err = capfd.readouterr()
     assert "1 of 9 files could not be read" in err
+    assert len(out.splitlines()) == 9 + 1, "a line a picture, whatever its name"
+    assert r"line\nbreak\x1b[31m.jpeg: " in out
     assert re.search(r"(NORMAL|PNEUMONIA) at threshold 0\.\d+: NORMAL 0\.\d+, PNEUMONIA 0\.\d+\n", out)
 
 

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from xraycls.cli.tao_command import TaoCommand, key_of, launcher_of, repeated, say_ignored
+from xraycls.cli.secrets import key_of
+from xraycls.cli.tao_command import TaoCommand, launcher_of, repeated, say_ignored
 from xraycls.errors import UsageError, XrayclsError
 
 app = typer.Typer()

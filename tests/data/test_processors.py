@@ -1,8 +1,12 @@
 """How many threads are used, and how they wait."""
 
 import os
+import subprocess
+import sys
 
 import pytest
+import torch
+from threadpoolctl import threadpool_info
 
 from xraycls.data import processors
 from xraycls.data.processors import available_processors, limited_to, pool_size, wait_passively
@@ -43,6 +47,37 @@ def test_threads_that_were_asked_for_bound_every_pool(monkeypatch):
             assert available_processors() == 3
     with limited_to(0):
         assert pool_size(16) == 1
+
+
+def test_threads_that_were_asked_for_bound_those_of_torch_and_of_linear_algebra(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        with limited_to(2):
+            pools = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+            assert (torch.get_num_threads(), os.environ["OMP_NUM_THREADS"]) == (2, "2")
+            assert pools
+            assert set(pools) <= {1, 2}
+            with limited_to(1):
+                assert torch.get_num_threads() == 1
+        assert (torch.get_num_threads(), os.environ.get("OMP_NUM_THREADS")) == (3, None)
+        monkeypatch.setenv("OMP_NUM_THREADS", "1")  # whoever sets it lower is heard
+        with limited_to(2):
+            assert (torch.get_num_threads(), os.environ["OMP_NUM_THREADS"]) == (1, "1")
+        assert (torch.get_num_threads(), os.environ["OMP_NUM_THREADS"]) == (3, "1")
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_torch_reads_the_bound_when_it_is_imported_later():
+    code = (
+        "from xraycls.data.processors import limited_to\n"
+        "with limited_to(1):\n    import torch\n    print(torch.get_num_threads())\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "1\n"
 
 
 @pytest.mark.parametrize(("load", "expected"), [(0.2, None), (25.0, "passive")])

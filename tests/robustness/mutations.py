@@ -1,14 +1,24 @@
-"""Damage to files: bytes flipped, cut and repeated, numbers and words replaced, values of trees swapped for others."""
+"""Damage to files: bytes flipped, cut and repeated, numbers and words replaced, values of trees swapped for others.
+
+Where a format guards its content by checksums, the content is damaged and the checksums are made to fit: what stands
+behind them would never be reached otherwise.
+"""
 
 import copy
 import io
 import json
 import random
 import re
+import struct
+import zipfile
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
+
+from xraycls.data.tfrecord.example import Feature, decode_example, encode_example
+from xraycls.data.tfrecord.files import _masked_crc32c
 
 NUMBERS = (b"0", b"-1", b"1e999", b"nan", b"-inf", b"99999999999999999999", b"1e-320", b"2147483648", b"", b"0x10")
 WORDS = (
@@ -35,6 +45,11 @@ VALUES: tuple[Any, ...] = (
     *(None, True, -1, 0, 0.5, 1e308, float("nan"), float("inf"), 10**30, -(10**30), 2**31, 2**63),
     *("", "a\0b", "\ud800", "é" * 300, "a" * 3000, "/dev/zero", "../..", "2024-01-01"),
     *([], {}, [[]], [None] * 50, {"a": {}}, [[[[[[[[[[1]]]]]]]]]]),
+)
+FEATURES: tuple[Feature, ...] = (
+    *([], [b""], [b"a\0b"], [b"\xff\xfe"], [b"../../etc/passwd"], [b"/dev/zero"], [b"a" * 300]),
+    *(np.array(values, np.float32) for values in ([], [np.nan], [np.inf, -1.0])),
+    *(np.array(values, np.int64) for values in ([], [-1], [2**62])),
 )
 _NUMBER = re.compile(rb"-?\d+(?:\.\d+)?")
 _WORD = re.compile(rb"[A-Za-z_]{2,}")
@@ -171,4 +186,64 @@ def of_state(content: bytes, others: Sequence[bytes], draw: random.Random) -> by
     values = (*VALUES, torch.zeros(2), torch.zeros(0), torch.tensor([float("nan")]))
     buffer = io.BytesIO()
     torch.save(of_tree(torch.load(io.BytesIO(content), weights_only=True), draw, values), buffer)
+    return buffer.getvalue()
+
+
+def of_records(content: bytes, others: Sequence[bytes], draw: random.Random) -> bytes:
+    """A TFRecord file with a damaged record and fitting checksums, or damaged as any file."""
+    if draw.random() < 0.2:
+        return of_bytes(content, others, draw)
+    records, at = [], 0
+    while at < len(content):
+        (length,) = struct.unpack_from("<Q", content, at)
+        records.append(content[at + 12 : at + 12 + length])
+        at += length + 16
+    number = draw.randrange(len(records))
+    records[number] = of_bytes(records[number], records, draw) if draw.random() < 0.3 else _other(records[number], draw)
+    checksum, made = _masked_crc32c(), []
+    for record in records:
+        length = struct.pack("<Q", len(record))
+        made += [length, struct.pack("<I", checksum(length)), record, struct.pack("<I", checksum(record))]
+    return b"".join(made)
+
+
+def _other(record: bytes, draw: random.Random) -> bytes:
+    """An example of TensorFlow with other features: of another type, length or value, or one fewer."""
+    features = decode_example(record)
+    name, kind = draw.choice(sorted(features)), draw.random()
+    values = features[name]
+    if kind < 0.1:
+        del features[name]
+    elif kind < 0.3:
+        features[name] = 2 * values if isinstance(values, list) else np.concatenate([values, values])
+    elif kind < 0.7 and not isinstance(values, list) and len(values):
+        extremes = (np.nan, np.inf, -1e30, 1e30, -1, 0) if values.dtype.kind == "f" else (-(2**62), 2**62, -1, 0)
+        values[draw.randrange(len(values))] = draw.choice(extremes)
+    else:
+        features[name] = draw.choice(FEATURES)
+    return encode_example(features)
+
+
+def of_zip(content: bytes, others: Sequence[bytes], draw: random.Random) -> bytes:
+    """A zip archive with a member that is damaged, renamed, doubled or left out, or damaged as any file.
+
+    Archives of NumPy and of torch are such files, too.
+    """
+    if draw.random() < 0.3 or not content.startswith(b"PK"):
+        return of_bytes(content, others, draw)
+    with zipfile.ZipFile(io.BytesIO(content)) as bundle:
+        members = [(info.filename, bundle.read(info)) for info in bundle.infolist()]
+    at, kind = draw.randrange(len(members)), draw.random()
+    name, inner = members[at]
+    if kind < 0.7:
+        members[at] = name, of_bytes(inner, [each for _, each in members], draw)
+    elif kind < 0.9:
+        members[at] = draw.choice((*WORDS, name.encode())).decode("latin-1"), inner
+        members += [(name, inner)] * draw.randrange(2)
+    else:
+        del members[at]
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", draw.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))) as bundle:
+        for each, held in members:
+            bundle.writestr(each, held)
     return buffer.getvalue()

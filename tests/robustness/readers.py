@@ -16,7 +16,7 @@ from PIL import Image as PillowImage
 from safetensors.torch import save_file
 
 from tests.robustness.fuzz import Reader
-from tests.robustness.mutations import of_json, of_safetensors, of_state
+from tests.robustness.mutations import of_json, of_records, of_safetensors, of_state, of_zip
 from xraycls.data.dicom import open_dicom, read_header
 from xraycls.data.download.extract import unpack
 from xraycls.data.formats import FORMATS
@@ -157,9 +157,10 @@ def _records(folder: Path) -> Reader:
     files = [p for p in records.iterdir() if "fold" in p.name and not p.suffix]
 
     def read(file: Path) -> None:
-        FORMATS["tfrecords"].read(records, images=kitti)
+        for sample in FORMATS["tfrecords"].read(records, images=kitti):
+            _ = sample.boxes
 
-    return Reader("TFRecords", files, read)
+    return Reader("TFRecords", files, read, of_records)
 
 
 def _stores(folder: Path, phantom: Path) -> Sequence[Reader]:
@@ -187,7 +188,7 @@ def _stores(folder: Path, phantom: Path) -> Sequence[Reader]:
     return [
         Reader("store.json", [store / "store.json"], read, of_json),
         Reader("pixels.npy", [store / "pixels.npy"], read),
-        Reader("MedMNIST .npz", [folder / "pneumoniamnist.npz"], medmnist),
+        Reader("MedMNIST .npz", [folder / "pneumoniamnist.npz"], medmnist, of_zip),
         Reader("phantom manifest", [next(phantom.glob("*.json"))], manifest, of_json, 0.5),
     ]
 
@@ -280,7 +281,7 @@ def _weights(folder: Path, phantom: Path) -> Sequence[Reader]:
         Reader("classifier", [below / "classifier.safetensors"], load_classifier, of_safetensors, 0.3),
         Reader("detector", [below / "detector.safetensors"], load_detector, of_safetensors, 0.3),
         Reader("detector under a key", [below / "detector.tlt"], sealed, weight=0.3),
-        Reader("weights of others", sorted(below.glob("*.pth")), read_weights),
+        Reader("weights of others", sorted(below.glob("*.pth")), read_weights, of_zip),
         Reader("safetensors of others", [below / "others.safetensors"], read_weights, of_safetensors),
         Reader("Keras .hdf5", [below / "keras.hdf5"], read_keras_file, weight=0.02),
     ]
@@ -291,4 +292,4 @@ def _archives(folder: Path, phantom: Path) -> Sequence[Reader]:
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as bundle:
         bundle.writestr("a/one.txt", "one" * 50)
         bundle.writestr("a/two.txt", bytes(2000))
-    return [Reader("zip archives", [archive], lambda file: unpack(file, folder / "unpacked"))]
+    return [Reader("zip archives", [archive], lambda file: unpack(file, folder / "unpacked"), of_zip)]

@@ -9,19 +9,26 @@ import zipfile
 import zlib
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pydicom.data
 import pytest
+import typer
+from typer.main import get_command
 
 from tests.robustness.writers import all_writers
-from xraycls.cli import main
+from xraycls.cli import detector, main
 from xraycls.cli.secrets import hide_keys, keys_in
 from xraycls.data.dicom import dataset as dicom
 from xraycls.data.dicom import open_dicom, read_header
 from xraycls.data.download.extract import STAGING, unpack
 from xraycls.data.files import LONGEST_NAME, atomic_write, fitting_name, name_problem, share_file
 from xraycls.data.formats.whole import complete_or_not
+from xraycls.data.lock import LOCK
+from xraycls.data.partial_store import PartialStore
+from xraycls.data.prepare import prepare
 from xraycls.data.source import list_images
-from xraycls.errors import DataError, UsageError, as_user_error
+from xraycls.errors import DataError, UsageError, XrayclsError, as_user_error
 from xraycls.tao.mounts import Mounts
 from xraycls.training.interrupt import stop_on_signal
 from xraycls.types import Sample
@@ -92,7 +99,11 @@ def test_a_deflated_dicom_is_refused_while_it_unpacks(tmp_path, monkeypatch):
             read(tmp_path / "bomb.dcm")
 
 
-def test_temporary_files_are_read_by_their_owner_alone(tmp_path):
+def _modes(folder):
+    return [(path.name, stat.S_IMODE(path.stat().st_mode)) for path in folder.iterdir()]
+
+
+def test_temporary_files_are_read_by_their_owner_alone(tmp_path, monkeypatch):
     before = os.umask(0o022)
     try:
         with atomic_write(tmp_path / "file") as temporary:
@@ -101,6 +112,17 @@ def test_temporary_files_are_read_by_their_owner_alone(tmp_path):
         share_file(tmp_path / "file", tmp_path / "second")
         with complete_or_not(tmp_path / "folder", {}) as partial:
             assert stat.S_IMODE(partial.stat().st_mode) == 0o700
+        source = tmp_path / "films" / "a"
+        source.mkdir(parents=True)
+        cv2.imwrite(str(source / "film.png"), np.zeros((16, 16), np.uint8))
+        found = []
+        with monkeypatch.context() as patch:
+            patch.setattr(PartialStore, "put", lambda store, *_: found.extend(_modes(store.folder)) or 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                prepare(source.parent, tmp_path / "store", size=8)
+        assert {name: mode for name, mode in found if name != LOCK} == {"pixels.partial": 0o600, "journal.jsonl": 0o600}
+        prepare(source.parent, tmp_path / "store", size=8)
+        assert dict(_modes(tmp_path / "store")) == {"pixels.npy": 0o644, "store.json": 0o644}
     finally:
         os.umask(before)
     modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("file", "second", "folder")]
@@ -139,8 +161,17 @@ def test_a_hangup_that_nohup_ignores_stays_ignored():
 
 def test_keys_are_found_in_every_spelling():
     words = [b"xraycls", b"-k", b"one", b"--key", b"two", b"--key=three", b"-kfour", b"-o", b"out"]
+    words += [b"--enc_key", b"five", b"--enc-key=six", b"--ke", b"seven", b"--epochs", b"8"]
     joined = b"\0".join(words)
-    assert [joined[at : at + length] for at, length in keys_in(words)] == [b"one", b"two", b"three", b"four"]
+    assert [joined[at : at + length] for at, length in keys_in(words)] == [
+        b"one",
+        b"two",
+        b"three",
+        b"four",
+        b"five",
+        b"six",
+        b"seven",
+    ]
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc")
@@ -153,8 +184,10 @@ def test_keys_vanish_from_the_list_of_processes():
 
 
 @pytest.mark.slow
-def test_a_key_is_in_no_file_log_or_message(tmp_path, capfd):
+def test_a_key_is_in_no_file_log_or_message(tmp_path, capfd, monkeypatch):
     key = "KEY-THAT-NOBODY-SEES"
+    for variable in ("KAGGLE_KEY", "KAGGLE_API_TOKEN", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+        monkeypatch.setenv(variable, key)
     (tmp_path / "sources").mkdir()
     all_writers(tmp_path / "sources")
     spec, results, log = tmp_path / "sources" / "spec.txt", tmp_path / "results", tmp_path / "log.txt"
@@ -165,4 +198,25 @@ def test_a_key_is_in_no_file_log_or_message(tmp_path, capfd):
     assert len(list(results.rglob("*.tlt"))) == 2
     written = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert [path.name for path in written if key.encode() in path.read_bytes()] == []
+    with pytest.raises(SystemExit):
+        main(["doctor", "--json"])
     assert key not in "".join(capfd.readouterr())
+
+
+def test_a_key_is_taken_from_the_environment(monkeypatch):
+    monkeypatch.setenv("XRAYCLS_KEY", "of the environment")
+    monkeypatch.setenv("OTHER", "of another")
+    for command, given, expected in (
+        (detector.evaluate, [], "of the environment"),
+        (detector.evaluate, ["-k", "$OTHER"], "of another"),
+        (detector.evaluate, ["-k", "plain"], "plain"),
+    ):
+        app = typer.Typer()
+        app.command()(command)
+        with get_command(app).make_context("evaluate", ["model", *given]) as context:
+            assert context.params["key"] == expected
+
+
+def test_passwords_in_addresses_are_shown_to_nobody():
+    said = str(XrayclsError("No way to http://me:secret@proxy:8080/a", "Ask https://user:token@mirror/x?a=b:c@d"))
+    assert said == "No way to http://***@proxy:8080/a. Ask https://***@mirror/x?a=b:c@d."

@@ -40,6 +40,7 @@ def cam(
     from xraycls.data.files import readable_name, require_writable
     from xraycls.data.lettering import write_picture
     from xraycls.data.source import list_images
+    from xraycls.errors import shown
     from xraycls.inference.choose import open_classifier
     from xraycls.progress import counting
     from xraycls.workflows.cam import cam_path, explain, explained_classes
@@ -59,12 +60,12 @@ def cam(
                 typer.echo(e.error, err=True)
             else:
                 name = trained.network
-                shown = e.class_name if every > 1 else ""
-                path = cam_path(name, sample, output, alone=len(pictures) == 1, taken=taken, class_name=shown)
+                told = e.class_name if every > 1 else ""
+                path = cam_path(name, sample, output, alone=len(pictures) == 1, taken=taken, class_name=told)
                 write_picture(e.picture, path)
                 if done <= _SHOWN and not as_json:
                     decided = "" if target else trained.at_threshold()
-                    print(f"{readable_name(e.name)}: {e.class_name}{decided}: {e.probability:.3f} → {path}")
+                    print(shown(f"{e.name}: {e.class_name}{decided}: {e.probability:.3f} → {path}"))
             rows.append(
                 {
                     "name": readable_name(e.name),

@@ -33,7 +33,7 @@ def convert_weights(
 
     Example: xraycls convert-weights ssd.safetensors ssd_resnet18_epoch_081.hdf5
     """
-    from xraycls.cli.tao_command import key_of
+    from xraycls.cli.secrets import key_of
     from xraycls.tao.mounts import read_mounts
     from xraycls.workflows.detection.convert_weights import convert_weights as convert
 

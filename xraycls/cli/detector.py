@@ -13,7 +13,15 @@ import typer
 from xraycls.cli.abbreviations import AbbreviatedCommand
 from xraycls.cli.invocation import invocation_of
 from xraycls.cli.networks.evaluate import print_figures
-from xraycls.cli.options import BatchOption, CacheOption, DeviceOption, LoaderOption, PrecisionOption, ThreadsOption
+from xraycls.cli.options import (
+    BatchOption,
+    CacheOption,
+    DeviceOption,
+    KeyOption,
+    LoaderOption,
+    PrecisionOption,
+    ThreadsOption,
+)
 from xraycls.cli.pruning_options import (
     CriterionOption,
     FewestOption,
@@ -30,7 +38,6 @@ if TYPE_CHECKING:
 ModelArgument = Annotated[
     Path, typer.Argument(metavar="MODEL", help="A run folder, a detector's file, or an exported folder.")
 ]
-KeyOption = Annotated[str, typer.Option("--key", "-k", help="Models are encrypted with it.")]
 
 app = typer.Typer(help="Detectors: train from YAML, evaluate, find objects, prune.", no_args_is_help=True)
 

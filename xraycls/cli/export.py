@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from xraycls.cli.options import JsonOption
+from xraycls.cli.options import JsonOption, KeyOption
 
 if TYPE_CHECKING:
     from xraycls.export.folder import Exported
@@ -35,7 +35,7 @@ def export(
         list[Path] | None,
         typer.Option(help="Pictures to compare on; those of the run's validation split, or drawn ones by default."),
     ] = None,
-    key: Annotated[str, typer.Option("--key", "-k", help="Of an encrypted detector.")] = "",
+    key: KeyOption = "",
     calibration: Annotated[
         Path | None,
         typer.Option(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from xraycls.cli.secrets import KEY_VARIABLE, key_of
 from xraycls.data.processors import limited_to
 from xraycls.errors import UsageError
 
@@ -29,6 +30,16 @@ ModelArgument = Annotated[
     ),
 ]
 PathsArgument = Annotated[list[Path], typer.Argument(metavar="PATH…", help="Image files and folders of images.")]
+KeyOption = Annotated[
+    str,
+    typer.Option(
+        "--key",
+        "-k",
+        envvar=KEY_VARIABLE,
+        callback=lambda text: key_of(text or None),
+        help="Models are encrypted with it; $NAME takes a variable's.",
+    ),
+]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel="Machine")]
 PrecisionOption = Annotated[
     str, typer.Option(help="auto, bf16, fp16 or fp32; auto is bf16 where it is fast.", rich_help_panel="Machine")

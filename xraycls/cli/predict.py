@@ -49,8 +49,9 @@ def predict(
 
     Further runs before the paths are members of an ensemble: the mean of all their probabilities is given.
     """
-    from xraycls.data.files import readable_name, require_writable
+    from xraycls.data.files import require_writable
     from xraycls.data.source import list_images
+    from xraycls.errors import shown
     from xraycls.inference.choose import leading_models, open_classifiers
     from xraycls.progress import counting
     from xraycls.workflows.predict import predict_with, prediction_rows, require_replaceable, write_predictions
@@ -79,11 +80,11 @@ def predict(
     else:
         for p in predictions[:20]:
             if p.error is not None:
-                print(readable_name(p.error))
+                print(shown(p.error))
             else:
                 decided = f"{p.decided(classes)}{trained.at_threshold()}"
                 far = f" ({UNLIKE})" if p.unlike else ""
-                print(f"{readable_name(p.name)}: {decided}: {_shown(p.probabilities, classes)}{far}")
+                print(shown(f"{p.name}: {decided}: {_shown(p.probabilities, classes)}{far}"))
         if len(predictions) > 20:
             print(f"… and {len(predictions) - 20} more in {files[0]}")
         print(f"Wrote {files[0]} and {files[1]}" + (", in place of earlier ones." if replaced else "."))

@@ -1,17 +1,45 @@
-"""Keys on a command line, which every user of the machine could read in the list of processes."""
+"""Keys on a command line: what they stand for, and how they leave the list of processes, which every user can read."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
-from collections.abc import Sequence
+import logging
+import os
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-_FLAGS = (b"-k", b"--key")
+from xraycls.errors import UsageError
+
+logger = logging.getLogger(__name__)
+
+KEY_VARIABLE = "XRAYCLS_KEY"
+"""Holds the key where ``-k`` isn't given; other users can't read it."""
+
+_FLAGS = (b"--key", b"--enc-key")  # and whatever is short for them
+
+
+def key_of(text: str | None, variables: Mapping[str, str] | None = None) -> str:
+    """The key that ``-k`` names: itself, or the value of ``$NAME`` where the shell left that as it was; "" for none.
+
+    Raises:
+        UsageError: the variable isn't set; the message doesn't repeat what was given.
+    """
+    if match := re.fullmatch(r"\$(?:(\w+)|\{(\w+)\})", text or ""):
+        name = match[1] or match[2]
+        key = (variables or {}).get(name, os.environ.get(name))
+        if key is None:
+            raise UsageError("-k names a variable that is not set", "Set it with export, or give the key itself")
+    else:
+        key = text
+    if key == "":
+        logger.warning("The key of -k is empty, so nothing will be encrypted.")
+    return key or ""
 
 
 def hide_keys(process: Path = Path("/proc/self")) -> None:
-    """Overwrite the values of ``-k`` and ``--key`` where the system keeps this process's arguments.
+    """Overwrite the values of ``-k``, ``--key`` and ``--enc-key`` where the system keeps this process's arguments.
 
     They can be read there for the moment until this is called. ``sys.argv`` stays as it is; where the system isn't
     Linux, nothing is changed.
@@ -34,11 +62,16 @@ def keys_in(arguments: Sequence[bytes]) -> list[tuple[int, int]]:
     found, offset = [], 0
     for number, argument in enumerate(arguments):
         name, equals, value = argument.partition(b"=")
-        if number and arguments[number - 1] in _FLAGS:
+        if number and _takes_key(arguments[number - 1]):
             found.append((offset, len(argument)))
-        elif equals and name in _FLAGS:
+        elif equals and _takes_key(name):
             found.append((offset + len(name) + 1, len(value)))
         elif argument.startswith(b"-k") and len(argument) > 2:
             found.append((offset + 2, len(argument) - 2))
         offset += len(argument) + 1
     return found
+
+
+def _takes_key(flag: bytes) -> bool:
+    """Whether a flag is followed by a key, or may be: TAO's commands take beginnings of flags, and ``_`` for ``-``."""
+    return flag == b"-k" or (len(flag) > 2 and any(name.startswith(flag.replace(b"_", b"-")) for name in _FLAGS))

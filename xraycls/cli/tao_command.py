@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import sys
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,24 +123,6 @@ def _check_filled(ctx: Any, parameters: list[Any]) -> None:
 
 def _is_given(ctx: Any, parameter: Any) -> bool:
     return getattr(ctx.get_parameter_source(parameter.name or ""), "name", "") == "COMMANDLINE"
-
-
-def key_of(text: str | None, variables: Mapping[str, str] | None = None) -> str:
-    """The key that ``-k`` names: itself, or the value of ``$NAME`` where the shell left that as it was; "" for none.
-
-    Raises:
-        UsageError: the variable isn't set; the message doesn't repeat what was given.
-    """
-    if match := re.fullmatch(r"\$(?:(\w+)|\{(\w+)\})", text or ""):
-        name = match[1] or match[2]
-        key = (variables or {}).get(name, os.environ.get(name))
-        if key is None:
-            raise UsageError("-k names a variable that is not set", "Set it with export, or give the key itself")
-    else:
-        key = text
-    if key == "":
-        logger.warning("The key of -k is empty, so nothing will be encrypted.")
-    return key or ""
 
 
 def repeated(arguments: list[str], names: Collection[str]) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from xraycls.cli.secrets import KEY_VARIABLE
 from xraycls.errors import UsageError
 
 EXTRA, MACHINE = "Not of TAO", "Machine"
@@ -19,7 +20,13 @@ SpecOption = Annotated[
 ]
 KeyOption = Annotated[
     str | None,
-    typer.Option("--key", "-k", "--enc-key", help="Saved models are encrypted with it; $NAME takes a variable's."),
+    typer.Option(
+        "--key",
+        "-k",
+        "--enc-key",
+        envvar=KEY_VARIABLE,
+        help="Saved models are encrypted with it; $NAME takes a variable's.",
+    ),
 ]
 OptionalModelOption = Annotated[str | None, typer.Option("--model", "-m", "--model-path", help="A saved model.")]
 MountOption = Annotated[

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from xraycls.cli.abbreviations import AbbreviatedCommand
-from xraycls.cli.detector import KeyOption, ModelArgument, setting_of
+from xraycls.cli.detector import ModelArgument, setting_of
 from xraycls.cli.invocation import invocation_of
 from xraycls.cli.networks.evaluate import print_figures
 from xraycls.cli.options import (
     CacheOption,
     DaliOption,
     DeviceOption,
+    KeyOption,
     LoaderOption,
     PrecisionOption,
     ThreadsOption,

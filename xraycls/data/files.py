@@ -61,6 +61,19 @@ def atomic_write(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def make_private(path: Path) -> None:
+    """Make a file that only its owner can read, or make one that is there so: a file in the making."""
+    path.touch(0o600)
+    path.chmod(0o600)
+
+
+def make_usual(path: Path) -> None:
+    """Give a finished file the permissions that any new file has here."""
+    mask = os.umask(0o077)  # can only be read by setting it; what other threads make meanwhile is private
+    os.umask(mask)
+    path.chmod(0o666 & ~mask)
+
+
 def share_file(source: Path, target: Path) -> None:
     """Give a finished file a second name, atomically: a hard link, or a copy where the file system has none."""
     with atomic_write(target) as temporary:

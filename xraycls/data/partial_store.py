@@ -18,7 +18,7 @@ from typing import IO, Any
 import numpy as np
 
 from xraycls.data.documents import parse_json
-from xraycls.data.files import atomic_write
+from xraycls.data.files import atomic_write, make_private, make_usual
 from xraycls.data.image import GreyImage
 from xraycls.data.store import STORE, FileFacts
 from xraycls.errors import DataError
@@ -74,12 +74,15 @@ class PartialStore:
         done = _read_journal(journal, plan)
         if done and not (folder / STORE).exists() and not partial.exists() and (folder / PIXELS).exists():
             (folder / PIXELS).rename(partial)  # the kill came just before the end
-        self._pixels: IO[bytes] = partial.open("r+b" if done and partial.exists() else "w+b")
+        mode = "r+b" if done and partial.exists() else "w+b"
+        make_private(partial)
+        self._pixels: IO[bytes] = partial.open(mode)
         self._offset = self._write_header(count)
         self._pixels.truncate(self._offset + count * size * size)
         self.rows = {i: row for i, row in done.items() if self._checksum(i) == row.crc32 and is_valid(i, row)}
         with atomic_write(journal) as temporary:
             temporary.write_text("".join(f"{line}\n" for line in self._journal_lines(plan)), encoding="utf-8")
+        make_private(journal)
         self._journal = journal.open("a", encoding="utf-8")
 
     def __enter__(self) -> PartialStore:
@@ -121,6 +124,7 @@ class PartialStore:
                 self.folder,
                 "Run the same command again; if it repeats, the disk is failing",
             )
+        make_usual(self.folder / PARTIAL)
         (self.folder / STORE).unlink(missing_ok=True)  # an earlier one would not fit the new pixels
         (self.folder / PARTIAL).replace(self.folder / PIXELS)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from pathlib import Path, PurePosixPath
 
@@ -29,12 +30,45 @@ def pool_size(most: int) -> int:
 
 @contextmanager
 def limited_to(threads: int | None) -> Iterator[None]:
-    """Keep every pool of threads that is opened in a block to a number, as ``--threads`` asks; None sets no limit."""
-    token = _limit.set(None if threads is None else max(threads, 1))
+    """Keep every pool of threads to a number in a block, as ``--threads`` asks; None sets no limit.
+
+    Those that are opened in the block, and those that torch and NumPy compute with.
+    """
+    bound = None if threads is None else max(threads, 1)
+    token = _limit.set(bound)
     try:
-        yield
+        with nullcontext() if bound is None else _computing_with(bound):
+            yield
     finally:
         _limit.reset(token)
+
+
+@contextmanager
+def _computing_with(threads: int) -> Iterator[None]:
+    """Bound the threads of torch, of OpenMP in whatever is loaded in the block, and of NumPy's linear algebra.
+
+    ``OMP_NUM_THREADS`` and ``torch.set_num_threads`` may ask for fewer, and are as before after the block.
+    """
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+    before = os.environ.get("OMP_NUM_THREADS")
+    if before and before.isdecimal():
+        threads = min(threads, int(before) or 1)
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # read by torch when it is imported
+    torch = sys.modules.get("torch")
+    of_torch = torch.get_num_threads() if torch else 0
+    if torch:
+        torch.set_num_threads(min(threads, of_torch))
+    try:
+        with threadpool_limits(threads, user_api="blas"):
+            yield
+    finally:
+        if torch:
+            torch.set_num_threads(of_torch)
+        if before is None:
+            del os.environ["OMP_NUM_THREADS"]
+        else:
+            os.environ["OMP_NUM_THREADS"] = before
 
 
 def wait_passively() -> None:

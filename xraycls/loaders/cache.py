@@ -27,6 +27,7 @@ import cv2
 import numpy as np
 
 from xraycls.data.cache import cache_folder
+from xraycls.data.files import make_private, make_usual
 from xraycls.data.image import GreyImage, Image
 from xraycls.data.open import open_image
 from xraycls.data.processors import available_memory
@@ -277,7 +278,9 @@ def _write(path: Path, content: bytes) -> None:
     """Write a file whole or not at all. Nothing is flushed to disk: a checksum tells what a power cut damaged."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
+        make_private(temporary)
         temporary.write_bytes(content)
+        make_usual(temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

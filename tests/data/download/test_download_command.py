@@ -1,6 +1,7 @@
 """`xraycls data download` as a whole."""
 
 import json
+import logging
 import os
 import re
 import shlex
@@ -74,6 +75,15 @@ class TestSignedIn:
         code, out, err = run(capsys, "rsna", "--dest", str(tmp_path / "set"))
         assert (code, out, len(err.splitlines())) == (1, "", 1)
         assert f"https://www.kaggle.com/competitions/{RSNA}/rules" in err
+
+    def test_the_token_is_in_no_line_log_or_file(self, stand_in, tmp_path, capsys, caplog):
+        caplog.set_level(logging.DEBUG)
+        stand_in.refusals.append((403, {}, {"code": 403, "message": "no, not for KGAT"}))
+        told = [*run(capsys, "rsna", "--dest", str(tmp_path / "set")), caplog.text]
+        told += [*run(capsys, "rsna", "--dest", str(tmp_path / "set")), caplog.text]
+        assert (told[0], told[4]) == (1, 0)
+        assert "secret" not in "".join(map(str, told))
+        assert not [name for name, content in contents(tmp_path).items() if b"secret" in content]
 
     def test_flags_that_do_not_go_together(self, stand_in, tmp_path, capsys):
         code, _, err = run(capsys, "rsna", "--dest", str(tmp_path / "set"), "--files", "a.csv", "--no-unpack")

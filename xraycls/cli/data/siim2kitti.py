@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from xraycls.cli.options import JsonOption
+from xraycls.cli.options import JsonOption, ThreadsOption
 
 
 def siim2kitti(
@@ -19,7 +19,7 @@ def siim2kitti(
     folder: Annotated[Path, typer.Option("--kf", "--output-dir", help="Where to write.")] = Path("SIIM-FISABIO-RSNA"),
     pixels: Annotated[int, typer.Option("--px", "--pixel", help="Side of the square pictures, pixels.")] = 256,
     seed: Annotated[int, typer.Option(help="Of the order of the numbers.")] = 0,
-    threads: Annotated[int | None, typer.Option(min=1, help="Decoding threads; all processors by default.")] = None,
+    threads: ThreadsOption = None,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at a picture that is missing or damaged.")] = False,
     as_json: JsonOption = False,
 ) -> None:

@@ -8,7 +8,8 @@ import typer
 
 from xraycls.cli.invocation import print_table
 from xraycls.cli.options import DeviceOption, LoaderOption, PrecisionOption, ThreadsOption
-from xraycls.cli.tao_command import key_of, program_of, say_ignored
+from xraycls.cli.secrets import key_of
+from xraycls.cli.tao_command import program_of, say_ignored
 from xraycls.cli.tao_options import KeyOption, MountOption, OptionalModelOption, SpecOption
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from xraycls.cli.tao_command import key_of, program_of, say_ignored
+from xraycls.cli.secrets import key_of
+from xraycls.cli.tao_command import program_of, say_ignored
 from xraycls.cli.tao_options import KeyOption, MountOption
 
 _HIDDEN = typer.Option(hidden=True)

@@ -13,7 +13,8 @@ from xraycls.cli.pruning_options import (
     NormalizerOption,
     ThresholdOption,
 )
-from xraycls.cli.tao_command import key_of, program_of, say_ignored
+from xraycls.cli.secrets import key_of
+from xraycls.cli.tao_command import program_of, say_ignored
 from xraycls.cli.tao_options import KeyOption, MountOption
 
 

@@ -10,7 +10,8 @@ import typer
 
 from xraycls.cli.invocation import invocation_of
 from xraycls.cli.options import CacheOption, DeviceOption, LoaderOption, PrecisionOption, ThreadsOption
-from xraycls.cli.tao_command import key_of, launcher_of, program_of, say_ignored
+from xraycls.cli.secrets import key_of
+from xraycls.cli.tao_command import launcher_of, program_of, say_ignored
 from xraycls.cli.tao_options import EXTRA, KeyOption, MountOption, SizeOption, SpecOption, size_of
 
 

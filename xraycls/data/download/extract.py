@@ -75,6 +75,9 @@ def unpack(
             else:
                 missing.append(member)
         require_room(folder, 0, sum(-(-member.info.file_size // _BLOCK) * _BLOCK for member in missing))
+        if missing:
+            with _explained(staging):
+                staging.mkdir(0o700, exist_ok=True)
         for member in missing:
             for written in _extract(bundle, member, staging):
                 done += written

@@ -14,7 +14,7 @@ from pathlib import Path
 from xraycls.data.documents import parse_json
 from xraycls.data.download.errors import unwritable, wrong_length
 from xraycls.data.download.kaggle import Answer
-from xraycls.data.files import atomic_write
+from xraycls.data.files import atomic_write, make_private, make_usual
 from xraycls.errors import XrayclsError
 
 Report = Callable[[int, int], None]
@@ -90,7 +90,7 @@ class Partial:
         )
         with atomic_write(self._note) as temporary:
             temporary.write_text(json.dumps(asdict(self.version)), "utf-8")
-        self.path.touch()
+        make_private(self.path)
 
     def receive(self, answer: Answer, report: Report) -> int:
         """Append the body of an answer; gives the file's length then.
@@ -136,6 +136,7 @@ class Partial:
         try:
             with self.path.open("rb") as handle:
                 os.fsync(handle.fileno())
+            make_usual(self.path)
             self.path.replace(self.target)
             self._note.unlink(missing_ok=True)
         except OSError as error:
