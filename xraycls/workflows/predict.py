@@ -142,7 +142,9 @@ def _no_check(trained: TrainedModel | ExportedModel | Ensemble) -> str:
         return "several models together have no check for it, each run alone does"
     if isinstance(trained, ExportedModel):
         return "exported models have no check for it, the runs that they were made from do"
-    return f"{trained.weights} holds no check for it, which a training adds at its end to its best weights"
+    return (
+        f"{trained.weights} holds no check for it, which a training with 20 validation images or more adds at its end"
+    )
 
 
 def prediction_rows(predictions: Sequence[Prediction], classes: Sequence[str]) -> list[dict[str, Any]]:

@@ -67,12 +67,19 @@ def _with_optional(names: Sequence[str]) -> type[TaoCommand]:
     return Command if names else TaoCommand
 
 
+_INSTEAD: Mapping[str, str] = {
+    "gen_trt_engine": "; export writes an ONNX file, and into export.json the trtexec command that builds its engine"
+}
+"""What does the work of a verb of TAO that isn't here."""
+
+
 def _absent(network: TaoNetwork, verb: str) -> Callable[..., None]:
     """A verb of TAO that this network doesn't have here, which says so whatever its flags."""
 
     def command() -> None:
         there = ", ".join((*network.verbs, "spec-check", "dataset_convert"))
-        raise XrayclsError(f"There is no xraycls {network.name} {verb} yet", f"{network.title} has {there}")
+        instead = _INSTEAD.get(verb, "")
+        raise XrayclsError(f"There is no xraycls {network.name} {verb} yet", f"{network.title} has {there}{instead}")
 
     command.__doc__ = "Not there yet."
     return command
