@@ -1,6 +1,8 @@
 """The images that a spec names: read, mapped and counted, with a sentence for whatever is left out."""
 
 import shutil
+from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -8,13 +10,15 @@ import pytest
 
 from xraycls.data.box_sources import BoxData, BoxSource, read_boxes, read_validation
 from xraycls.data.open import open_image
+from xraycls.data.table import SampleTable
 from xraycls.errors import DataError
 from xraycls.loaders.recipes.detectnet import DetectNetRecipe, Placement
 from xraycls.loaders.recipes.ssd import SSDRecipe
 from xraycls.loaders.recipes.tlt2 import TLT2Recipe
 from xraycls.loaders.views import Canvas
 from xraycls.tao.dataset_convert import dataset_convert
-from xraycls.workflows.detection.data import count_learnable, picture_sizes, truths_of
+from xraycls.types import Sample
+from xraycls.workflows.detection.data import count_learnable, fitting_batch, picture_sizes, truths_of
 
 LABELS = {
     "a": ["Opacity 0 0 0 10 10 40 40 0 0 0 0 0 0 0", "mass 0 0 0 0 0 9 9 0 0 0 0 0 0 0"],
@@ -179,3 +183,12 @@ def test_pictures_that_are_cut_are_counted(folder, caplog, placement, cut):
     count_learnable(DetectNetRecipe(Canvas(50, 64), placement), ("opacity",), table)
     said = "4 of 4 training pictures are larger than the input of 64 × 50 pixels and lose what lies at their right"
     assert (said in caplog.text) == bool(cut)
+
+
+@pytest.mark.parametrize(("usual", "processes", "fitting"), [(8, 1, 5), (4, 1, 4), (8, 2, 2), (8, 9, 1)])
+def test_a_usual_batch_is_as_large_as_the_data_of_a_process(usual, processes, fitting):
+    said = []
+    reporter = SimpleNamespace(message=said.append)
+    table = SampleTable(tuple(Sample(Path(f"{number}.png")) for number in range(5)), ("a",), Path(), "files")
+    assert fitting_batch(usual, table, processes, reporter) == fitting
+    assert bool(said) is (fitting < usual)

@@ -226,6 +226,7 @@ def test_a_network_trains_by_its_own_rule_where_nothing_is_said():
     assert (job.optimizer.name, dict(job.optimizer.options), job.recipe.mosaic) == ("adam", {}, 0.0)
 
 
+@pytest.mark.walkthrough
 def test_a_usual_batch_larger_than_the_data_shrinks_with_a_line_and_one_that_is_asked_for_does_not(tmp_path):
     write_phantom(tmp_path / "few", images=6, size=80, layout="siim")
     said = []
