@@ -80,6 +80,7 @@ def test_a_check_is_the_same_after_it_was_text():
         {"spreads": [1.0, float("nan")]},
         {"centres": None},
         {"threshold": "far"},
+        {"threshold": float("nan")},
         {"arrays": "AAAA"},
         {"arrays": "?"},
         {"arrays": 7},
@@ -93,6 +94,14 @@ def test_a_damaged_check_is_refused_with_its_file(change, tmp_path):
     save_classifier(classifier, tmp_path / "model.safetensors", extra={OOD_KEY: text})
     with pytest.raises(RunError, match=r"model\.safetensors is damaged"):
         xraycls.load_model(tmp_path / "model.safetensors")
+
+
+@pytest.mark.parametrize("name", ["mean", "axes", "variances"])
+def test_a_check_with_a_number_that_is_none_is_refused(name):
+    check = fit_check(["a"], [features(50, 6)], [features(40, 6, 1)])
+    getattr(check.gaussians[0], name).flat[0] = np.nan
+    with pytest.raises(ValueError, match="no distribution"):
+        OODCheck.parse(check.to_text())
 
 
 @pytest.mark.parametrize(

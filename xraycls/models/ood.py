@@ -142,9 +142,13 @@ class OODCheck:
             mean, axes, variances = (arrays[f"{depth}.{name}"] for name in ("mean", "axes", "variances"))
             if mean.ndim != 1 or axes.shape[1:] != mean.shape or variances.shape != (len(axes) + 1,):
                 raise ValueError(f"the arrays of {layers[depth]} don't fit together")
+            if not all(np.isfinite(each).all() for each in (mean, axes, variances)) or variances.min() <= 0:
+                raise ValueError(f"the arrays of {layers[depth]} hold no distribution")
             gaussians.append(Gaussian(mean, axes, variances))
         if not layers or not len(layers) == len(centres) == len(spreads) or not all(each > 0 for each in spreads):
             raise ValueError("its layers and numbers don't fit together")
+        if not all(map(math.isfinite, (*centres, *spreads, threshold))):
+            raise ValueError("its numbers are none")
         return cls(layers, tuple(gaussians), centres, spreads, threshold)
 
 
