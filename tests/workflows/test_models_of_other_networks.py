@@ -1,6 +1,7 @@
 """The file of another network in the place of a Faster R-CNN's is one sentence, whichever command gets it."""
 
 import pytest
+import torch
 
 from tests.models.detectors import small_detector
 from tests.tao.test_tao_rules import FASTER_RCNN
@@ -70,6 +71,14 @@ def test_a_training_for_quantisation_goes_on_with_no_model_of_another_kind(tmp_p
     )
     with pytest.raises(SpecError, match=r"was trained without enable_qat, .*plain.epoch_3.hdf5, and enable_qat is on"):
         train_spec(NETWORK, tmp_path / "spec.txt", tmp_path / "out")
+
+
+def test_no_training_goes_on_with_a_model_of_the_command_line_that_is_of_another_network(ssd, spec, tmp_path):
+    with pytest.raises(UsageError, match=r"epoch_3.safetensors is a model of SSD, and not of Faster R-CNN"):
+        train_spec(NETWORK, spec(), tmp_path / "out", weights=ssd, initial_epoch=4)
+    torch.save({"conv1.weight": torch.zeros(1)}, tmp_path / "net.pth")
+    with pytest.raises(UsageError, match=r"net.pth holds weights of a classifier, and no training to go on with"):
+        train_spec(NETWORK, spec(), tmp_path / "out", weights=tmp_path / "net.pth", initial_epoch=4)
 
 
 def test_a_model_that_is_not_there_is_named(spec, tmp_path):

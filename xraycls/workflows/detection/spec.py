@@ -35,7 +35,7 @@ from xraycls.training.reporter import Reporter, Silent
 from xraycls.training.run_folder import RunFolder
 from xraycls.workflows.detection.evaluate import Evaluation, check_classes, judge, open_exported
 from xraycls.workflows.detection.resume import check_folder
-from xraycls.workflows.detection.start import check_network, check_start
+from xraycls.workflows.detection.start import check_goes_on, check_network, check_start
 from xraycls.workflows.detection.train import DetectionTraining, Extras, run_job
 
 
@@ -99,6 +99,8 @@ def train_spec(
     if weights is None:
         initial_epoch = initial_epoch if resume or initial_epoch > 1 else network.initial_epoch(opened)
         check_start(network, opened, job.weights, key, job.detector)
+    elif initial_epoch > 1:
+        check_goes_on(network, weights, key, job.detector)
     check_folder(RunFolder(results), elsewhere, resume=resume or initial_epoch > 1)  # before its status is written to
     alone = sole_writer(results, elsewhere) if main else nullcontext()
     with alone, reported(results if main else None, f"{network.title} training") as status:

@@ -41,17 +41,8 @@ def check_start(network: TaoNetwork, spec: Spec[Any], weights: Path | None, key:
     field = next((each for each in named if each and value_at(spec.config, each)), None)
     if weights is None or field is None:
         return
-    path, quantized = find_model(weights, key), False
-    if is_keras_file(path):
-        described = describe_keras(path, config)
-        of, quantized = described.network, described.quantized
-        kind = "pruned" if described.pruned else "whole" if of else "classifier"
-    elif is_classifier(path):
-        of, kind = "", "classifier"
-    else:
-        detector = load_detector(path, key=key)[0]
-        of, kind = detector.config.network, "pruned" if pruning_of(detector).layers else "whole"
-        quantized = bool(plan_of(detector.net))
+    path = find_model(weights, key)
+    of, kind, quantized = _described(path, key, config)
     if of and field != network.pretrained and not _is_of(network, of):
         raise spec.mistake(field, f"names a model of {_title(of)}, {path}", f"Name one of {network.title}")
     if kind == "classifier" and field != network.pretrained:
@@ -64,14 +55,7 @@ def check_start(network: TaoNetwork, spec: Spec[Any], weights: Path | None, key:
             f"names a model that no filter was pruned from, {path}",
             f"Prune it first, or name it in {network.pretrained} to begin with its weights",
         )
-    wanted = bool(value_at(spec.config, _QUANTIZED))
-    if field == network.resumed and is_keras_file(path) and wanted and not quantized:
-        raise spec.mistake(
-            field,
-            f"names a model that was trained without enable_qat, {path}, and enable_qat is on",
-            f"Set training_config.enable_qat to false, or name the model in {network.pretrained}",
-        )
-    if quantized and not wanted:
+    if quantized and not value_at(spec.config, _QUANTIZED):
         raise spec.mistake(
             field,
             f"names a model that was trained with enable_qat, {path}, and enable_qat is off",
@@ -84,6 +68,38 @@ def check_start(network: TaoNetwork, spec: Spec[Any], weights: Path | None, key:
             f"names a model that was trained without enable_qat, {path}, and enable_qat is on",
             f"Set training_config.enable_qat to false, or begin with its weights: name it in {network.pretrained}",
         )
+
+
+def check_goes_on(network: TaoNetwork, weights: Path, key: str, config: DetectorConfig) -> None:
+    """Raise UsageError when a training can't go on with a model, as it is of another network, or a classifier's.
+
+    Args:
+        network: of the training.
+        weights: the model.
+        key: of an encrypted one.
+        config: the detector that is trained.
+    """
+    path = find_model(weights, key)
+    of, kind, _ = _described(path, key, config)
+    if kind == "classifier":
+        message = f"{path} holds weights of a classifier, and no training to go on with"
+        raise UsageError(message, "Begin with them: leave out --initial-epoch")
+    check_network(network, of, path)
+
+
+def _described(path: Path, key: str, config: DetectorConfig) -> tuple[str, str, bool]:
+    """The network of a model ("" of a classifier's weights), its kind, and whether it was trained for quantisation.
+
+    The kind is "classifier", "whole" or "pruned".
+    """
+    if is_keras_file(path):
+        described = describe_keras(path, config)
+        kind = "pruned" if described.pruned else "whole" if described.network else "classifier"
+        return described.network, kind, described.quantized
+    if is_classifier(path):
+        return "", "classifier", False
+    detector = load_detector(path, key=key)[0]
+    return detector.config.network, "pruned" if pruning_of(detector).layers else "whole", bool(plan_of(detector.net))
 
 
 def check_network(network: TaoNetwork, name: str, model: Path) -> None:
