@@ -17,7 +17,7 @@ import xraycls
 from xraycls.cli import main
 from xraycls.cli.app import app
 from xraycls.data.rows import read_rows
-from xraycls.errors import DataError, TrainingError, UsageError
+from xraycls.errors import DataError, MissingExtra, TrainingError, UsageError
 from xraycls.training.config import TrainConfig
 from xraycls.workflows.sweep import child, local
 from xraycls.workflows.sweep import run as runs
@@ -163,6 +163,18 @@ def test_a_wrong_setting_is_refused_before_any_trial(trainer, over, settings, sa
 def test_data_that_arent_there_are_told_of_once(trainer, tmp_path):
     with pytest.raises((DataError, UsageError), match="nowhere"):
         sweep(trainer, {"optimizer": "adam,sgd"}, output=tmp_path / "sweep", data="nowhere")
+    assert not (tmp_path / "sweep").exists()
+
+
+@pytest.mark.parametrize(
+    ("package", "how"),
+    [("ray", {"backend": "ray"}), ("optuna", {"search": "tpe", "trials": 2})],
+)
+def test_a_missing_package_is_named_with_its_way_in(package, how, tmp_path, tiny, monkeypatch):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingExtra, match=r"is not installed\. Install it with: pip install") as told:
+        sweep("train", {"lr": "0.1..0.2"}, output=tmp_path / "sweep", data=str(tiny), device="cpu", **how)
+    assert package in str(told.value).lower()
     assert not (tmp_path / "sweep").exists()
 
 

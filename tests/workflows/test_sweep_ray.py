@@ -12,6 +12,7 @@ import pytest
 
 import xraycls
 from xraycls.data.rows import read_rows
+from xraycls.workflows.sweep import ray as backend
 from xraycls.workflows.sweep import run as runs
 from xraycls.workflows.sweep.run import sweep
 
@@ -35,11 +36,7 @@ def cluster(request):
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {
             "SWEEP_TEST": "2=kill,3=fail",
-            "RAY_worker_niceness": "0",
-            "RAY_USAGE_STATS_ENABLED": "0",
-            "RAY_raylet_start_wait_time_s": "300",
-            "RAY_worker_register_timeout_seconds": "300",
-            "RAY_agent_register_timeout_ms": "300000",
+            **backend._ENVIRONMENT,
         }.items():
             patch.setenv(name, value)
         patch.delenv("RAY_ADDRESS", raising=False)
@@ -82,7 +79,9 @@ def processes_of(folder):
 
 
 def test_ray_runs_all_trials_and_starts_killed_ones_again(quick, tmp_path):
-    done = quick(tmp_path / "s", {"lr": "0.1,0.2,0.3"})
+    with (tmp_path / "log.txt").open("w") as log:  # Ray can't pickle it, and needn't
+        done = quick(tmp_path / "s", {"lr": "0.1,0.2,0.3"}, watch=lambda trials: log.write("."))
+    assert (tmp_path / "log.txt").read_text()
     assert [(t.state, len(t.curve), starts(t)) for t in done.trials] == [
         ("finished", 3, 1),
         ("finished", 3, 2),

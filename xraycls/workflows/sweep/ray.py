@@ -31,6 +31,10 @@ _PAUSE = 1.0  # seconds between two looks at a trial
 _ENVIRONMENT = {
     "RAY_worker_niceness": "0",  # 15 by default: on a machine that others use, trials would starve
     "RAY_USAGE_STATS_ENABLED": "0",
+    # A busy machine takes longer than Ray's 30 seconds to start its processes, and what waits for them gives up.
+    "RAY_agent_register_timeout_ms": "300000",
+    "RAY_worker_register_timeout_seconds": "300",
+    "RAY_raylet_start_wait_time_s": "300",
     "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the run folders have tables and events of their own
 }
@@ -48,7 +52,7 @@ def run_on_ray(board: Board, workers: int) -> None:
         UsageError: the cluster has several nodes, and one doesn't see the sweep's folder.
         Interrupted: Ctrl-C; every trial is saved.
     """
-    ray = _ray()
+    ray = require_ray()
     from ray import tune
     from ray.tune.schedulers import ASHAScheduler
 
@@ -133,6 +137,9 @@ def _search(board: Board, mode: str) -> Any:
             super().__init__(metric="value", mode=mode)
             self.trials: dict[str, Trial] = {}
 
+        def __reduce__(self) -> Any:
+            return dict, ()  # Ray pickles all it is given, for a way to go on that isn't used here
+
         def suggest(self, trial_id: str) -> Any:
             trial = board.next_trial()
             if trial is None:
@@ -162,8 +169,6 @@ def _cluster(ray: Any) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
     local = {"num_cpus": available_processors(), "include_dashboard": False, "object_store_memory": _OBJECTS}
     address = os.environ.get("RAY_ADDRESS")
@@ -195,7 +200,10 @@ def _require_shared(ray: Any, folder: Path) -> None:
             )
 
 
-def _ray() -> Any:
+def require_ray() -> Any:
+    """Returns Ray's module; raises MissingExtra where it isn't installed."""
+    for name, value in _ENVIRONMENT.items():  # before the import, which reads some of them
+        os.environ.setdefault(name, value)
     try:
         import ray
         import ray.tune

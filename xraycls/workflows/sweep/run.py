@@ -15,7 +15,7 @@ from xraycls.training.run_folder import RUNS
 from xraycls.workflows.sweep.board import Board, Watch, planned_values
 from xraycls.workflows.sweep.folder import DESCRIPTION, Goal, SweepConfig, Trial, best_of, link_best, write_table
 from xraycls.workflows.sweep.local import LocalPool
-from xraycls.workflows.sweep.ray import run_on_ray
+from xraycls.workflows.sweep.ray import require_ray, run_on_ray
 from xraycls.workflows.sweep.report import write_report
 from xraycls.workflows.sweep.space import Range, Space, parse_axis
 from xraycls.workflows.sweep.tpe import require_optuna
@@ -114,6 +114,8 @@ def sweep(
         raise unknown("backend", backend, BACKENDS, "--backend")
     if workers < 1:
         raise UsageError(f"--workers must be 1 or more, not {workers}")
+    if backend == "ray":
+        require_ray()
     config, folder = _described(trainer, {name: value for name, value in given.items() if value is not None}, output)
     made = trainer_of(config.trainer)
     space = Space({name: parse_axis(name, each) for name, each in config.over.items()}, config.settings, config.when)
