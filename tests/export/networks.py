@@ -9,6 +9,7 @@ from xraycls.models.detection.base import Detector, Suppression
 from xraycls.models.detection.faster_rcnn import FasterRCNNConfig
 from xraycls.models.detection.registry import build_detector
 from xraycls.models.detection.ssd import SSDConfig
+from xraycls.models.detection.unet import UNetConfig
 from xraycls.models.detection.yolo_v4 import YOLOv4Config
 
 _COMMON = {"classes": ("nodule", "opacity"), "height": 64, "width": 96}
@@ -51,6 +52,11 @@ def classifier(name: str = "ResNet18", size: int = 64) -> Classifier:
     return build_classifier(name, ["NORMAL", "PNEUMONIA"], weights="none", size=size)[0].eval()
 
 
+def unet() -> Detector:
+    torch.manual_seed(0)
+    return build_detector(UNetConfig(backbone="resnet10", classes=("opacity",), height=64, width=96)).eval()
+
+
 NETWORKS: dict[str, Callable[[], Classifier | Detector]] = {
     "classifier": classifier,
     "googlenet": lambda: classifier("GoogleNet", 96),
@@ -60,4 +66,5 @@ NETWORKS: dict[str, Callable[[], Classifier | Detector]] = {
     "yolo_v4": lambda: yolo("cspdarknet19"),
     "yolo_v4_tiny": yolo,
     "faster_rcnn": faster_rcnn,
+    "unet": unet,
 }

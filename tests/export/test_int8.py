@@ -198,6 +198,7 @@ def test_wishes_that_8_bits_do_not_know_are_refused(classifier_file, tmp_path):
 
 
 DETECTORS = [(name, form) for name in ("ssd", "dssd", "yolo_v4_tiny", "faster_rcnn") for form in ("nms", "tao")]
+DETECTORS.append(("unet", "maps"))
 
 
 @pytest.mark.exhaustive

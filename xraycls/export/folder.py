@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from xraycls.data.files import atomic_write
 from xraycls.errors import RunError, XrayclsError
-from xraycls.export.graph import Graph, graph_of
+from xraycls.export.graph import Graph, forms_of, graph_of
 from xraycls.export.onnx_file import before_plugin, onnx_of, shapes_of, write_onnx
 from xraycls.export.parity import Parity, compare
 from xraycls.export.quantized import RANGES, float_copy, with_whole_weights, without_quantization
@@ -183,11 +183,6 @@ _IN_METADATA = (
 )
 
 
-def default_form(model: Classifier | Detector) -> str:
-    """The form that a model is exported in when none is named."""
-    return "logits" if isinstance(model, Classifier) else "nms"
-
-
 @dataclass(frozen=True, slots=True)
 class _Writing:
     """Writes files of a graph into a folder.
@@ -213,7 +208,7 @@ class _Writing:
         self, model: Any, precision: str, name: str | None, images: npt.NDArray[np.uint8], **more: Any
     ) -> Exported:
         """Check a model of ONNX and write it; see :func:`export_file`."""
-        name = name or file_name(self.graph.form, default_form(self.source.model), precision, self.kind)
+        name = name or file_name(self.graph.form, forms_of(self.source.model)[0], precision, self.kind)
         others = [each for each in read_listing(self.folder) if each.file != name]
         source_sha256 = sha256_of(self.source.weights)
         if others and others[0].source_sha256 != source_sha256:

@@ -15,6 +15,7 @@ from xraycls.errors import UsageError
 from xraycls.export.suppression import DenseDetections, dense_detections, efficient_nms
 from xraycls.models.classifier import Classifier
 from xraycls.models.detection.base import Detector
+from xraycls.models.detection.unet import UNetDetector
 from xraycls.models.quantization import hold_weight_scales, output_quantizer, round_output_of
 
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
@@ -113,6 +114,33 @@ class DetectorGraph(Graph):
         return self.compute(*self.detector.candidates(self.detector(image)))
 
 
+class MapsGraph(Graph):
+    """A U-Net, whose file ends with probability maps: how they become boxes is for the reader.
+
+    Outputs are ``masks`` [B, C, h, w] and ``pictures`` [B, C], the probability that a picture has such an object; with
+    centres also ``centres`` [B, C, h, w] and ``boxes`` [B, h, w, 4], the box that each cell gives, in cells.
+
+    Args:
+        detector: in evaluation mode; a copy is kept.
+        precision: number format of the network.
+    """
+
+    form = "maps"
+
+    def __init__(self, detector: UNetDetector, precision: Precision = "fp32") -> None:
+        super().__init__()
+        self.height, self.width = detector.config.height, detector.config.width
+        self.detector = copy.deepcopy(detector).to("cpu").eval()
+        blank = torch.zeros(1, 1, self.height, self.width, dtype=torch.uint8)
+        fold_batch_norms(self.detector.net, lambda: self.detector(blank))
+        self.opset = compute_in(self.detector.net, precision)
+        self.names = ("masks", "pictures", "centres", "boxes")[: 4 if detector.config.centres else 2]
+
+    def forward(self, image: Tensor) -> Outputs:
+        """Returns the maps."""
+        return self.detector.probability_maps(self.detector(image))
+
+
 Form = tuple[tuple[str, ...], Callable[[Tensor, Tensor], Outputs]]
 """Names of outputs, and how they are computed from scores [B, A, C] and boxes [B, A, 4] or [B, A, C, 4]."""
 
@@ -195,14 +223,23 @@ def graph_of(model: Classifier | Detector, form: str | None = None, precision: P
         >>> graph_of(detector, "heads").names
         ('scores', 'boxes')
     """
-    forms = ClassifierGraph.FORMS if isinstance(model, Classifier) else tuple(DETECTOR_FORMS)
+    forms = forms_of(model)
     chosen = forms[0] if form is None else form
     if chosen not in forms:
-        kind = "classifier" if isinstance(model, Classifier) else "detector"
+        kind = "classifier" if isinstance(model, Classifier) else "U-Net" if len(forms) == 1 else "detector"
         raise UsageError(f"A {kind} can't be exported in the form {chosen!r} of --form", f"Choose {', '.join(forms)}")
     if isinstance(model, Classifier):
         return ClassifierGraph(model, chosen, precision)
+    if isinstance(model, UNetDetector):
+        return MapsGraph(model, precision)
     return DetectorGraph(model, chosen, precision)
+
+
+def forms_of(model: Classifier | Detector) -> tuple[str, ...]:
+    """Returns the forms that a model can be exported in, its default first."""
+    if isinstance(model, Classifier):
+        return ClassifierGraph.FORMS
+    return (MapsGraph.form,) if isinstance(model, UNetDetector) else tuple(DETECTOR_FORMS)
 
 
 def fold_batch_norms(net: nn.Module, run: Callable[[], object]) -> None:

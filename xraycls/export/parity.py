@@ -16,6 +16,7 @@ from xraycls.inference.exported_detections import detections_of
 from xraycls.inference.runtimes import Arrays, Session
 from xraycls.models.classifier import Classifier
 from xraycls.models.detection.base import Detector
+from xraycls.models.detection.unet import UNetDetector
 from xraycls.types import Detections
 
 BATCHES = (1, 2, 5)
@@ -97,6 +98,8 @@ def compare(
             raw = model(torch.from_numpy(pictures))
         if isinstance(model, Classifier):
             found += _of_logits(batch, raw, model.probabilities(raw), outputs, limits)
+        elif isinstance(model, UNetDetector):
+            found += _of_maps(batch, dict(zip(file.outputs, model.probability_maps(raw), strict=True)), outputs, limits)
         elif file.form in ("heads", "trt"):
             found += _of_heads(batch, model.candidates(raw), outputs, limits)
         else:
@@ -112,6 +115,16 @@ def _of_logits(
     else:
         expected, name, limit = logits, "logits", None if limits is None else limits.logits * float(logits.abs().max())
     return [Parity(batch, name, _apart(expected, outputs[name]), limit, expected.numel())]
+
+
+def _of_maps(batch: int, expected: Mapping[str, torch.Tensor], outputs: Arrays, limits: Limits | None) -> list[Parity]:
+    """Probabilities as they are, and boxes by shares of the map's longer side."""
+    found = []
+    for name, values in expected.items():
+        scale = float(max(values.shape[1:3])) if name == "boxes" else 1.0
+        limit = limits.score if limits else None
+        found.append(Parity(batch, name, _apart(values, outputs[name]) / scale, limit, values.numel()))
+    return found
 
 
 def _of_heads(batch: int, expected: Sequence[torch.Tensor], outputs: Arrays, limits: Limits | None) -> list[Parity]:

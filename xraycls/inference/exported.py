@@ -14,6 +14,7 @@ from xraycls.errors import RunError
 from xraycls.loaders.recipes.classification import Recipe
 from xraycls.loaders.recipes.protocol import ViewRecipe
 from xraycls.loaders.recipes.ssd import SSDRecipe
+from xraycls.loaders.recipes.unet import UNetRecipe
 from xraycls.loaders.recipes.yolo_v4 import YoloV4Recipe
 from xraycls.loaders.views import Canvas
 
@@ -22,6 +23,7 @@ LISTING = "export.json"
 
 FORMAT = 1
 _RECIPES: Mapping[str, Any] = {"stretched": Recipe, "squeezed": SSDRecipe, "letterboxed": YoloV4Recipe}
+_ALIKE: Mapping[str, tuple[Any, ...]] = {"squeezed": (UNetRecipe,)}  # others that render for evaluation so
 """How pictures are rendered for evaluation: name → a recipe that does so."""
 
 
@@ -112,7 +114,7 @@ def rendering_of(recipe: ViewRecipe) -> str:
         RunError: it has none, so that no runtime could follow it.
     """
     for name, kind in _RECIPES.items():
-        if isinstance(recipe, kind):
+        if isinstance(recipe, (kind, *_ALIKE.get(name, ()))):
             return name
     raise RunError(f"Pictures of the recipe {type(recipe).__name__} can't be rendered without torch")
 

@@ -86,8 +86,8 @@ def export_model(
     Args:
         model: a run folder or a file of weights; of a classifier also its name, as :func:`xraycls.load_model`.
         output: the folder.
-        form: of a detector "nms", "heads", "tao" or "trt", of a classifier "logits" or "probabilities"; None for the
-            first.
+        form: of a detector "nms", "heads", "tao" or "trt", of a classifier "logits" or "probabilities", of a U-Net
+            "maps"; None for the first.
         precision: "fp32", "fp16", "bf16", "int8" or "u8s8", of the network within; inputs and outputs don't depend on
             it.
         input: "uint8" or "float", the number format of the input.
@@ -254,7 +254,7 @@ def _check(precision: str, kind: str, method: str | None, max_drop: float | None
 
 def _judged(whole: Exported, done: Exported, validation: Validation | None, max_drop: float | None) -> Exported:
     """The export in 8 bits with its figure on validation images beside that in fp32, unless it falls too far."""
-    if validation is None or done.file.form == "trt":  # which only TensorRT computes
+    if validation is None or done.file.form in ("trt", "maps"):  # which hold no detections to judge
         return done
     before, after = validation.score(whole), validation.score(done)
     figures = {

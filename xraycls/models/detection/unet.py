@@ -133,10 +133,16 @@ class UNetDetector(Detector):
     def detect(self, raw: Raw) -> list[Detections]:
         """The boxes of every picture, the less certain ones of the tail included."""
         config = self.config
-        heat, sides = (raw[2].float().sigmoid(), side_boxes(raw[3])) if len(raw) > 2 else (None, None)
-        mask, pictures = raw[0].float().sigmoid(), raw[1].float().sigmoid()
+        mask, pictures, *rest = self.probability_maps(raw)
+        heat, sides = rest if rest else (None, None)
         size = (config.width, config.height)
         return boxes_of_maps(mask, pictures, heat, sides, config.boxes, config.suppression, size)
+
+    def probability_maps(self, raw: Raw) -> Raw:
+        """Probabilities of masks [B, classes, h, w] and pictures [B, classes]; with centres also theirs, and the box
+        [B, h, w, 4] that each cell gives, in cells."""
+        maps = raw[0].float().sigmoid(), raw[1].float().sigmoid()
+        return (*maps, raw[2].float().sigmoid(), side_boxes(raw[3])) if len(raw) > 2 else maps
 
     def maps(self, raw: Raw) -> Tensor:
         """Probabilities of the masks, [B, classes, h, w]."""
