@@ -1,5 +1,6 @@
 """Names, archives, signals and keys that mean no good."""
 
+import json
 import os
 import signal
 import stat
@@ -28,6 +29,7 @@ from xraycls.data.lock import LOCK
 from xraycls.data.partial_store import PartialStore
 from xraycls.data.prepare import prepare
 from xraycls.data.source import list_images
+from xraycls.data.store import read_store
 from xraycls.errors import DataError, UsageError, XrayclsError, as_user_error
 from xraycls.tao.mounts import Mounts
 from xraycls.training.interrupt import stop_on_signal
@@ -220,3 +222,24 @@ def test_a_key_is_taken_from_the_environment(monkeypatch):
 def test_passwords_in_addresses_are_shown_to_nobody():
     said = str(XrayclsError("No way to http://me:secret@proxy:8080/a", "Ask https://user:token@mirror/x?a=b:c@d"))
     assert said == "No way to http://***@proxy:8080/a. Ask https://***@mirror/x?a=b:c@d."
+
+
+@pytest.mark.parametrize("field", ["crc32", "root", "name"])
+def test_a_store_with_absurd_numbers_and_names_is_read_or_refused_in_a_sentence(tmp_path, field):
+    (tmp_path / "films" / "a").mkdir(parents=True)
+    cv2.imwrite(str(tmp_path / "films" / "a" / "film.png"), np.zeros((16, 16), np.uint8))
+    prepare(tmp_path / "films", tmp_path / "store", size=8)
+    file = tmp_path / "store" / "store.json"
+    held = json.loads(file.read_text())
+    if field == "crc32":
+        held["pictures"]["crc32"] = [2**64]
+    elif field == "root":
+        held["settings"]["root"] = "/" + "a" * 300
+    else:
+        held["sources"]["name"] = ["a\0b"]
+    file.write_text(json.dumps(held))
+    if field == "crc32":
+        with pytest.raises(DataError, match="is damaged: a checksum"):
+            read_store(file.parent)
+    else:
+        assert len(read_store(file.parent)) == 1

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from xraycls.data.documents import DAMAGED_ARRAY
+from xraycls.data.files import name_problem
 from xraycls.data.image import Image
 from xraycls.data.table import SampleTable
 from xraycls.errors import DataError
@@ -189,7 +190,10 @@ def read_store(path: Path) -> SampleTable:
             zip(p.name, p.label, p.patient, p.split, p.boxes, told, strict=True)
         )
     )
-    content = hashlib.sha256(np.array(p.crc32, dtype="<u4").tobytes()).hexdigest()
+    try:
+        content = hashlib.sha256(np.array(p.crc32, dtype="<u4").tobytes()).hexdigest()
+    except OverflowError as error:
+        raise DataError(f"{path} is damaged: a checksum in {STORE} is none", path, _again(path, store.file)) from error
     file = store.file
     return SampleTable(
         samples, file.classes, path, "prepared", content, Path(file.settings.root), findings=file.findings
@@ -309,14 +313,14 @@ def _mapped(folder: Path, file: StoreFile) -> npt.NDArray[np.uint8]:
 
 def _require_same_sources(folder: Path, file: StoreFile) -> None:
     root, columns = Path(file.settings.root), file.sources
-    if not root.exists():  # the store was moved to another machine
+    if name_problem(str(root)) or not root.exists():  # the store was moved to another machine
         return
     changed = []
     for name, facts in zip(columns.name, columns.facts(), strict=True):
         try:
             if still_same(root / name, facts) is None:
                 changed.append(name if name != "." else root.name)
-        except OSError:  # it is gone, and isn't needed
+        except (OSError, ValueError):  # it is gone or can't be there, and isn't needed
             continue
     if changed:
         named = ", ".join(changed[:_NAMED]) + (", …" if len(changed) > _NAMED else "")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from xraycls.data.files import name_problem
 from xraycls.data.folder import IMAGE_SUFFIXES
 from xraycls.data.formats.format import boxed_sample, boxed_table, first_few, tell_missing
 from xraycls.data.formats.kitti import KittiObject
@@ -134,6 +135,8 @@ class _Images:
     extensions: list[str]
 
     def find(self, name: str) -> Path | None:
+        if name_problem(f"{self.root}/{name}{max(self.extensions, key=len)}"):
+            return None
         for extension in self.extensions:
             path = self.root / f"{name}{extension}"
             if path.is_file():
