@@ -54,6 +54,11 @@ ThreadsOption = Annotated[
         callback=_limited,
     ),
 ]
+DecodersOption = Annotated[
+    int | None,
+    typer.Option(min=1, help="Decoding threads; all processors by default.", callback=_limited),
+]
+"""As :data:`ThreadsOption` for commands that only decode, where 0 has no meaning."""
 LoaderOption = Annotated[
     str,
     typer.Option(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xraycls.cli.invocation import print_table
-from xraycls.cli.options import JsonOption, ShardOption, ThreadsOption, print_shard
+from xraycls.cli.options import DecodersOption, JsonOption, ShardOption, print_shard
 from xraycls.cli.reading import reads_data
 from xraycls.data.options import ReadOptions
 
@@ -30,7 +30,7 @@ def audit(
     classes: Annotated[str | None, typer.Option(help="Classes that boxes may have, with commas between.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Read headers only.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 where there is an error.")] = False,
-    threads: ThreadsOption = None,
+    threads: DecodersOption = None,
     shard: ShardOption = None,
     as_json: JsonOption = False,
     *,

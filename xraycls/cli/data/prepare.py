@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from xraycls.cli.options import JsonOption, ShardOption, ThreadsOption, print_shard
+from xraycls.cli.options import DecodersOption, JsonOption, ShardOption, print_shard
 from xraycls.cli.reading import reads_data
 from xraycls.data.options import ReadOptions
 from xraycls.errors import UsageError
@@ -25,7 +25,7 @@ def prepare(
         float | None, typer.Option(help="Keep this fraction of width and height, from the middle, such as 0.9.")
     ] = None,
     images: Annotated[Path | None, typer.Option(help="Folder that a CSV's paths start from.")] = None,
-    threads: ThreadsOption = None,
+    threads: DecodersOption = None,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at a file that can't be read.")] = False,
     verify: Annotated[
         bool, typer.Option("--verify", help="Tell changed files by content, not by size and time.")

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from xraycls.cli.options import JsonOption, ThreadsOption
+from xraycls.cli.options import DecodersOption, JsonOption
 
 
 def siim2kitti(
@@ -19,7 +19,7 @@ def siim2kitti(
     folder: Annotated[Path, typer.Option("--kf", "--output-dir", help="Where to write.")] = Path("SIIM-FISABIO-RSNA"),
     pixels: Annotated[int, typer.Option("--px", "--pixel", help="Side of the square pictures, pixels.")] = 256,
     seed: Annotated[int, typer.Option(help="Of the order of the numbers.")] = 0,
-    threads: ThreadsOption = None,
+    threads: DecodersOption = None,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at a picture that is missing or damaged.")] = False,
     as_json: JsonOption = False,
 ) -> None:
