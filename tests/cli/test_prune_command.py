@@ -85,7 +85,7 @@ def test_a_pruned_file_is_a_classifier_like_any_other(trained, pruned, tiny, tmp
     assert run("test", pruned, "--data", tiny, "--resamples", 50, "-o", tmp_path, "--json", "--device", "cpu") == 0
     assert json.loads(capfd.readouterr().out)["n"] == 8
     image = sorted((tiny / "test" / "PNEUMONIA").iterdir())[0]
-    assert run("predict", pruned, image, "-o", tmp_path, "--device", "cpu") == 0
+    assert run("predict", pruned, image, "-o", tmp_path / "predicted", "--device", "cpu") == 0
     assert run("cam", pruned, image, "-o", tmp_path, "--device", "cpu") == 0
 
 
