@@ -159,7 +159,7 @@ def test_a_spec_may_start_from_a_pruned_file_of_tao(model):
     values = {"network": "ssd", "backbone": "resnet10", "classes": ("a",), "height": 96, "width": 128}
     config = parse_detector_config(values)
     spec = SimpleNamespace(config=SimpleNamespace(pruned_model_path=str(model)))
-    network = SimpleNamespace(pretrained="", pruned="pruned_model_path", resumed="")
+    network = SimpleNamespace(name="ssd", aliases=("dssd",), pretrained="", pruned="pruned_model_path", resumed="")
     assert check_start(network, spec, model, "", config) is None
 
 

@@ -164,7 +164,7 @@ def fit_check(layers: Sequence[str], training: Sequence[Floats], validation: Seq
         >>> import numpy as np
         >>> random = np.random.default_rng(0)
         >>> check = fit_check(["layer4"], [random.normal(size=(500, 8))], [random.normal(size=(200, 8))])
-        >>> check.distances([np.zeros((1, 8))])[0] < 1 < check.distances([np.full((1, 8), 5.0)])[0]
+        >>> bool(check.distances([np.zeros((1, 8))])[0] < 1 < check.distances([np.full((1, 8), 5.0)])[0])
         True
     """
     gaussians = tuple(Gaussian.fit(each) for each in training)
