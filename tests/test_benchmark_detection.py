@@ -34,6 +34,7 @@ def run(tmp_path, monkeypatch):
     return run
 
 
+@pytest.mark.walkthrough
 def test_every_engine_is_measured_against_torchvision_and_the_floor(tmp_path, run):
     write_phantom(tmp_path / "films", images=12, size=96, threads=1)
     result = run("--parts", "input", "--data", tmp_path / "films", "--size", 32, "--images", 4, "--batch-size", 2)
@@ -56,6 +57,7 @@ def test_every_engine_is_measured_against_torchvision_and_the_floor(tmp_path, ru
     assert part["files"]["PNG copies"]["kinds"] == [".png"]
 
 
+@pytest.mark.walkthrough
 def test_steps_stand_beside_the_size_of_their_networks(run, monkeypatch, capsys):
     light = partial(ssdlite320_mobilenet_v3_large, weights=None, weights_backbone=None, num_classes=2)
     monkeypatch.setattr(detection, "ssd300", light)  # a step of the real one takes seconds
@@ -69,6 +71,7 @@ def test_steps_stand_beside_the_size_of_their_networks(run, monkeypatch, capsys)
     assert "xraycls resnet10, fp32" in capsys.readouterr().out
 
 
+@pytest.mark.walkthrough
 def test_a_yolo_v4_stands_beside_the_ssd_of_its_backbone(run, monkeypatch):
     light = partial(ssdlite320_mobilenet_v3_large, weights=None, weights_backbone=None, num_classes=2)
     monkeypatch.setattr(detection, "ssd300", light)
@@ -82,6 +85,7 @@ def test_a_yolo_v4_stands_beside_the_ssd_of_its_backbone(run, monkeypatch):
     assert yolo["anchors"] == 3 * (2 * 2 + 4 * 4 + 8 * 8)
 
 
+@pytest.mark.walkthrough
 def test_suppression_is_measured_against_torchvision(run, monkeypatch, capsys):
     monkeypatch.setattr(detection, "_PICTURES", 2)
     rows = run("--parts", "suppression")["suppression"]["rows"]

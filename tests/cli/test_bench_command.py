@@ -56,6 +56,7 @@ def test_a_table_tells_of_every_engine_and_view(films, tmp_path, capfd):
     assert all(len(line) <= 80 for line in lines[: 3 + 3 * engines])
 
 
+@pytest.mark.walkthrough
 def test_json_tells_the_same_and_nothing_else(films, tmp_path, capfd):
     assert run("--data", films, "-o", tmp_path, "--seed", 3, "--json", *FAST) == 0
     found = json.loads(capfd.readouterr().out)
@@ -70,6 +71,7 @@ def test_json_tells_the_same_and_nothing_else(films, tmp_path, capfd):
         assert row["worst_image"].endswith(".jpeg")
 
 
+@pytest.mark.walkthrough
 def test_a_fault_is_told_after_the_table_and_exits_with_1(films, tmp_path, capfd, flipped):
     assert run("--data", films, "-o", tmp_path, *FAST) == 1
     printed = capfd.readouterr().out

@@ -194,6 +194,7 @@ def test_colab_without_a_drive_is_one_sentence(tiny, capfd):
     assert "not mounted" in capfd.readouterr().err
 
 
+@pytest.mark.walkthrough
 def test_colab_writes_below_the_drive_and_says_so(tiny, tmp_path, monkeypatch, capfd):
     from xraycls.workflows import colab
 

@@ -60,6 +60,7 @@ def test_every_engine_predicts_the_same(trained, tiny, tmp_path, capfd):
     assert found["resident"] == pytest.approx(found["torch"], abs=0.03)
 
 
+@pytest.mark.walkthrough
 @needs_dali
 def test_a_run_may_be_resumed_with_another_engine(trained, tiny, tmp_path):
     folder = tmp_path / "run"
@@ -85,6 +86,7 @@ def test_flags_that_disagree_and_unknown_loaders_are_wrong_usage(tiny, tmp_path,
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.walkthrough
 def test_pictures_trained_with_are_known_whether_prepared_or_not(tiny, tmp_path, capfd):
     store = tmp_path / "store"
     assert run("data", "prepare", tiny, store, "--size", 48) == 0

@@ -14,6 +14,7 @@ def findings(table, **options):
     return {finding.kind: finding for finding in audit(table, **options).findings}
 
 
+@pytest.mark.walkthrough
 def test_kermany_originals(shared):
     """Normal films were saved at a higher quality, and their markers stand lower: both were read from the films."""
     found = findings(read_source(shared / "data/kermany_native"))

@@ -153,6 +153,7 @@ def test_no_folder_and_a_file(tmp_path):
         read_folder(tmp_path / "file.png")
 
 
+@pytest.mark.walkthrough
 def test_the_paediatric_set(shared):
     table = read_folder(shared / "data/kermany_224")
     assert {split: tuple(table.split(split).counts().values()) for split in table.splits} == {

@@ -61,6 +61,7 @@ def test_the_tags_of_dicom_files_come_before_their_names(tmp_path):
     assert patients == [told, told, told, "p0042", "p0042"]
 
 
+@pytest.mark.walkthrough
 def test_every_name_of_the_paediatric_set_tells_its_patient(shared):
     table = with_patients(read_folder(shared / "data/kermany_224"))
     assert all(s.patient is not None and s.patient.removeprefix("person") in s.path.name for s in table)

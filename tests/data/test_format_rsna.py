@@ -206,6 +206,7 @@ def real_rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.walkthrough
 def test_the_real_table(shared, tmp_path):
     tables = shared / "data" / "labels_csv" / "rsna2018"
     labels = real_rows(tables / "stage_2_train_labels.csv")

@@ -119,6 +119,7 @@ def test_what_is_missing_is_named(challenge, tmp_path):
     assert not (tmp_path / "train.csv").exists()
 
 
+@pytest.mark.walkthrough
 def test_every_box_and_class_of_the_real_tables_is_there(shared, tmp_path):
     """Forty patients of the real tables, with the facts that Kaggle's users read from their headers."""
     tables = shared / "data" / "labels_csv" / "rsna2018"

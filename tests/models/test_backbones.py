@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torchvision import models
 
+from tests.deeper import deeper_are_exhaustive
 from xraycls.errors import UsageError
 from xraycls.models.backbones import (
     BACKBONES,
@@ -59,7 +60,7 @@ def test_parameters_of_faster_rcnn(name, bias):
     assert parameters(backbone) + parameters(body) + head_parameters(backbone.channels[0], vector) == total
 
 
-@pytest.mark.parametrize("name", ROI_BACKBONES)
+@pytest.mark.parametrize("name", deeper_are_exhaustive(ROI_BACKBONES))
 @pytest.mark.parametrize("double", [False, True])
 def test_crops_become_vectors(name, double):
     with torch.device("meta"):
@@ -69,7 +70,7 @@ def test_crops_become_vectors(name, double):
         assert body(crops).shape == (2, body.channels)
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", deeper_are_exhaustive(BACKBONES))
 def test_every_stage_gives_the_map_it_promises(name):
     channels = 1 if name.startswith(("resnet", "cspdarknet", "squeezenet")) else 3
     with torch.device("meta"):
@@ -80,7 +81,7 @@ def test_every_stage_gives_the_map_it_promises(name):
     assert [tuple(m.shape) for m in maps] == expected
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", deeper_are_exhaustive(BACKBONES))
 def test_every_layer_with_weights_has_a_name_of_its_own(name):
     with torch.device("meta"):
         backbone = build_backbone(name)

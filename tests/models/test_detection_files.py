@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.deeper import deeper_are_exhaustive
 from tests.models.detectors import config_of, small_detector
 from xraycls.errors import RunError, UsageError
 from xraycls.models.detection.base import Detector
@@ -108,7 +109,7 @@ def test_a_pruned_network_is_stored_as_weights_and_a_plan(tmp_path, key):
     assert same(load_detector(tmp_path / "again")[0], detector)
 
 
-@pytest.mark.parametrize("name", SSD_BACKBONES)
+@pytest.mark.parametrize("name", deeper_are_exhaustive(SSD_BACKBONES))
 def test_a_network_that_is_not_pruned_has_an_empty_plan(name):
     """The network to compare with has shapes but no memory, which not every layer could be built with."""
     with torch.device("meta"):

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from tests.deeper import deeper_are_exhaustive
 from tests.models.detectors import small_detector
 from xraycls.errors import UsageError
 from xraycls.models.backbones import build_backbone
@@ -27,13 +28,7 @@ def parameters(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters()) + buffers
 
 
-# Deeper ones of a family that is there: nothing in them is of another kind.
-DEEPER = {"resnet34", "resnet50", "resnet101", "vgg19", "darknet53"}
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.exhaustive] if name in DEEPER else []) for name in GOLDEN]
-)
+@pytest.mark.parametrize("name", deeper_are_exhaustive(GOLDEN))
 def test_parameters_and_maps(name):
     model, golden = build(name), GOLDEN[name]
     assert parameters(model) == golden["params_total"]

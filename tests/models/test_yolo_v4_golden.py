@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.deeper import deeper_are_exhaustive
 from tests.models.formula import close, fill, formula, formula_tensor, sampled
 from xraycls.models.detection.base import Suppression, total
 from xraycls.models.detection.yolo_v4 import YOLOv4Config, YOLOv4Detector
@@ -211,7 +212,7 @@ def test_moving_statistics(trained, layer):
         close(module.running_mean.numpy(), tensors[f"after1/{layer}/moving_mean"], 1e-6)
 
 
-@pytest.mark.parametrize("backbone", PARAMETERS)
+@pytest.mark.parametrize("backbone", deeper_are_exhaustive(PARAMETERS))
 def test_number_of_parameters_and_of_predictions(backbone):
     expected = PARAMETERS[backbone]
     config = YOLOv4Config(backbone=backbone, classes=tuple("abcde"), height=320, width=320)

@@ -95,6 +95,7 @@ def test_real_radiographs_are_the_same_to_a_trained_model_in_every_engine(shared
     assert all(row.same_top1 == 1 for row in result.comparisons if row.view == "evaluation")
 
 
+@pytest.mark.walkthrough
 def test_large_grey_pngs_are_the_same_in_every_engine(shared):
     result = parity(shared / "data" / "nih_rsna_bbox", images=8, **FAST)
     assert result.beyond == ()
@@ -179,6 +180,7 @@ def test_a_changed_top1_is_held_against_an_engine_by_a_trained_model_only(tiny, 
     assert "top-1" in by_model.beyond[1]
 
 
+@pytest.mark.walkthrough
 def test_files_that_no_engine_can_read_are_left_out_counted_and_told_of_once(phantom, tmp_path, caplog):
     data = shutil.copytree(phantom, tmp_path / "data")
     bad = sorted((data / "train" / "NORMAL").iterdir())[0]

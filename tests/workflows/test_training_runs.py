@@ -82,6 +82,7 @@ def test_the_same_seed_trains_the_same_weights_and_another_does_not(tiny, whole,
     assert not same_weights(other.last, whole.last)
 
 
+@pytest.mark.walkthrough
 def test_the_config_of_a_run_trains_it_again(tiny, whole, tmp_path):
     from xraycls.training.config import read_config
 
