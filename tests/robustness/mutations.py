@@ -242,8 +242,10 @@ def of_zip(content: bytes, others: Sequence[bytes], draw: random.Random) -> byte
         members += [(name, inner)] * draw.randrange(2)
     else:
         del members[at]
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", draw.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))) as bundle:
+    buffer, method = io.BytesIO(), draw.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))
+    with zipfile.ZipFile(buffer, "w") as bundle:
         for each, held in members:
-            bundle.writestr(each, held)
+            info = zipfile.ZipInfo()
+            info.filename = each or "\0"  # as it is: ZipInfo(name) would cut it at a NUL, and refuses what is left
+            bundle.writestr(info, held, method)
     return buffer.getvalue()
