@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 from tests.robustness.mutations import of_bytes
 from xraycls.errors import LONGEST, XrayclsError
@@ -116,8 +116,17 @@ def _ended(child: int, progress: mmap.mmap) -> int:
         time.sleep(0.05)
 
 
-def _child(reader: Reader, numbers: range, seed: int, log: Path, progress: mmap.mmap) -> None:
-    """Read all inputs of these numbers, and end the process."""
+def _child(reader: Reader, numbers: range, seed: int, log: Path, progress: mmap.mmap) -> NoReturn:
+    """Read all inputs of these numbers, and end the process, whatever happens: it is a copy of one that runs tests."""
+    code = 1
+    try:
+        _read_all(reader, numbers, seed, log, progress)
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def _read_all(reader: Reader, numbers: range, seed: int, log: Path, progress: mmap.mmap) -> None:
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")
     silence = os.open(os.devnull, os.O_WRONLY)
@@ -138,7 +147,6 @@ def _child(reader: Reader, numbers: range, seed: int, log: Path, progress: mmap.
             file.write_bytes(sound[file])
             out.write(f"{kind}\t{number}\t{what}\t{where}\n")
             out.flush()
-    os._exit(0)
 
 
 def _hang(number: int, frame: FrameType | None) -> None:
