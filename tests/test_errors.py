@@ -34,6 +34,7 @@ def test_an_error_is_a_sentence_and_its_way_out():
     assert str(XrayclsError("It failed.", "Try again")) == "It failed. Try again."
     assert str(MissingExtra("NVIDIA DALI", "dali")).endswith("Install it with: pip install 'nvidia-dali-cuda120>=2.0'.")
     assert "Did you mean resnet18?" in str(unknown("network", "resnet81", ["resnet18", "vgg16"]))
+    assert "Unknown setting True" in str(unknown("setting", True, ["seed"]))  # YAML has keys that are no text
 
 
 @pytest.mark.parametrize(

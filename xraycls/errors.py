@@ -163,18 +163,18 @@ class TrainingError(XrayclsError):
     """Training that can't go on: loss not finite, memory exhausted, disk full."""
 
 
-def unknown(kind: str, name: str, choices: Iterable[str], flag: str | None = None) -> UsageError:
+def unknown(kind: str, name: object, choices: Iterable[str], flag: str | None = None) -> UsageError:
     """The error for a name outside a list, with the nearest names first.
 
     Args:
         kind: what the name should have been, such as "optimiser".
-        name: what was given.
+        name: what was given; YAML may give what is no text.
         choices: every valid name.
         flag: the flag that took the name, such as "--optimizer".
     """
     listed = list(choices)
     spelt = {c.lower(): c for c in listed}
-    nearest = [spelt[near] for near in difflib.get_close_matches(name.lower(), spelt, n=3, cutoff=0.5)]
+    nearest = [spelt[near] for near in difflib.get_close_matches(str(name).lower(), spelt, n=3, cutoff=0.5)]
     where = f" for {flag}" if flag else ""
     hint = f"Did you mean {', '.join(nearest)}?" if nearest else f"Choose one of: {', '.join(listed)}"
     return UsageError(f"Unknown {kind} {name!r}{where}", hint)
