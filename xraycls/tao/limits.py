@@ -69,3 +69,8 @@ def one_of(*choices: object) -> Limit:
 def all_above(least: float) -> Limit:
     """One number or more, each of them more than this one."""
     return Limit(lambda values: values and all(value > least for value in values), f"have numbers above {least:g}")
+
+
+def whole_numbers() -> Limit:
+    """Numbers that TAO declares as floating-point ones and counts with."""
+    return Limit(lambda values: all(float(value).is_integer() for value in values), "have whole numbers")

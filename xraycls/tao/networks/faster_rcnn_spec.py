@@ -8,7 +8,17 @@ from typing import Literal
 from xraycls.tao.common import QAT, EarlyStopping, RegularizerConfig, VisualizerConfig
 from xraycls.tao.detectnet import AugmentationConfig, DatasetConfig
 from xraycls.tao.fields import DIALECTS, FIRST, HONOURED, LATER, Support, approximated, but, define, ignored, message
-from xraycls.tao.limits import above, all_above, at_least, between, one_of, up_to, within, zero_or_at_least
+from xraycls.tao.limits import (
+    above,
+    all_above,
+    at_least,
+    between,
+    one_of,
+    up_to,
+    whole_numbers,
+    within,
+    zero_or_at_least,
+)
 
 _PLACED = (*(f"crop_{side}" for side in ("left", "top", "right", "bottom")), "scale_width", "scale_height")
 _IMAGES = {
@@ -108,7 +118,7 @@ class Network:
     dropout_rate: float = define("of vgg's last layers", at_least(0))
     drop_connect_rate: float = define("of an efficientnet", at_least(0))
     rpn_cls_activation_type: str = define('"sigmoid"', ignored("it is a sigmoid, as TAO allows no other"))
-    freeze_blocks: tuple[float, ...] = define("of the backbone, not trained")
+    freeze_blocks: tuple[float, ...] = define("of the backbone, not trained", whole_numbers())
     roi_pooling_config: RoiPoolingConfig = define("of proposals")
     rfcn_mode: bool = define("pooling by position", Support("not yet", "true is refused"))
     tf_proposal_layer: bool = define("not used", ignored("TAO doesn't read it"))

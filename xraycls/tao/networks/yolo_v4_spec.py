@@ -7,7 +7,7 @@ from typing import Literal
 
 from xraycls.tao.common import NO_COLOUR, SMALL_LETTERS, NMSConfig, TrainingConfig
 from xraycls.tao.fields import LATER, approximated, but, define, ignored, message
-from xraycls.tao.limits import at_least, below, between, multiple_of, one_of, up_to, within
+from xraycls.tao.limits import at_least, below, between, multiple_of, one_of, up_to, whole_numbers, within
 
 LAYERS: dict[str, tuple[int, ...]] = {
     "resnet": (10, 18, 34, 50, 101),
@@ -105,7 +105,7 @@ class YOLOv4Config:
     loss_loc_weight: float = define("of the box loss", at_least(0))
     loss_neg_obj_weights: float = define("of the background", at_least(0))
     loss_class_weights: float = define("of the classes", at_least(0))
-    freeze_blocks: tuple[float, ...] = define("of the backbone, not trained")
+    freeze_blocks: tuple[float, ...] = define("of the backbone, not trained", whole_numbers())
     freeze_bn: bool = define("of the backbone")
     force_relu: bool = define("ReLU in neck and heads")
     activation: str = define("of a cspdarknet: leaky_relu, mish or relu")
