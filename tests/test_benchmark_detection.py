@@ -34,7 +34,7 @@ def run(tmp_path, monkeypatch):
     return run
 
 
-@pytest.mark.walkthrough
+@pytest.mark.exhaustive
 def test_every_engine_is_measured_against_torchvision_and_the_floor(tmp_path, run):
     write_phantom(tmp_path / "films", images=12, size=96, threads=1)
     result = run("--parts", "input", "--data", tmp_path / "films", "--size", 32, "--images", 4, "--batch-size", 2)
@@ -57,7 +57,7 @@ def test_every_engine_is_measured_against_torchvision_and_the_floor(tmp_path, ru
     assert part["files"]["PNG copies"]["kinds"] == [".png"]
 
 
-@pytest.mark.walkthrough
+@pytest.mark.exhaustive
 def test_steps_stand_beside_the_size_of_their_networks(run, monkeypatch, capsys):
     light = partial(ssdlite320_mobilenet_v3_large, weights=None, weights_backbone=None, num_classes=2)
     monkeypatch.setattr(detection, "ssd300", light)  # a step of the real one takes seconds
@@ -71,7 +71,7 @@ def test_steps_stand_beside_the_size_of_their_networks(run, monkeypatch, capsys)
     assert "xraycls resnet10, fp32" in capsys.readouterr().out
 
 
-@pytest.mark.walkthrough
+@pytest.mark.exhaustive
 def test_a_yolo_v4_stands_beside_the_ssd_of_its_backbone(run, monkeypatch):
     light = partial(ssdlite320_mobilenet_v3_large, weights=None, weights_backbone=None, num_classes=2)
     monkeypatch.setattr(detection, "ssd300", light)
@@ -85,7 +85,7 @@ def test_a_yolo_v4_stands_beside_the_ssd_of_its_backbone(run, monkeypatch):
     assert yolo["anchors"] == 3 * (2 * 2 + 4 * 4 + 8 * 8)
 
 
-@pytest.mark.walkthrough
+@pytest.mark.exhaustive
 def test_suppression_is_measured_against_torchvision(run, monkeypatch, capsys):
     monkeypatch.setattr(detection, "_PICTURES", 2)
     rows = run("--parts", "suppression")["suppression"]["rows"]

@@ -44,7 +44,7 @@ def run(tmp_path, monkeypatch):
     return run
 
 
-@pytest.mark.walkthrough
+@pytest.mark.exhaustive
 def test_rates_stand_beside_the_arithmetic_of_both(run, capsys):
     result = run("--parts", "step,inference")
     for part in ("step", "inference"):

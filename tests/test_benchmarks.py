@@ -62,7 +62,7 @@ def rows_of(result):
     return {(row["pipeline"], row["source"]): row for row in result["rows"]}
 
 
-@pytest.mark.walkthrough
+@pytest.mark.exhaustive
 def test_loader_measures_every_engine_and_peer_on_every_source(loader_result):
     files, small, prepared, dicom = "original files", "320-px JPEG", "prepared", "DICOM"
     expected = {
@@ -84,7 +84,7 @@ def test_loader_measures_every_engine_and_peer_on_every_source(loader_result):
     assert len(loader_result["not_measured"]) == (0 if is_installed() else len(with_dali))
 
 
-@pytest.mark.walkthrough
+@pytest.mark.exhaustive
 def test_loader_ratios_are_against_the_ancestor_and_the_floor(loader_result):
     rows = rows_of(loader_result)
     ancestor = rows["ancestor, torchvision, 0 workers", "original files"]
@@ -96,7 +96,7 @@ def test_loader_ratios_are_against_the_ancestor_and_the_floor(loader_result):
     assert {"cpu", "cores", "gpu", "python", "versions"} <= loader_result["machine"].keys()
 
 
-@pytest.mark.walkthrough
+@pytest.mark.exhaustive
 def test_loader_compares_our_pictures_with_exact_ones(loader_result):
     compared = loader_result["difference"]
     assert {row["pipeline"] for row in compared} >= {"xraycls torch", "xraycls resident"}
@@ -105,7 +105,7 @@ def test_loader_compares_our_pictures_with_exact_ones(loader_result):
         assert abs(row["bias"]) < 0.3, row
 
 
-@pytest.mark.walkthrough
+@pytest.mark.exhaustive
 def test_train_reports_shares_of_ceiling_and_plain_fp32(phantoms, run):
     result = run(
         train,

@@ -83,6 +83,7 @@ def test_a_fault_is_told_after_the_table_and_exits_with_1(films, tmp_path, capfd
     assert len(found["beyond"]) == 2
 
 
+@pytest.mark.walkthrough
 def test_more_pictures_than_there_are_is_said(films, tmp_path, capfd):
     assert run("--data", films, "-o", tmp_path, *FAST, "--images", 1000) == 0
     out, err = capfd.readouterr()

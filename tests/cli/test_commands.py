@@ -73,7 +73,7 @@ def test_training_prints_json_for_programs(tiny, tmp_path, capfd):
     assert len(result["epochs"]) == 2
 
 
-@pytest.mark.walkthrough
+@pytest.mark.exhaustive
 def test_flags_win_over_a_config_file(tiny, here, tmp_path):
     config = here / "runs" / "first" / "config.yaml"
     assert run("train", "--config", config, "--epochs", 1, "-o", tmp_path / "again") == 0

@@ -40,6 +40,7 @@ def test_without_a_gpu_dali_says_so_in_one_sentence(tiny, tmp_path, capfd):
     assert "Without a GPU, DALI decodes and draws with its CPU operators" in " ".join(capfd.readouterr().err.split())
 
 
+@pytest.mark.walkthrough
 @needs_dali
 @pytest.mark.parametrize("loader", ["torch", "resident"])
 def test_testing_with_another_engine_is_allowed_and_says_so(trained, loader, tmp_path, capfd):

@@ -81,7 +81,7 @@ SIZES = {detector: (128, 128), dssd: (96, 128)}
 WHOLE = {detector: {*HEADS}, dssd: {*HEADS, *(f"deconvolutions.blocks.{n}.coarse.0.corners" for n in range(5))}}
 
 
-@pytest.mark.walkthrough
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("build", "name"), CASES)
 def test_pruned_stored_built_anew_and_loaded_it_gives_the_same_outputs(build, name):
     net = trained(build, name)

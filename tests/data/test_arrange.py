@@ -389,7 +389,7 @@ def test_rows_without_pictures_and_pictures_without_rows_are_counted(source, cap
     assert "stranger.jpeg" in caplog.text
 
 
-@pytest.mark.walkthrough
+@pytest.mark.exhaustive
 def test_the_real_paediatric_films_pass(shared, tmp_path):
     made = arrange(read_source(shared / "data/kermany_native"), tmp_path / "out", central_crop=0.9)
     assert (len(made.table), made.left_out) == (120, 0)

@@ -185,7 +185,7 @@ def test_sets_of_users(shared, case, counts):
     assert set(read_folder(shared / "field_cases" / case).counts().values()) == {counts}
 
 
-@pytest.mark.walkthrough
+@pytest.mark.exhaustive
 def test_real_films_are_never_set_aside(shared, tmp_path):
     for folder in ("kermany_224", "kermany_native"):
         root = shared / "data" / folder

@@ -14,7 +14,7 @@ def findings(table, **options):
     return {finding.kind: finding for finding in audit(table, **options).findings}
 
 
-@pytest.mark.walkthrough
+@pytest.mark.exhaustive
 def test_kermany_originals(shared):
     """Normal films were saved at a higher quality, and their markers stand lower: both were read from the films."""
     found = findings(read_source(shared / "data/kermany_native"))
@@ -62,7 +62,7 @@ def test_the_phantom_is_clean_in_every_layout(tmp_path, layout):
     assert findings(table) == {}
 
 
-@pytest.mark.walkthrough
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_the_phantom_is_clean_with_every_seed(tmp_path, seed):
     write_phantom(tmp_path / "films", images=60, seed=seed, size=192, threads=1)

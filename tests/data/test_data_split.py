@@ -195,7 +195,7 @@ def test_patients_of_every_size_are_drawn_alike():
     assert all(share[size] / 1500 == pytest.approx(0.2, abs=0.04) for size in (1, 2, 3, 6))
 
 
-@pytest.mark.walkthrough
+@pytest.mark.exhaustive
 def test_the_paediatric_set_is_drawn_as_evenly_as_scikit_learn_draws_it(shared):
     from sklearn.model_selection import StratifiedGroupKFold
 

@@ -199,7 +199,7 @@ def test_good_tables_are_untouched(tmp_path, caplog):
     assert not caplog.records
 
 
-@pytest.mark.walkthrough
+@pytest.mark.exhaustive
 def test_real_radiographs_raise_no_alarm(shared):
     for folder in ("kermany_224", "kermany_native"):
         table = read_folder(shared / "data" / folder)

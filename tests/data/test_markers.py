@@ -60,7 +60,7 @@ def test_a_picture_too_small_to_read(film, letters):
     assert find_marker(np.zeros((1, 1), np.uint8)) is None
 
 
-@pytest.mark.walkthrough
+@pytest.mark.exhaustive
 def test_the_real_originals(shared):
     """By eye, 109 of the 120 films have a whole R, all on the patient's right, which is the left of the picture."""
     found = [find_marker(read_grey(sample.path)) for sample in read_source(shared / "data/kermany_native")]

@@ -118,7 +118,7 @@ def test_hardly_a_real_film_is_rejected(folder, real_facts):
     assert len(reasons) <= len(facts) / 1000
 
 
-@pytest.mark.walkthrough
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("folder", "turn", "share"),
     [("kermany_224", 1, 0.999), ("kermany_224", 2, 0.92), ("kermany_224", 3, 0.999), ("nih_rsna_bbox/images", 1, 0.95)],

@@ -51,7 +51,7 @@ COMMANDS = {
 }
 
 
-LONG = ("prepare from DICOM", "audit of DICOM", "convert to COCO", "convert to PNG")
+LONG = ("prepare from DICOM", "audit of DICOM", "audit", "rsna-features", "convert to COCO", "convert to PNG")
 
 
 @pytest.mark.parametrize(

@@ -131,6 +131,7 @@ def test_it_works_with_frozen_parts_and_inside_inference_mode(resnet, images):
     np.testing.assert_allclose(inside, expected, atol=1e-5)
 
 
+@pytest.mark.walkthrough
 def test_the_library_says_nothing(resnet, images, capsys):
     for method in ("fullgrad", "sess"):
         class_activation_map(resnet, images[:1], method=method)

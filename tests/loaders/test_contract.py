@@ -249,7 +249,7 @@ def taken_on(device: torch.device) -> int:
     return total - free
 
 
-@pytest.mark.walkthrough
+@pytest.mark.exhaustive
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs /proc to count open files")
 def test_twenty_loaders_leave_nothing_open(load, kind):
     def use() -> None:

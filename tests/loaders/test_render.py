@@ -54,7 +54,7 @@ def test_a_part_of_a_picture_is_shrunk_as_exactly_as_all_of_it(tmp_path, step):
         assert difference.mean() < 0.8
 
 
-@pytest.mark.walkthrough
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("preset", ["radiograph", "classic2021"])
 def test_real_radiographs_differ_from_the_exact_rendering_by_less_than_two_grey_levels(shared, preset):
     recipe = find_recipe(preset, 224)

@@ -99,7 +99,7 @@ def test_freezing_stages_stops_where_it_says(classifier):
     assert all(parameter.requires_grad for parameter in classifier.parameters())
 
 
-@pytest.mark.walkthrough
+@pytest.mark.exhaustive
 def test_a_saved_classifier_comes_back_with_the_same_logits(classifier, images, tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda _: None)  # flushing half a gigabyte of a VGG would test the disk alone
     path = tmp_path / "best.safetensors"

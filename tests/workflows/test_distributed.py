@@ -26,7 +26,7 @@ def train(data: Path, run: Path, *more: str) -> RunFolder:
     return RunFolder(run)
 
 
-@pytest.mark.walkthrough
+@pytest.mark.exhaustive
 def test_two_gloo_processes_train_what_one_does(tiny, tmp_path):
     one = train(tiny, tmp_path / "one", "--batch-size", "10")  # 24 images: the last batch is padded
     two = train(tiny, tmp_path / "two", "--batch-size", "5", "--gpus", "2")

@@ -74,7 +74,7 @@ def test_a_training_learns_and_leaves_a_complete_run_folder(tiny, tmp_path):
     assert len((tmp_path / "run" / "samples.csv").read_text().splitlines()) == 41
 
 
-@pytest.mark.walkthrough
+@pytest.mark.exhaustive
 def test_the_same_seed_trains_the_same_weights_and_another_does_not(tiny, whole, tmp_path):
     again = xraycls.train(data=tiny, output=tmp_path / "again", **FAST).run
     other = xraycls.train(data=tiny, output=tmp_path / "other", **FAST | {"seed": 1, "epochs": 1}).run
@@ -124,7 +124,7 @@ def test_resuming_is_exact_with_every_part_that_has_a_state(tiny, tmp_path, sett
     assert resumed.read_metrics()[-1]["val_loss"] == whole.read_metrics()[-1]["val_loss"]
 
 
-@pytest.mark.walkthrough
+@pytest.mark.exhaustive
 def test_training_two_epochs_and_two_more_is_training_four(tiny, tmp_path):
     settings = FAST | {"schedule": "constant", "patience": 9}
     whole = xraycls.train(data=tiny, output=tmp_path / "whole", **settings | {"epochs": 4}).run
@@ -138,7 +138,7 @@ def _train_once(data: Path, run: Path, started: Path) -> None:
     xraycls.train(data=data, output=run, resume="auto", save_minutes=1e-6, **FAST)
 
 
-@pytest.mark.walkthrough
+@pytest.mark.exhaustive
 def test_a_run_killed_again_and_again_still_ends_with_the_same_weights(tiny, whole, tmp_path):
     """SIGKILL at random instants, also in the middle of writing, as every step saves."""
     rng = random.Random(0)
@@ -164,6 +164,7 @@ def test_a_run_killed_again_and_again_still_ends_with_the_same_weights(tiny, who
     assert not list(run.rglob(".*")), "temporary files of killed writes are left"
 
 
+@pytest.mark.walkthrough
 def test_a_run_without_a_checkpoint_may_start_over_with_other_settings(tiny, tmp_path):
     run = tmp_path / "run"
     xraycls.train(data=tiny, output=run, **FAST | {"epochs": 1})
@@ -180,6 +181,7 @@ def test_a_compiled_step_trains_the_same_weights(tiny, whole, tmp_path, monkeypa
         torch.testing.assert_close(a, b, msg=name)
 
 
+@pytest.mark.walkthrough
 def test_a_longer_cosine_is_announced(tiny, tmp_path, caplog):
     xraycls.train(data=tiny, output=tmp_path / "run", **FAST | {"epochs": 1})
     xraycls.train(output=tmp_path / "run", resume="auto", epochs=2)

@@ -85,7 +85,7 @@ def test_a_chain_of_formats_comes_back_to_the_same_files(phantom, tmp_path):
         assert (tmp_path / "0/labels" / name).read_text() == (tmp_path / "4/labels" / name).read_text()
 
 
-@pytest.mark.walkthrough
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("source", ["nih", "rsna"])
 def test_real_radiographs_through_every_format(shared, tmp_path, source):
     folder = shared / "data/nih_rsna_bbox"
