@@ -37,11 +37,12 @@ quick: check
 test: setup
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not exhaustive and not walkthrough"
 
-# The whole way: the wheel in an empty environment, notebooks, benchmark scripts, kills, whole sets of real films.
+# The whole way: the wheel in an empty environment, notebooks, kills, engines beside each other, long walks of commands.
 walkthrough: setup
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "walkthrough and not exhaustive"
 
-# What make test leaves out: every network on every backbone, about an hour on two cores.
+# What make test leaves out: every network on every backbone, whole sets of real films, benchmark scripts, several
+# processes; over an hour on two cores.
 exhaustive: setup
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m exhaustive
 
