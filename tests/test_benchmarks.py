@@ -223,7 +223,7 @@ def test_the_last_table_says_what_failed(tmp_path, monkeypatch, capsys):
         assert words in shown
 
 
-@pytest.mark.walkthrough
+@pytest.mark.exhaustive
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA GPU: the script would run its benchmarks")
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 def test_gpu_script_says_that_there_is_no_gpu(tmp_path):

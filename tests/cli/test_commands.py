@@ -147,7 +147,7 @@ def test_cam_of_many_images_names_each_and_goes_on_after_a_bad_one(here, tiny, t
     assert len(list(tmp_path.glob("CAM_ResNet18_test-NORMAL-*.jpg"))) == 4
 
 
-@pytest.mark.walkthrough
+@pytest.mark.exhaustive
 def test_validation_figures_and_the_runs_own_data_by_name_keep_apart(here, tiny, capfd):
     assert run("test", "runs/first", "--resamples", 50, "--json") == 0
     own = json.loads(capfd.readouterr().out)

@@ -53,7 +53,7 @@ def test_boxes_of_nih(shared, caplog):
     assert findings(table, quick=True) == {}
 
 
-@pytest.mark.walkthrough
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("layout", sorted(set(LAYOUTS) - {"coronahack"}))  # that one has to be arranged first
 def test_the_phantom_is_clean_in_every_layout(tmp_path, layout):
     write_phantom(tmp_path / "films", images=48, seed=5, size=160, layout=layout, threads=1)

@@ -154,7 +154,7 @@ def test_no_torch_is_imported():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@pytest.mark.walkthrough
+@pytest.mark.exhaustive
 def test_the_real_sets(shared, caplog):
     with caplog.at_level(logging.WARNING):
         table = load_table(shared / "data/kermany_224", redraw_val=True)

@@ -99,7 +99,7 @@ def test_the_seed_draws_other_folds():
     assert (draw_folds(table, 5, 1) != draw_folds(table, 5, 2)).any()
 
 
-@pytest.mark.walkthrough
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("seed", range(3))
 def test_the_paediatric_set_is_dealt_as_evenly_as_scikit_learn_deals_it(shared, seed):
     from sklearn.model_selection import StratifiedGroupKFold

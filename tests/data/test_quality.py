@@ -108,7 +108,7 @@ def real_facts(shared):
     return read
 
 
-@pytest.mark.walkthrough
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("folder", ["kermany_224", "kermany_native", "nih_rsna_bbox/images", "dicom/udacity_nih"])
 def test_hardly_a_real_film_is_rejected(folder, real_facts):
     """Of all 5,856 in kermany_224 two: infants whose bellies are full of gas."""

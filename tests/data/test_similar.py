@@ -75,7 +75,7 @@ def test_nothing_to_compare(films):
     assert near_duplicates([blank, blank + 1, thumbnail(films[0])]) == []
 
 
-@pytest.mark.walkthrough
+@pytest.mark.exhaustive
 def test_the_real_originals_among_their_small_copies(shared):
     """The 224-pixel copies keep the names of their originals; others of that set are not to be taken for copies."""
     native = read_source(shared / "data/kermany_native")

@@ -136,6 +136,7 @@ def test_the_contact_sheet_shows_each_with_its_classes(count):
         assert Image.open(file).width >= 500
 
 
+@pytest.mark.exhaustive
 def test_drawing_imports_no_pyplot():
     program = """
 import sys, io, numpy as np

@@ -88,7 +88,7 @@ def calibrated(run, tiny, tmp_path_factory):
     return export_model(run, tmp_path_factory.mktemp("int8"), precision="int8", calibration=tiny, calibration_images=20)
 
 
-@pytest.mark.walkthrough
+@pytest.mark.exhaustive
 def test_quantisers_are_as_tensorrt_wants_them(calibrated):
     graph = onnx.load(calibrated.path).graph
     constants = {each.name: onnx.numpy_helper.to_array(each) for each in graph.initializer}

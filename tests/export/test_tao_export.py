@@ -108,7 +108,7 @@ def test_an_output_that_exists_is_refused(folder, detector_file, capsys):
     assert "exists already" in capsys.readouterr().err
 
 
-@pytest.mark.walkthrough
+@pytest.mark.exhaustive
 def test_int8_writes_the_cache_that_nvinfer_names_for_the_file_in_fp32(detector_file, tiny, tmp_path, capsys):
     line = ("-m", detector_file, "-o", tmp_path / "ssd.onnx", "--data_type", "int8", "--cal_cache_file")
     line = (

@@ -106,7 +106,7 @@ def trained(root):
     return root / "whole.epoch2.safetensors", printed.getvalue()
 
 
-@pytest.mark.walkthrough
+@pytest.mark.exhaustive
 def test_weights_lie_where_output_model_says(root, trained):
     assert sorted(path.name for path in root.glob("whole.*")) == [
         "whole.epoch1.safetensors",
@@ -119,6 +119,7 @@ def test_weights_lie_where_output_model_says(root, trained):
     assert not list((root / "whole").glob("*training_log*"))
 
 
+@pytest.mark.exhaustive
 def test_a_validation_prints_the_strict_figures(trained):
     _, printed = trained
     assert "Doing validation at epoch 1(1-based index)...\n" + "=" * 90 in printed

@@ -82,7 +82,7 @@ def test_the_same_seed_trains_the_same_weights_and_another_does_not(tiny, whole,
     assert not same_weights(other.last, whole.last)
 
 
-@pytest.mark.walkthrough
+@pytest.mark.exhaustive
 def test_the_config_of_a_run_trains_it_again(tiny, whole, tmp_path):
     from xraycls.training.config import read_config
 
@@ -91,7 +91,9 @@ def test_the_config_of_a_run_trains_it_again(tiny, whole, tmp_path):
 
 
 @pytest.mark.walkthrough
-@pytest.mark.parametrize("stop", [(0, 1), (1, 3), (1, 4), (2, 4)])
+@pytest.mark.parametrize(
+    "stop", [(0, 1), (1, 3), *(pytest.param(each, marks=pytest.mark.exhaustive) for each in ((1, 4), (2, 4)))]
+)
 def test_ctrl_c_saves_and_the_resumed_run_ends_with_the_same_weights(tiny, whole, tmp_path, stop):
     run = tmp_path / "run"
     before = signal.getsignal(signal.SIGINT)
@@ -110,7 +112,10 @@ def test_ctrl_c_saves_and_the_resumed_run_ends_with_the_same_weights(tiny, whole
     "settings",
     [
         {"ema": 0.9, "accumulate": 3, "clip_norm": 1.0, "optimizer": "sgd"},
-        {"base_model": "GoogleNet", "schedule": "plateau", "balance": True, "label_smoothing": 0.1},
+        pytest.param(
+            {"base_model": "GoogleNet", "schedule": "plateau", "balance": True, "label_smoothing": 0.1},
+            marks=pytest.mark.exhaustive,
+        ),
         {"freeze": "backbone", "class_weights": "balanced", "schedule": "step", "step_epochs": 1},
     ],
 )
@@ -173,7 +178,7 @@ def test_a_run_without_a_checkpoint_may_start_over_with_other_settings(tiny, tmp
     assert again.config.batch_size == 4
 
 
-@pytest.mark.walkthrough
+@pytest.mark.exhaustive
 def test_a_compiled_step_trains_the_same_weights(tiny, whole, tmp_path, monkeypatch):
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))  # the compiler itself is torch's
     compiled = xraycls.train(data=tiny, output=tmp_path / "run", **FAST | {"compile": True}).run
