@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,9 +13,9 @@ from xraycls.evaluation import style
 from xraycls.evaluation.cases import BoolArray, FloatArray
 from xraycls.evaluation.findings import FINDING_METRICS, FindingsReport
 from xraycls.evaluation.plots import training_plot
-from xraycls.evaluation.report import Estimate, without_nan
+from xraycls.evaluation.report import Estimate
 from xraycls.evaluation.summary import Table, format_estimate, format_threshold, format_value
-from xraycls.evaluation.write import write_predictions
+from xraycls.evaluation.write import write_test
 from xraycls.page import render
 from xraycls.types import Prediction
 
@@ -51,17 +50,9 @@ def write_findings_report(
     """
     metadata = metadata or {}
     pictures = _write_pictures(report, predictions, folder / "pictures", history)
-    page = folder / "report.html"
-    with atomic_write(page) as temporary:
-        temporary.write_text(render_findings(report, pictures, metadata, settings), encoding="utf-8")
-    rows = write_predictions(predictions, report.classes, folder / "predictions.csv")
-    figures = folder / "test.json"
-    unreadable = sum(prediction.error is not None for prediction in predictions)
-    content = {**report.to_dict(), "unreadable": unreadable, "metadata": without_nan(metadata)}
-    with atomic_write(figures) as temporary:
-        text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False, default=str)
-        temporary.write_text(text + "\n", encoding="utf-8")
-    return [*pictures.values(), page, rows, figures]
+    return write_test(
+        report, predictions, folder, pictures, render_findings(report, pictures, metadata, settings), metadata
+    )
 
 
 def findings_table(report: FindingsReport, shown: Sequence[str] = _HEADLINE) -> Table:

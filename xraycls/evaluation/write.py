@@ -22,6 +22,8 @@ from xraycls.types import Prediction
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from xraycls.evaluation.findings import FindingsReport
+
 CAPTIONS = {
     "roc": "ROC curve",
     "pr": "Precision against recall",
@@ -64,18 +66,37 @@ def write_report(
     """
     metadata = metadata or {}
     pictures = _write_pictures(report, predictions, folder / "pictures", image_of, history)
-    page = folder / "report.html"
-    with atomic_write(page) as temporary:
-        temporary.write_text(render_page(report, pictures, metadata, settings), encoding="utf-8")
+    return write_test(
+        report, predictions, folder, pictures, render_page(report, pictures, metadata, settings), metadata
+    )
+
+
+def write_test(
+    report: Report | FindingsReport,
+    predictions: Sequence[Prediction],
+    folder: Path,
+    pictures: Mapping[str, Path],
+    page: str,
+    metadata: Mapping[str, Any],
+) -> list[Path]:
+    """Write the page, the predictions and the figures of a test, whose pictures are there; arguments as above.
+
+    Returns:
+        The files, the pictures first and the JSON last.
+
+    Raises:
+        XrayclsError: a file can't be written.
+    """
+    with atomic_write(folder / "report.html") as temporary:
+        temporary.write_text(page, encoding="utf-8")
     rows = write_predictions(predictions, report.classes, folder / "predictions.csv")
     figures = folder / "test.json"
     unreadable = sum(prediction.error is not None for prediction in predictions)
     content = {**report.to_dict(), "unreadable": unreadable, "metadata": without_nan(metadata)}
     with atomic_write(figures) as temporary:
-        temporary.write_text(
-            json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False, default=str) + "\n", encoding="utf-8"
-        )
-    return [*pictures.values(), page, rows, figures]
+        text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False, default=str)
+        temporary.write_text(text + "\n", encoding="utf-8")
+    return [*pictures.values(), folder / "report.html", rows, figures]
 
 
 def write_predictions(predictions: Sequence[Prediction], classes: Sequence[str], path: Path) -> Path:
