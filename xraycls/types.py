@@ -29,6 +29,9 @@ UNCERTAIN = 0.5
 NO_FINDING = "No Finding"
 """What an image without any finding is called."""
 
+Outline = tuple[tuple[tuple[float, float], ...], ...]
+"""Closed polygons as points (x, y) in shares of a box's sides, 0–1; one within another is a hole."""
+
 PIXELS = "pixels.npy"
 """The file of a prepared store that holds its pictures."""
 
@@ -48,6 +51,7 @@ class Box:
         bottom: exclusive.
         score: the confidence of a predicted box, 0–1; None for one that a reader drew.
         difficult: whether a figure of merit leaves it out (KITTI's occlusion, VOC's difficult, COCO's crowd).
+        outline: of the object within its box, where it was drawn; empty where the box is all that is known.
     """
 
     label: str
@@ -57,6 +61,7 @@ class Box:
     bottom: float
     score: float | None = None
     difficult: bool = False
+    outline: Outline = field(default=(), repr=False)
 
     @property
     def is_reversed(self) -> bool:
@@ -178,17 +183,25 @@ class Objects:
         labels: int64 [n], classes of objects, from 0.
         owners: int64 [n], the row of the batch that each lies in; rising.
         difficult: bool [n], whether figures of merit leave it out.
+        masks: uint8 [n, H, W], how much of every pixel of the picture each covers, 0–255; None where no outline is
+            known, or a network learns from boxes alone.
     """
 
     boxes: torch.Tensor
     labels: torch.Tensor
     owners: torch.Tensor
     difficult: torch.Tensor
+    masks: torch.Tensor | None = None
 
     def to(self, device: torch.device) -> Objects:
         """The same on another device; from pinned memory the copy doesn't block."""
-        parts = (self.boxes, self.labels, self.owners, self.difficult)
-        return Objects(*(part.to(device, non_blocking=True) for part in parts))
+        return Objects(
+            self.boxes.to(device, non_blocking=True),
+            self.labels.to(device, non_blocking=True),
+            self.owners.to(device, non_blocking=True),
+            self.difficult.to(device, non_blocking=True),
+            None if self.masks is None else self.masks.to(device, non_blocking=True),
+        )
 
 
 @dataclass(frozen=True, slots=True)

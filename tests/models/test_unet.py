@@ -1,5 +1,7 @@
 """U-Net: what it learns from boxes, and how boxes are read from its maps."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -17,9 +19,9 @@ from xraycls.models.detection.unet_loss import (
     REACH,
     UNetLoss,
     box_heat,
-    box_masks,
     centre_loss,
     dice,
+    object_masks,
     side_boxes,
     unet_loss,
 )
@@ -43,7 +45,7 @@ def small(**fields):
 
 def test_a_mask_is_the_share_of_every_cell_that_a_box_covers():
     boxes = torch.tensor([[0.5, 1.0, 2.25, 3.0]])
-    mask = box_masks(boxes, objects(boxes.tolist()), torch.Size((1, 1, 4, 4)))[0, 0]
+    mask = object_masks(boxes, objects(boxes.tolist()), torch.Size((1, 1, 4, 4)))[0, 0]
     # Drawn a hundred times as large, and averaged.
     drawn = np.zeros((400, 400))
     drawn[100:300, 50:225] = 1
@@ -52,7 +54,19 @@ def test_a_mask_is_the_share_of_every_cell_that_a_box_covers():
 
 def test_overlapping_boxes_do_not_add_up():
     boxes = torch.tensor([[0.0, 0.0, 2.0, 2.0], [1.0, 0.0, 3.0, 2.0]])
-    assert box_masks(boxes, objects(boxes.tolist()), torch.Size((1, 1, 4, 4))).max() == 1.0
+    assert object_masks(boxes, objects(boxes.tolist()), torch.Size((1, 1, 4, 4))).max() == 1.0
+
+
+def test_masks_that_were_drawn_take_the_place_of_boxes():
+    truth = objects([[0, 0, 8, 8], [8, 0, 16, 8], [0, 0, 16, 16]], labels=[0, 0, 1], owners=[0, 0, 1])
+    drawn = np.random.default_rng(0).integers(0, 256, (3, 16, 16), dtype=np.uint8)
+    masks = object_masks(truth.boxes, replace(truth, masks=torch.from_numpy(drawn)), torch.Size((2, 2, 4, 4)))
+    shares = drawn.reshape(3, 4, 4, 4, 4).mean(axis=(2, 4)) / 255
+    expected = np.zeros((2, 2, 4, 4))
+    expected[0, 0], expected[1, 1] = shares[:2].max(axis=0), shares[2]
+    assert masks.numpy() == pytest.approx(expected, abs=1e-6)
+    none = replace(objects([]), masks=torch.zeros(0, 16, 16, dtype=torch.uint8))
+    assert not object_masks(none.boxes, none, torch.Size((1, 1, 4, 4))).any()
 
 
 def test_dice_is_that_of_the_formula():
@@ -83,7 +97,7 @@ def test_sides_say_the_box_from_the_middle_of_a_cell():
 
 def test_a_perfect_answer_costs_next_to_nothing():
     truth = objects([[16.0, 16.0, 48.0, 40.0]])
-    mask = box_masks(truth.boxes / 4, truth, torch.Size((1, 1, 16, 16)))
+    mask = object_masks(truth.boxes / 4, truth, torch.Size((1, 1, 16, 16)))
     heat = box_heat(truth.boxes / 4, 16, 16, 0.18)
     x = torch.arange(16) + 0.5
     reach = torch.stack(
@@ -250,7 +264,7 @@ def test_flipping_without_other_changes_mirrors_the_film():
 def test_masks_learn_from_soft_targets_as_torch_says():
     truth = objects([[6.0, 4.0, 34.0, 30.0]])
     raw = (torch.randn(1, 1, 16, 16), torch.zeros(1, 1))
-    target = box_masks(truth.boxes / 4, truth, torch.Size((1, 1, 16, 16)))
+    target = object_masks(truth.boxes / 4, truth, torch.Size((1, 1, 16, 16)))
     terms = unet_loss(raw, truth, torch.ones(1), torch.tensor([64.0] * 4), UNetLoss(mask=2.0))
     assert terms["mask"].item() == pytest.approx(2 * F.binary_cross_entropy_with_logits(raw[0], target).item())
     assert terms["image"].item() == pytest.approx(0.3 * np.log(2))

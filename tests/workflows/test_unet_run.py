@@ -21,6 +21,8 @@ from xraycls.errors import DataError, UsageError
 from xraycls.inference.fusion import weighted_boxes_fusion
 from xraycls.models.detection.files import load_detector
 from xraycls.models.detection.map_boxes import BoxRule
+from xraycls.models.detection.unet import UNetDetector
+from xraycls.models.detection.unet_original import OriginalUNetDetector
 from xraycls.training.job import DetectionJob
 from xraycls.training.run_folder import RunFolder
 from xraycls.types import Sample
@@ -113,6 +115,34 @@ def test_a_table_without_a_positive_film_is_refused(films, tmp_path):
     job = unet_job(Asked(data=films / "stage_2_train_images", labels=table, size=64, backbone="resnet10"))
     with pytest.raises(DataError, match="training images has an object"):
         xraycls.train_detector(job, output=tmp_path / "run", device="cpu")
+
+
+@pytest.mark.parametrize("make", [unet_job, original_job])
+def test_masks_beside_films_are_learnt_by_their_outlines(make, tmp_path, monkeypatch):
+    for number in range(8):
+        film = np.random.default_rng(number).integers(20, 90, (64, 64), dtype=np.uint8)
+        mask = np.triu(np.ones((64, 64), np.uint8), 16) * 255  # half of its box
+        for name, pixels in (("images", film + mask // 3), ("masks", mask)):
+            (tmp_path / name).mkdir(exist_ok=True)
+            Image.fromarray(pixels).save(tmp_path / name / f"{number}.png")
+    shares = []
+
+    class Enough(Exception):
+        pass
+
+    def loss(self, images, objects, weights):
+        shares.append(float(objects.masks.float().mean() / 255))
+        raise Enough
+
+    detector = UNetDetector if make is unet_job else OriginalUNetDetector
+    monkeypatch.setattr(detector, "loss", loss)
+    backbone = "resnet10" if make is unet_job else None
+    asked = Asked(
+        data=tmp_path, backbone=backbone, size=64, val_fraction=0.25, batch_size=4, settings={"tensorboard": False}
+    )
+    with pytest.raises(Enough):
+        xraycls.train_detector(make(asked), output=tmp_path / "run", device="cpu")
+    assert shares == [pytest.approx(48 * 48 / 2 / 64**2, abs=0.08)]  # twice as much would be the box
 
 
 def test_predictions_are_written_in_every_form_in_pixels_of_the_film(run, films, tmp_path):

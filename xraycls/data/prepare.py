@@ -126,6 +126,8 @@ def prepare(
         remove_leftovers(folder)
         table = read_source(source, images=images, strict=strict, progress=progress, options=options)
         _require_utf8(table)
+        if count := sum(bool(box.outline) for sample in table for box in sample.boxes):
+            logger.warning("Of %d objects with an outline, a store keeps the box alone.", count)
         if strict:
             drop_unreadable(table, strict=True, progress=progress)
         unreadable = {} if strict else find_unreadable(table, progress)

@@ -126,4 +126,6 @@ class SampleTable:
                 digest.update(repr(s.findings).encode())
             if boxes:
                 digest.update(repr(s.boxes).encode())
+                if outlines := [box.outline for box in s.boxes if box.outline]:
+                    digest.update(repr(outlines).encode())
         return digest.hexdigest()[:16]

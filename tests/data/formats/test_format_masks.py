@@ -8,6 +8,8 @@ from xraycls.data.formats import detect_format
 from xraycls.data.formats.masks import regions
 from xraycls.data.source import read_table
 from xraycls.errors import DataError
+from xraycls.loaders.outlines import drawn
+from xraycls.loaders.views import Canvas
 
 
 def save(path, pixels):
@@ -44,7 +46,31 @@ def test_regions_are_those_of_scipy():
     ndimage = pytest.importorskip("scipy.ndimage")
     mask = (np.random.default_rng(0).random((40, 50)) > 0.7).astype(np.uint8) * 3
     found = ndimage.find_objects(ndimage.label(mask, np.ones((3, 3)))[0])
-    assert sorted(regions(mask)) == sorted((x.start, y.start, x.stop, y.stop) for y, x in found)
+    ours = [(b.left, b.top, b.right, b.bottom) for b in regions(mask)]
+    assert sorted(ours) == sorted((x.start, y.start, x.stop, y.stop) for y, x in found)
+
+
+def test_an_outline_drawn_again_is_the_region_with_its_holes():
+    rows, columns = np.mgrid[:300, :400]
+    blob = ((rows - 140) / 110) ** 2 + ((columns - 170) / 90) ** 2 + 0.3 * np.sin(columns / 25) < 1
+    hole = (rows - 150) ** 2 + (columns - 160) ** 2 < 900
+    mask = (blob & ~hole).astype(np.uint8) * 255
+    (region,) = regions(mask)
+    rings = [
+        np.array(ring) * (region.right - region.left, region.bottom - region.top) + (region.left, region.top)
+        for ring in region.outline
+    ]
+    (again,) = drawn([rings], Canvas(300, 400)) > 127
+    assert len(region.outline) == 2
+    assert (again & (mask > 0)).sum() / (again | (mask > 0)).sum() > 0.98
+    assert sum(map(len, region.outline)) < 100
+
+
+def test_a_region_of_one_line_has_no_outline_but_its_box():
+    mask = np.zeros((9, 9), np.uint8)
+    mask[4, 2:7] = 1
+    (region,) = regions(mask)
+    assert (region.left, region.top, region.right, region.bottom, region.outline) == (2, 4, 7, 5, ())
 
 
 def test_a_mask_of_another_size_is_refused(folder):

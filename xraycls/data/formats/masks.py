@@ -15,7 +15,7 @@ from xraycls.data.formats.format import boxed_sample, boxed_table, first_few, te
 from xraycls.data.open import read_grey
 from xraycls.data.table import SampleTable
 from xraycls.errors import DataError
-from xraycls.types import Box
+from xraycls.types import Box, Outline
 
 logger = logging.getLogger(__name__)
 
@@ -24,13 +24,14 @@ OBJECT = "object"
 """What a region is called whose mask lies in no folder of a class."""
 
 _ENDINGS = ("_mask", "-mask", "_seg")
+_TOLERANCE = 0.004  # of the longer side of a region: how far a corner of its outline may be off
 
 
 def read_masks(path: Path, *, images: Path | None = None, strict: bool = False) -> SampleTable:
     """Read ``masks/a.png`` or ``masks/CLASS/a.png`` of the picture ``images/a.png``; ``a_mask.png`` will do, too.
 
     What is brighter than half of a mask's brightest pixel is foreground; pixels that touch, at a corner, too, are one
-    object. An empty mask says that there is none.
+    object, which keeps its outline. An empty mask says that there is none.
 
     Args:
         path: the folder that holds ``masks``.
@@ -63,11 +64,36 @@ def detect_masks(path: Path) -> bool:
     return (path / MASKS).is_dir() and (path / IMAGES).is_dir()
 
 
-def regions(mask: npt.NDArray[np.uint8]) -> list[tuple[int, int, int, int]]:
-    """Left, top, right and bottom of every region of a mask [H, W], from the first row that has one."""
+def regions(mask: npt.NDArray[np.uint8], label: str = OBJECT) -> list[Box]:
+    """Returns every region of a mask [H, W] with its outline, from the first row that has one.
+
+    Example:
+        >>> import numpy as np
+        >>> from xraycls.data.formats.masks import regions
+        >>> mask = np.zeros((8, 8), np.uint8)
+        >>> mask[1:4, 2:7] = 255
+        >>> regions(mask)
+        [Box(label='object', left=2, top=1, right=7, bottom=4, score=None, difficult=False)]
+        >>> regions(mask)[0].outline
+        (((0.0, 0.0), (0.0, 1.0), (1.0, 1.0), (1.0, 0.0)),)
+    """
     foreground = (mask > mask.max() / 2).astype(np.uint8)
-    count, _, facts, _ = cv2.connectedComponentsWithStats(foreground, connectivity=8)
-    return [(int(x), int(y), int(x + w), int(y + h)) for x, y, w, h, _ in facts[1:count]] if mask.max() else []
+    count, numbers, facts, _ = cv2.connectedComponentsWithStats(foreground, connectivity=8)
+    found = []
+    for number, (x, y, w, h, _) in enumerate(facts[1:count].tolist() if mask.max() else [], start=1):
+        own = numbers[y : y + h, x : x + w] == number
+        found.append(Box(label, x, y, x + w, y + h, outline=_outline(own.astype(np.uint8))))
+    return found
+
+
+def _outline(region: npt.NDArray[np.uint8]) -> Outline:
+    """The outline of what fills a picture [H, W] from edge to edge; empty for a line, which is its box."""
+    last = np.array(region.shape[::-1]) - 1
+    if not last.all():
+        return ()
+    rings, _ = cv2.findContours(region, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    plain = [cv2.approxPolyDP(ring, _TOLERANCE * float(last.max()), closed=True)[:, 0] / last for ring in rings]
+    return tuple(tuple((x, y) for x, y in ring.tolist()) for ring in plain if len(ring) > 2)
 
 
 def _boxes(picture: Path, file: Path, label: str) -> list[Box]:
@@ -78,7 +104,7 @@ def _boxes(picture: Path, file: Path, label: str) -> list[Box]:
             file,
             "Masks have the size of their pictures",
         )
-    return [Box(label, *corners) for corners in regions(mask)]
+    return regions(mask, label)
 
 
 def _picture_of(mask: Path) -> str:

@@ -120,6 +120,11 @@ class DetectorConfig:
         """
         return ()
 
+    @property
+    def learns_masks(self) -> bool:
+        """Whether the loss looks at the masks of objects, where their outlines are known."""
+        return False
+
     @classmethod
     def training_defaults(cls) -> dict[str, Any]:
         """Settings of a :class:`~xraycls.training.job.DetectionJob`, as YAML has them, that suit the network.

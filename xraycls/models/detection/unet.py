@@ -61,6 +61,11 @@ class UNetConfig(DetectorConfig):
         """The score that was chosen on validation."""
         return self.boxes.score
 
+    @property
+    def learns_masks(self) -> bool:
+        """Outlines are learnt as they were drawn; where there is none, its box."""
+        return True
+
     def architecture(self) -> dict[str, Any]:
         """What the weights depend on: neither how boxes are read from maps nor that maps are averaged."""
         return {k: v for k, v in super().architecture().items() if k not in ("boxes", "choose", "flip")}

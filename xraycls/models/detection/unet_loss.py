@@ -55,7 +55,7 @@ def unet_loss(
     rows, columns = mask.shape[2], mask.shape[3]
     cells = torch.tensor([columns, rows, columns, rows], device=mask.device, dtype=torch.float32)
     boxes = objects.boxes.float() / size * cells
-    target = box_masks(boxes, objects, mask.shape)
+    target = object_masks(boxes, objects, mask.shape)
     count = weights.sum().clamp_min(1.0)
 
     def averaged(each: Tensor) -> Tensor:
@@ -78,14 +78,19 @@ def unet_loss(
     return terms
 
 
-def box_masks(boxes: Tensor, objects: Objects, shape: torch.Size) -> Tensor:
-    """Returns the share of every cell that boxes of its class cover, float [B, classes, h, w], 0–1.
+def object_masks(boxes: Tensor, objects: Objects, shape: torch.Size) -> Tensor:
+    """Returns the share of every cell that objects of its class cover, float [B, classes, h, w], 0–1.
+
+    Those are the masks of the objects where they have some, else their boxes.
 
     Args:
         boxes: [n, 4] in cells.
         objects: says which picture and class each belongs to.
         shape: of the result.
     """
+    if objects.masks is not None:
+        own = objects.masks.to(boxes.dtype)[:, None] / 255
+        return merged(F.adaptive_avg_pool2d(own, (shape[2], shape[3]))[:, 0], objects, shape)
     across = _covered(boxes[:, 0::2], shape[3])
     down = _covered(boxes[:, 1::2], shape[2])
     return merged(down[:, :, None] * across[:, None, :], objects, shape)

@@ -19,6 +19,7 @@ from xraycls.loaders.recipes.unet import UNetRecipe
 from xraycls.loaders.views import Canvas
 from xraycls.models.detection.base import Detector, DetectorConfig, Raw, Suppression
 from xraycls.models.detection.map_boxes import BoxRule, boxes_of_maps
+from xraycls.models.detection.unet_loss import merged
 from xraycls.models.weight_files import read_checkpoint
 from xraycls.types import Detections, Objects
 
@@ -77,6 +78,11 @@ class OriginalUNetConfig(DetectorConfig):
     def reported_from(self, score: float) -> Self:
         """Returns the same configuration with another score from which boxes are reported."""
         return replace(self, boxes=replace(self.boxes, score=score))
+
+    @property
+    def learns_masks(self) -> bool:
+        """Outlines are learnt as they were drawn; where there is none, its box."""
+        return True
 
     def architecture(self) -> dict[str, Any]:
         """What the weights depend on, which reading boxes from maps is no part of."""
@@ -168,9 +174,12 @@ class OriginalUNetDetector(Detector):
         return {path: path for path, layer in layers.items() if next(layer.parameters(recurse=False), None) is not None}
 
     def _masks(self, objects: Objects, count: int) -> Tensor:
-        """Filled boxes with corners on whole pixels, float [B, classes, H, W]."""
+        """Filled boxes with corners on whole pixels, or the masks of objects that have some: [B, classes, H, W]."""
         config = self.config
-        masks = torch.zeros(count, len(config.classes), config.height, config.width, device=objects.boxes.device)
+        shape = torch.Size((count, len(config.classes), config.height, config.width))
+        if objects.masks is not None:
+            return merged(objects.masks.float() / 255, objects, shape)
+        masks = torch.zeros(shape, device=objects.boxes.device)
         corners = objects.boxes.round().long()
         for row, label, (left, top, right, bottom) in zip(
             objects.owners.tolist(), objects.labels.tolist(), corners.tolist(), strict=True

@@ -151,7 +151,7 @@ def build_training(
     )
 
     def objects(table: SampleTable) -> ObjectTable:
-        return ObjectTable(table, data.classes)
+        return ObjectTable(table, data.classes, outlines=job.detector.learns_masks)
 
     batches = loader(
         data.training,
