@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The GPU test suite and all GPU benchmarks on one machine, in under 8 minutes; one table last.
+# The GPU test suite and all GPU benchmarks on one machine, in under 8 minutes, and 7 more where trtexec is; one table last.
 #
 #   benchmarks/gpu.sh [DATA]
 #
@@ -7,7 +7,8 @@
 # PYTHON says which interpreter (default: python3) and OUT where the results go (default: benchmarks/results/gpu).
 # Beside torch, torchvision, timm and DALI it needs opencv-python-headless, numpy, pillow, pydantic, pyyaml, rich,
 # safetensors, scikit-learn, tensorboard, typer, matplotlib, pytest and hypothesis. DALI rows and DICOM rows are left
-# out with the reason where DALI or pydicom is missing.
+# out with the reason where DALI or pydicom is missing. Engines of TensorRT need trtexec on the path, onnx, onnxscript
+# and onnxruntime.
 set -uo pipefail
 data=${1:+$(realpath "$1")}
 checkout=$(realpath "$(dirname "$0")/..")
@@ -63,4 +64,5 @@ gpu_step "benchmarks.train --compile" 50 "$python" -m benchmarks.train --data "$
     --sources prepared --compile --json "$out/train-compile.json"
 gpu_step "benchmarks.memory" 70 "$python" -m benchmarks.memory --data "$data" --device cuda --threads "$(nproc)" \
     --images 240 --json "$out/memory.json"
+gpu_step "benchmarks.tensorrt_engines" 420 "$python" -m benchmarks.tensorrt_engines --json "$out/tensorrt.json"
 "$python" -m benchmarks.gpu_table "$out"

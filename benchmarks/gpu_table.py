@@ -28,7 +28,7 @@ def main() -> None:
     lines = [
         (name, _ENDS.get(status, f"FAILED: exit code {status}"), f"{seconds} s") for name, status, seconds in steps
     ]
-    for read, file in ((of_loader, "loader"), (of_train, "train"), (of_train, "train-compile"), (of_memory, "memory")):
+    for read, file in _READERS:
         path = folder / f"{file}.json"
         if path.is_file():
             lines += read(json.loads(path.read_text()))
@@ -68,6 +68,23 @@ def of_memory(result: dict[str, Any]) -> Iterator[Line]:
     """Whether any engine's memory grows."""
     growing = [f"{row['engine']} from {row['source']} on {row['device']}" for row in result["rows"] if row["grows"]]
     yield "memory grows", ", ".join(growing) or f"none of {len(result['rows'])} engines", "none"
+
+
+def of_engines(result: dict[str, Any]) -> Iterator[Line]:
+    """What TensorRT's engines compute, and how fast; nothing where there is no trtexec."""
+    for row in result["engines"]:
+        name = f"TensorRT {result['trtexec']}, {row['model']}, {row['form']}, {row['precision']}"
+        figures = f"{row['result']}, {row['milliseconds']} ms" if row["milliseconds"] else row["result"]
+        yield name, figures, "agrees with torch"
+
+
+_READERS = (
+    (of_loader, "loader"),
+    (of_train, "train"),
+    (of_train, "train-compile"),
+    (of_memory, "memory"),
+    (of_engines, "tensorrt"),
+)
 
 
 if __name__ == "__main__":

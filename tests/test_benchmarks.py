@@ -214,12 +214,20 @@ def test_the_last_table_says_what_failed(tmp_path, monkeypatch, capsys):
     result = {"net": "resnet18", "source": "prepared", "engine": "resident", "compiled": False}
     result |= {"images_per_second": 10_600, "share_of_ceiling": 0.97, "seconds_an_epoch": 0.5}
     (tmp_path / "train.json").write_text(json.dumps({"rows": [result]}))
+    engine = {"model": "ssd", "form": "tao", "precision": "int8", "result": "agrees", "milliseconds": 1.25}
+    (tmp_path / "tensorrt.json").write_text(json.dumps({"trtexec": "11", "engines": [engine]}))
     monkeypatch.setattr(sys, "argv", ["gpu_table", str(tmp_path)])
     with pytest.raises(SystemExit) as end:
         gpu_table.main()
     assert end.value.code == 1
     shown = capsys.readouterr().out
-    for words in ("out of time", "exit code 1", "no CUDA GPU", "97.0% of the ceiling, 0.50 s for 5,300"):
+    for words in (
+        "out of time",
+        "exit code 1",
+        "no CUDA GPU",
+        "97.0% of the ceiling, 0.50 s for 5,300",
+        "1.25 ms",
+    ):
         assert words in shown
 
 
@@ -239,4 +247,4 @@ def test_gpu_script_says_that_there_is_no_gpu(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert "finds no CUDA GPU" in done.stdout
-    assert done.stdout.count("not run: no CUDA GPU") == 5
+    assert done.stdout.count("not run: no CUDA GPU") == 6

@@ -15,6 +15,7 @@ from xraycls.export import folder as folder_module
 from xraycls.export.graph import Graph, averaged_features, graph_of
 from xraycls.export.onnx_file import onnx_of
 from xraycls.export.parity import LIMITS, Limits
+from xraycls.inference.choose import open_classifier
 from xraycls.inference.exported import find_exported, read_listing
 from xraycls.models.classifier import Classifier, load_classifier, save_classifier
 from xraycls.models.detection.files import load_detector, save_detector
@@ -122,6 +123,21 @@ def test_an_onnx_file_of_others_is_refused(tmp_path):
     (tmp_path / "theirs.onnx").write_bytes(b"anything")
     with pytest.raises(RunError, match=r"theirs\.onnx is an ONNX file that xraycls export didn't write"):
         find_exported(tmp_path / "theirs.onnx")
+
+
+@pytest.mark.parametrize("name", ["model.engine", "model.plan"])
+def test_an_engine_is_refused_as_a_model(name, tmp_path):
+    (tmp_path / name).write_bytes(b"ftrt")
+    with pytest.raises(RunError, match=r"is an engine of TensorRT, which only the version and the kind of GPU"):
+        open_classifier(tmp_path / name)
+
+
+def test_three_channels_are_for_networks_that_have_a_mean_for_each(classifier_file, tmp_path):
+    with pytest.raises(UsageError, match=r"takes grey pictures, not the three channels of --input bgr"):
+        export_model(classifier_file, tmp_path, input="bgr")
+    with pytest.raises(UsageError, match=r"Unknown input 'rgb'"):
+        export_model(classifier_file, tmp_path, input="rgb")
+    assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.slow

@@ -146,6 +146,8 @@ def test_a_runtime_is_for_exported_folders_and_torch_for_others(exported_classif
         xraycls.predict(exported_classifier.path, films, runtime="torch")
     with pytest.raises(UsageError, match="Unknown runtime 'onnx'"):
         xraycls.predict(exported_classifier.path, films, runtime="onnx")
+    with pytest.raises(UsageError, match=r"TensorRT computes engines, not ONNX files.*trtexec command in export.json"):
+        xraycls.predict(exported_classifier.path, films, runtime="tensorrt")
 
 
 def test_a_precision_that_the_file_does_not_have_is_refused(exported_classifier, films):

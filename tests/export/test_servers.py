@@ -14,6 +14,7 @@ pytest.importorskip("google.protobuf", reason="needs the extra: tao")
 
 from xraycls.errors import UsageError
 from xraycls.export.deepstream import NVINFER, nvinfer_settings, write_deepstream
+from xraycls.export.folder import trtexec_commands
 from xraycls.export.triton import drawing_config, ensemble_config, model_config, write_repository
 from xraycls.export.triton_models import compute, draw
 from xraycls.inference.exported import ExportedFile
@@ -173,6 +174,46 @@ def test_the_parser_is_that_of_the_outputs(form, background, parser, classes):
     assert properties["parse-bbox-func-name"] == parser
     assert properties["num-detected-classes"] == classes
     assert set(properties) <= NVINFER_KEYS
+
+
+@pytest.mark.parametrize(
+    ("kind", "dims", "colours", "offsets"), [("float", "1;64;96", "2", "0"), ("bgr", "3;64;96", "1", "0;0;0")]
+)
+def test_nvinfer_feeds_grey_levels_or_colours_as_the_file_takes_them(kind, dims, colours, offsets):
+    outputs = {"NMS": ["batch", 1, 20, 7], "NMS_1": ["batch", 1, 1]}
+    file = file_of(form="tao", background="first", input=kind, outputs=outputs)
+    properties = properties_of(nvinfer_settings(file, labels="labels.txt"))
+    found = [properties[key] for key in ("infer-dims", "model-color-format", "offsets", "net-scale-factor")]
+    assert found == [dims, colours, offsets, "1.0"]
+    (image,) = model_config(file, "x", "onnxruntime", 8).input
+    assert list(image.dims) == [int(dims[0]), 64, 96]
+
+
+def test_a_file_of_colours_gets_grey_films_three_times():
+    films = np.arange(12, dtype=np.uint8).reshape(2, 1, 2, 3)
+    found = file_of(input="bgr").input_of(films)
+    assert (found.shape, found.dtype) == ((2, 3, 2, 3), np.float32)
+    assert all(np.array_equal(found[:, channel], films[:, 0]) for channel in range(3))
+
+
+@pytest.mark.parametrize(
+    ("precision", "version", "ends"),
+    [
+        ("fp32", "11", "--saveEngine=model.engine"),
+        ("fp32", "10", "--saveEngine=model.engine"),
+        ("fp16", "11", "--saveEngine=model.fp16.engine"),
+        ("fp16", "10", "--saveEngine=model.fp16.engine --stronglyTyped"),
+        ("int8", "11", "--saveEngine=model.int8.engine"),
+        ("int8", "10", "--saveEngine=model.int8.engine --stronglyTyped"),
+        ("int8", "10, with the cache", "--saveEngine=model.int8.engine --int8 --calib=model.int8.cache"),
+    ],
+)
+def test_each_version_of_tensorrt_has_its_command(precision, version, ends):
+    name = "model.onnx" if precision == "fp32" else f"model.{precision}.onnx"
+    command = trtexec_commands(file_of(file=name, precision=precision))[version]
+    read = "model.onnx" if "calib" in ends else name
+    shapes = "--minShapes=image:1x1x64x96 --optShapes=image:8x1x64x96 --maxShapes=image:32x1x64x96"
+    assert command == f"trtexec --onnx={read} {shapes} {ends}"
 
 
 def test_a_form_that_deepstream_does_not_read_is_refused():

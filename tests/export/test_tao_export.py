@@ -50,8 +50,9 @@ def test_deepstreams_parser_reads_the_detectors_boxes(folder, detector_file):
     classes = int(properties["num-detected-classes"])
     assert len((folder / properties["labelfile-path"]).read_text().splitlines()) == classes == 3
     channels, height, width = map(int, properties["infer-dims"].split(";"))
-    assert (channels, properties["model-color-format"], properties["net-scale-factor"]) == (1, "2", "1.0")
-    images = np.random.default_rng(5).integers(0, 256, (3, 1, height, width), dtype=np.uint8)
+    assert (channels, properties["model-color-format"], properties["net-scale-factor"]) == (3, "1", "1.0")
+    assert properties["offsets"] == "0;0;0"
+    images = np.random.default_rng(5).integers(0, 256, (3, 3, height, width), dtype=np.uint8)  # of colours
     session = onnxruntime.InferenceSession(str(folder / properties["onnx-file"]), providers=["CPUExecutionProvider"])
     names = properties["output-blob-names"].split(";")
     rows, counts = session.run(names, {"image": images.astype(np.float32)})
@@ -85,8 +86,9 @@ def test_deepstreams_parsers_read_the_boxes_of_the_others(name, tmp_path):
     settings = configparser.ConfigParser()
     settings.read(tmp_path / "nvinfer_config.txt")
     properties = settings["property"]
-    classes, (_, height, width) = int(properties["num-detected-classes"]), map(int, properties["infer-dims"].split(";"))
-    images = np.random.default_rng(5).integers(0, 256, (2, 1, height, width), dtype=np.uint8)
+    classes, shape = int(properties["num-detected-classes"]), [*map(int, properties["infer-dims"].split(";"))]
+    _, height, width = shape
+    images = np.random.default_rng(5).integers(0, 256, (2, *shape), dtype=np.uint8)
     session = onnxruntime.InferenceSession(str(tmp_path / "x.onnx"), providers=["CPUExecutionProvider"])
     outputs = session.run(properties["output-blob-names"].split(";"), {"image": images.astype(np.float32)})
     with torch.no_grad():
@@ -101,6 +103,14 @@ def test_deepstreams_parsers_read_the_boxes_of_the_others(name, tmp_path):
         assert found[:, 0].tolist() == each.labels.tolist()
         assert np.allclose(found[:, 1], each.scores, atol=1e-4)
         assert np.allclose(found[:, 2:], each.boxes, atol=5e-2)
+
+
+def test_a_calibration_cache_that_exists_is_refused(detector_file, tmp_path, capsys):
+    (tmp_path / "cal.bin").write_text("TRT-")
+    line = ("-m", detector_file, "-o", tmp_path / "ssd.onnx", "--data_type", "int8", "--cal_cache_file")
+    assert run("ssd", "export", *line, tmp_path / "cal.bin") == 2
+    assert "cal.bin exists already" in " ".join(capsys.readouterr().err.split())
+    assert [path.name for path in tmp_path.iterdir()] == ["cal.bin"]
 
 
 def test_an_output_that_exists_is_refused(folder, detector_file, capsys):

@@ -1,6 +1,7 @@
 """U-Net: what it learns from boxes, and how boxes are read from its maps."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,10 +9,10 @@ import torch
 from torch.nn import functional as F
 
 from xraycls.errors import UsageError
+from xraycls.inference.exported_detections import suppressed
 from xraycls.loaders.objects import on_canvas
 from xraycls.loaders.recipes.unet import UNetRecipe
 from xraycls.loaders.views import Canvas
-from xraycls.models.detection.base import Suppression
 from xraycls.models.detection.map_boxes import BoxRule, boxes_of_maps, centre_boxes, component_boxes, shrunk
 from xraycls.models.detection.registry import build_detector
 from xraycls.models.detection.unet import UNetConfig
@@ -160,23 +161,23 @@ def test_centres_are_the_peaks_of_the_heat():
     heat = torch.zeros(8, 8)
     heat[2, 3], heat[2, 4], heat[6, 6] = 0.9, 0.5, 0.3
     boxes = torch.arange(8 * 8 * 4, dtype=torch.float32).view(8, 8, 4)
-    found, scores = centre_boxes(heat, boxes)
+    found, scores = centre_boxes(heat.numpy(), boxes.numpy())
     assert scores == pytest.approx([0.9, 0.3])
     assert found.tolist() == [boxes[2, 3].tolist(), boxes[6, 6].tolist()]
 
 
 def test_boxes_scores_and_the_tail_follow_the_rule():
-    mask = torch.zeros(1, 1, 16, 16)
+    mask = np.zeros((1, 1, 16, 16), np.float32)
     mask[0, 0, 2:8, 2:8] = 0.8
     mask[0, 0, 10:14, 10:14] = 0.2  # below the threshold: of the tail
     found = boxes_of_maps(
         mask,
-        torch.tensor([[0.25]]),
+        np.array([[0.25]], np.float32),
         None,
         None,
-        BoxRule(threshold=0.5, smallest=0.0, tail=0.1, gate=0.5, shrink=0.5),
-        Suppression(confidence=0.001, iou=0.4, top_k=10),
-        (64, 32),
+        rule=BoxRule(threshold=0.5, smallest=0.0, tail=0.1, gate=0.5, shrink=0.5),
+        size=(64, 32),
+        suppress=partial(suppressed, confidence=0.001, iou=0.4, top_k=10),
     )[0]
     assert found.scores == pytest.approx([0.8 * 0.5, 0.2 * 0.1 * 0.5])
     assert found.boxes[0].tolist() == pytest.approx([14.0, 7.0, 26.0, 13.0])

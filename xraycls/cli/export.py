@@ -30,7 +30,9 @@ def export(
     precision: Annotated[
         str, typer.Option(help="fp32, fp16, bf16, int8 (TensorRT, OpenVINO) or u8s8 (CPUs).")
     ] = "fp32",
-    input_: Annotated[str, typer.Option("--input", help="uint8 or float: grey levels 0–255 as such.")] = "uint8",
+    input_: Annotated[
+        str, typer.Option("--input", help="uint8 or float: grey levels 0–255; bgr: float, of colours.")
+    ] = "uint8",
     images: Annotated[
         list[Path] | None,
         typer.Option(help="Pictures to compare on; those of the run's validation split, or drawn ones by default."),
@@ -53,7 +55,7 @@ def export(
         typer.Option(min=0, max=1, help="Fail when AUROC or mAP on validation falls by more.", **_IN_8_BITS),
     ] = None,
     deepstream: Annotated[
-        bool, typer.Option("--deepstream", help="Write DeepStream's settings beside it; the input is float then.")
+        bool, typer.Option("--deepstream", help="Write DeepStream's settings beside it; the input is float or bgr.")
     ] = False,
     triton: Annotated[
         Path | None, typer.Option(metavar="REPOSITORY", help="Write a model repository of Triton, too.")
@@ -92,7 +94,7 @@ def print_export(done: Exported) -> None:
     """Print where the file is, what it takes and gives, and how near it is to torch."""
     file = done.file
     print(f"{done.path}: {file.network}, {file.form}, {file.precision}, {done.path.stat().st_size / 1e6:.1f} MB")
-    print(f"  image {file.input} [batch, 1, {file.height}, {file.width}]")
+    print(f"  image {file.input} [batch, {file.channels}, {file.height}, {file.width}]")
     for name, shape in file.outputs.items():
         print(f"  {name} [{', '.join(map(str, shape))}]")
     print_parity(done.parity)

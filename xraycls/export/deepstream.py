@@ -10,6 +10,7 @@ from xraycls.errors import UsageError
 from xraycls.inference.exported import ExportedFile
 
 NVINFER, APPLICATION, LABELS_LINE = "nvinfer_config.txt", "deepstream_app.txt", "labels_line.txt"
+_COLOURS = {"float": 2, "bgr": 1}
 _MODES = {"fp32": 0, "int8": 1, "fp16": 2}
 _PARSERS: Mapping[str, str] = {
     "rows": "NvDsInferParseCustomNMSTLT",
@@ -29,11 +30,12 @@ def nvinfer_settings(
 ) -> str:
     """Returns the text of nvinfer's configuration.
 
-    nvinfer feeds float32 grey levels, and the normalisation is part of the file, so nothing is scaled or subtracted.
+    nvinfer feeds float32 levels, grey or blue, green and red, and the normalisation is part of the file, so nothing is
+    scaled or subtracted.
 
     Args:
-        file: with a float input, of a form that DeepStream reads: ``tao`` or ``trt`` of a detector, ``probabilities``
-            of a classifier.
+        file: with the input "float" or "bgr", of a form that DeepStream reads: ``tao`` or ``trt`` of a detector,
+            ``probabilities`` of a classifier.
         labels: name of the file of labels beside it: one a line with the background where TAO has it, or of a
             classifier all in one line.
         data_type: "fp32", "fp16" or "int8", of the engine that nvinfer builds.
@@ -43,7 +45,7 @@ def nvinfer_settings(
     Raises:
         UsageError: the file is of another form or input.
     """
-    if file.input != "float" or file.form not in ("tao", "trt", "probabilities"):
+    if file.input == "uint8" or file.form not in ("tao", "trt", "probabilities"):
         form = "probabilities" if file.kind == "classifier" else "tao"
         raise UsageError(f"{file.file} isn't for DeepStream", f"Export it with --form {form} --input float")
     letterboxed = int(file.rendering == "letterboxed")
@@ -57,9 +59,9 @@ def nvinfer_settings(
         "batch-size": 1,
         "gie-unique-id": 1,
         "net-scale-factor": "1.0",
-        "offsets": "0",
-        "infer-dims": f"1;{file.height};{file.width}",
-        "model-color-format": 2,
+        "offsets": ";".join(["0"] * file.channels),
+        "infer-dims": f"{file.channels};{file.height};{file.width}",
+        "model-color-format": _COLOURS[file.input],
         "maintain-aspect-ratio": letterboxed,
         "symmetric-padding": letterboxed,
         "output-blob-names": ";".join(file.outputs),

@@ -9,13 +9,13 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from xraycls.data.files import atomic_write
-from xraycls.errors import RunError, XrayclsError
+from xraycls.errors import RunError, UsageError, XrayclsError, unknown
 from xraycls.export.graph import Graph, forms_of, graph_of
 from xraycls.export.onnx_file import before_plugin, onnx_of, shapes_of, write_onnx
 from xraycls.export.parity import Parity, compare
@@ -26,12 +26,13 @@ from xraycls.inference.runtimes import OnnxRuntime, Session, open_session
 from xraycls.loaders.recipes.protocol import ViewRecipe
 from xraycls.models.classifier import Classifier
 from xraycls.models.detection.base import Detector
+from xraycls.models.detection.map_detector import MapDetector
 from xraycls.models.quantization import plan_of
 
 logger = logging.getLogger(__name__)
 
 LABELS = "labels.txt"
-Input = Literal["uint8", "float"]
+Input = Literal["uint8", "float", "bgr"]
 _PACKAGES = ("xraycls", "torch", "onnx", "onnxscript", "onnxruntime")
 
 
@@ -73,9 +74,23 @@ class Exported:
     model: Any
 
 
+def input_of_frames(model: Classifier | Detector) -> Input:
+    """Returns the kind of input for readers of frames, such as DeepStream: colours where the network has them."""
+    coloured = isinstance(model, Detector) and not isinstance(model, MapDetector) and len(model.config.mean) == 3
+    return "bgr" if coloured else "float"
+
+
+def check_input(model: Classifier | Detector, kind: str) -> None:
+    """Raise UsageError for a kind of input that a model doesn't take."""
+    if kind not in get_args(Input):
+        raise unknown("input", kind, get_args(Input), "--input")
+    if kind == "bgr" and input_of_frames(model) != "bgr":
+        raise UsageError("The network takes grey pictures, not the three channels of --input bgr", "Choose float")
+
+
 def file_name(form: str, default: str, precision: str, kind: str) -> str:
     """The name of an exported file: ``model.onnx``, with what differs from the defaults before the suffix."""
-    parts = [form] * (form != default) + ["float"] * (kind == "float") + [precision] * (precision != "fp32")
+    parts = [form] * (form != default) + [kind] * (kind != "uint8") + [precision] * (precision != "fp32")
     return ".".join(["model", *parts, "onnx"])
 
 
@@ -97,7 +112,7 @@ def export_file(
         images: uint8 [n, 1, H, W], pictures as the model takes them, to compare on.
         form: the set of outputs, see :mod:`xraycls.export.graph`; None for the default.
         precision: "fp32", "fp16" or "bf16".
-        kind: number format of the input.
+        kind: of input; "bgr" only of a detector that takes three channels.
         name: of the file; None for :func:`file_name`.
 
     Raises:
@@ -106,6 +121,7 @@ def export_file(
         XrayclsError: the file doesn't agree with torch; it is not left behind.
         RunError: the folder holds another model.
     """
+    check_input(source.model, kind)
     source = replace(source, model=float_copy(source.model))
     graph = graph_of(source.model, form, precision)  # type: ignore[arg-type]
     writing = _Writing(source, folder, graph, kind)
@@ -136,6 +152,7 @@ def export_in_8_bits(
     Returns:
         The file in fp32, and the one in 8 bits, as pairs of QuantizeLinear and DequantizeLinear.
     """
+    check_input(source.model, kind)
     graph = graph_of(source.model, form, "int8")
     writing = _Writing(source, folder, graph, kind)
     model = onnx_of(graph, kind, writing.metadata("int8"))
@@ -191,7 +208,7 @@ class _Writing:
         source: what the files are compared with.
         folder: where they go.
         graph: that they hold.
-        kind: number format of their input.
+        kind: of their input.
     """
 
     source: Source
@@ -258,6 +275,7 @@ class _Writing:
             "top_k": rules and rules.top_k,
             "cuts_boxes": isinstance(model, Detector) and model.cuts_boxes,
             "background": model.tao_background if isinstance(model, Detector) else None,
+            "boxes": model.rule if isinstance(model, MapDetector) else None,
             "bits": source.bits,
             "thresholds": source.thresholds,
             "source": source.weights.name,
@@ -289,7 +307,7 @@ def _session(path: Path, precision: str) -> Session:
 
 def trtexec_commands(file: ExportedFile) -> dict[str, str]:
     """The commands that build an engine of TensorRT, by its version."""
-    shape = f"1x{file.height}x{file.width}"
+    shape = f"{file.channels}x{file.height}x{file.width}"
     engine = Path(file.file).with_suffix(".engine")
     shapes = f"--minShapes=image:1x{shape} --optShapes=image:8x{shape} --maxShapes=image:32x{shape}"
     command = f"trtexec --onnx={file.file} {shapes} --saveEngine={engine}"

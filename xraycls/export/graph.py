@@ -15,7 +15,7 @@ from xraycls.errors import UsageError
 from xraycls.export.suppression import DenseDetections, dense_detections, efficient_nms
 from xraycls.models.classifier import Classifier
 from xraycls.models.detection.base import Detector
-from xraycls.models.detection.unet import UNetDetector
+from xraycls.models.detection.map_detector import MapDetector
 from xraycls.models.quantization import hold_weight_scales, output_quantizer, round_output_of
 
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
@@ -115,7 +115,7 @@ class DetectorGraph(Graph):
 
 
 class MapsGraph(Graph):
-    """A U-Net, whose file ends with probability maps: how they become boxes is for the reader.
+    """A U-Net, whose file ends with probability maps: readers make boxes of them, by the rule in the description.
 
     Outputs are ``masks`` [B, C, h, w] and ``pictures`` [B, C], the probability that a picture has such an object; with
     centres also ``centres`` [B, C, h, w] and ``boxes`` [B, h, w, 4], the box that each cell gives, in cells.
@@ -127,14 +127,16 @@ class MapsGraph(Graph):
 
     form = "maps"
 
-    def __init__(self, detector: UNetDetector, precision: Precision = "fp32") -> None:
+    def __init__(self, detector: MapDetector, precision: Precision = "fp32") -> None:
         super().__init__()
         self.height, self.width = detector.config.height, detector.config.width
         self.detector = copy.deepcopy(detector).to("cpu").eval()
         blank = torch.zeros(1, 1, self.height, self.width, dtype=torch.uint8)
         fold_batch_norms(self.detector.net, lambda: self.detector(blank))
         self.opset = compute_in(self.detector.net, precision)
-        self.names = ("masks", "pictures", "centres", "boxes")[: 4 if detector.config.centres else 2]
+        with torch.no_grad():
+            maps = self.detector.probability_maps(self.detector(blank))
+        self.names = ("masks", "pictures", "centres", "boxes")[: len(maps)]
 
     def forward(self, image: Tensor) -> Outputs:
         """Returns the maps."""
@@ -230,7 +232,7 @@ def graph_of(model: Classifier | Detector, form: str | None = None, precision: P
         raise UsageError(f"A {kind} can't be exported in the form {chosen!r} of --form", f"Choose {', '.join(forms)}")
     if isinstance(model, Classifier):
         return ClassifierGraph(model, chosen, precision)
-    if isinstance(model, UNetDetector):
+    if isinstance(model, MapDetector):
         return MapsGraph(model, precision)
     return DetectorGraph(model, chosen, precision)
 
@@ -239,7 +241,7 @@ def forms_of(model: Classifier | Detector) -> tuple[str, ...]:
     """Returns the forms that a model can be exported in, its default first."""
     if isinstance(model, Classifier):
         return ClassifierGraph.FORMS
-    return (MapsGraph.form,) if isinstance(model, UNetDetector) else tuple(DETECTOR_FORMS)
+    return (MapsGraph.form,) if isinstance(model, MapDetector) else tuple(DETECTOR_FORMS)
 
 
 def fold_batch_norms(net: nn.Module, run: Callable[[], object]) -> None:

@@ -27,7 +27,8 @@ BATCH = "batch"
 
 _EXAMPLES = 2  # pictures while tracing: torch takes sizes of 0 and 1 for constants
 _SYMBOL = re.compile(r"\bs\d+\b")
-_NUMBERS = {"uint8": torch.uint8, "float": torch.float32}
+_INPUTS = {"uint8": (1, torch.uint8), "float": (1, torch.float32), "bgr": (3, torch.float32)}
+"""Channels and number format by kind."""
 
 
 def onnx_of(graph: Graph, kind: str, metadata: Mapping[str, Any]) -> Any:
@@ -35,7 +36,7 @@ def onnx_of(graph: Graph, kind: str, metadata: Mapping[str, Any]) -> Any:
 
     Args:
         graph: in evaluation mode.
-        kind: "uint8" or "float", the number format of the input.
+        kind: of input, see :class:`xraycls.inference.exported.ExportedFile`.
         metadata: travels with the model as JSON.
 
     Raises:
@@ -47,7 +48,8 @@ def onnx_of(graph: Graph, kind: str, metadata: Mapping[str, Any]) -> Any:
         import onnxscript  # noqa: F401 (torch's exporter needs it)
     except ImportError as error:
         raise MissingExtra("ONNX", "export") from error
-    example = torch.zeros(_EXAMPLES, 1, graph.height, graph.width, dtype=_NUMBERS[kind])
+    channels, number = _INPUTS[kind]
+    example = torch.zeros(_EXAMPLES, channels, graph.height, graph.width, dtype=number)
     shapes = ({0: torch.export.Dim(BATCH, min=1, max=2**16)},)
     with torch.no_grad(), _quiet():
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -16,7 +17,8 @@ from xraycls.inference.exported_detections import detections_of
 from xraycls.inference.runtimes import Arrays, Session
 from xraycls.models.classifier import Classifier
 from xraycls.models.detection.base import Detector
-from xraycls.models.detection.unet import UNetDetector
+from xraycls.models.detection.map_detector import MapDetector
+from xraycls.models.quantization import remove_quantization
 from xraycls.types import Detections
 
 BATCHES = (1, 2, 5)
@@ -44,10 +46,14 @@ LIMITS: Mapping[str, Limits] = {
     "fp32": Limits(1e-4, 1e-4, 0.99, 0.99),
     "fp16": Limits(1e-2, 1e-2, 0.95, 0.95),
     "bf16": Limits(5e-2, 5e-2, 0.90, 0.90),
-    "int8": Limits(0.2, 5e-2, 0.90, 0.90),  # a value between two steps may be rounded either way
+    "int8": Limits(1e-2, 5e-2, 0.90, 0.90),
 }
 """By number format. That of "int8" is against a network in torch that rounds as the file says: what rounding costs
-shows in the figures on validation images. Of "u8s8", whose rounding onnxruntime chooses, these are all there is."""
+shows in the figures on validation images. Of "u8s8", whose rounding onnxruntime chooses, these are all there is.
+
+A value between two steps may be rounded either way, and what follows differs. So logits in 8 bits may also differ by
+twice of what rounding moves them by: a file beyond that is further from the network in fp32 than its twin in torch.
+On trained networks they differ by a small part of it (``python -m benchmarks.int8``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,15 +96,16 @@ def compare(
         images: uint8 [n, 1, H, W]; they are repeated where there are fewer than five.
     """
     limits = LIMITS.get(file.precision)
+    moved = moved_by_rounding(model, images) if isinstance(model, Classifier) and file.precision == "int8" else 0.0
     found: list[Parity] = []
     for batch in BATCHES:
         pictures = images[np.arange(batch) % len(images)]
-        outputs = session.run(pictures if file.input == "uint8" else pictures.astype(np.float32))
+        outputs = session.run(file.input_of(pictures))
         with torch.no_grad():
             raw = model(torch.from_numpy(pictures))
         if isinstance(model, Classifier):
-            found += _of_logits(batch, raw, model.probabilities(raw), outputs, limits)
-        elif isinstance(model, UNetDetector):
+            found += _of_logits(batch, raw, model.probabilities(raw), outputs, limits, moved)
+        elif isinstance(model, MapDetector):
             found += _of_maps(batch, dict(zip(file.outputs, model.probability_maps(raw), strict=True)), outputs, limits)
         elif file.form in ("heads", "trt"):
             found += _of_heads(batch, model.candidates(raw), outputs, limits)
@@ -107,13 +114,23 @@ def compare(
     return found
 
 
+def moved_by_rounding(classifier: Classifier, images: npt.NDArray[np.uint8]) -> float:
+    """Returns the largest difference between logits of a classifier in 8 bits and the same in floating point."""
+    plain = copy.deepcopy(classifier)
+    remove_quantization(plain.net)
+    with torch.no_grad():
+        pairs = [(classifier(each), plain(each)) for each in torch.from_numpy(images).split(BATCHES[-1])]
+    return max(float((rounded - whole).abs().max()) for rounded, whole in pairs)
+
+
 def _of_logits(
-    batch: int, logits: torch.Tensor, probabilities: torch.Tensor, outputs: Arrays, limits: Limits | None
+    batch: int, logits: torch.Tensor, probabilities: torch.Tensor, outputs: Arrays, limits: Limits | None, moved: float
 ) -> list[Parity]:
     if "probabilities" in outputs:
         expected, name, limit = probabilities, "probabilities", limits.score if limits else None
     else:
-        expected, name, limit = logits, "logits", None if limits is None else limits.logits * float(logits.abs().max())
+        expected, name = logits, "logits"
+        limit = None if limits is None else max(limits.logits * float(logits.abs().max()), 2 * moved)
     return [Parity(batch, name, _apart(expected, outputs[name]), limit, expected.numel())]
 
 

@@ -23,7 +23,7 @@ BACKENDS: tuple[Backend, ...] = get_args(Backend)
 
 _MODELS = Path(__file__).parent / "triton_models"
 _TYPES = ("TYPE_INVALID", "TYPE_BOOL", "TYPE_UINT8", "TYPE_INT32", "TYPE_FP32", "TYPE_STRING")
-_INPUTS = {"uint8": "TYPE_UINT8", "float": "TYPE_FP32"}
+_INPUTS = {"uint8": "TYPE_UINT8", "float": "TYPE_FP32", "bgr": "TYPE_FP32"}
 _WHOLE = ("num_detections", "detection_classes", "num_dets", "det_classes", "NMS_1", "nms_out_1", "BatchedNMS")
 """Outputs that are int32; the others are float32."""
 _LABELLED = ("probabilities", "logits")
@@ -85,7 +85,7 @@ def model_config(file: ExportedFile, name: str, backend: Backend, max_batch_size
         name=name,
         backend=backend,
         max_batch_size=max_batch_size,
-        input=[_tensor("ModelInput", "image", _INPUTS[file.input], (1, file.height, file.width))],
+        input=[_tensor("ModelInput", "image", _INPUTS[file.input], (file.channels, file.height, file.width))],
         output=_outputs(file),
         version_policy={"latest": {"num_versions": 1}},
         dynamic_batching={"preferred_batch_size": [max_batch_size], "max_queue_delay_microseconds": 2000},
@@ -101,7 +101,7 @@ def drawing_config(file: ExportedFile, name: str, max_batch_size: int) -> Any:
         backend="python",
         max_batch_size=max_batch_size,
         input=[_tensor("ModelInput", "file", "TYPE_STRING", (1,))],
-        output=[_tensor("ModelOutput", "image", _INPUTS[file.input], (1, file.height, file.width))],
+        output=[_tensor("ModelOutput", "image", _INPUTS[file.input], (file.channels, file.height, file.width))],
         instance_group=[{"count": 1, "kind": "KIND_CPU"}],
     )
 
@@ -159,7 +159,7 @@ def _tensor(kind: str, name: str, data_type: str, dims: Sequence[int], more: Map
 
 
 def _warmup(file: ExportedFile) -> dict[str, Any]:
-    shape = {"data_type": _INPUTS[file.input], "dims": [1, file.height, file.width], "zero_data": True}
+    shape = {"data_type": _INPUTS[file.input], "dims": [file.channels, file.height, file.width], "zero_data": True}
     return {"name": "zeros", "batch_size": 1, "inputs": {"image": shape}}
 
 

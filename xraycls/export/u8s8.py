@@ -55,8 +55,7 @@ def u8s8_of(path: Path, file: ExportedFile, pictures: npt.NDArray[np.uint8]) -> 
 
         def _all(self) -> Iterator[dict[str, npt.NDArray[Any]]]:
             for first in range(0, len(pictures), _BATCH):
-                batch = pictures[first : first + _BATCH]
-                yield {INPUT: batch if file.input == "uint8" else batch.astype(np.float32)}
+                yield {INPUT: file.input_of(pictures[first : first + _BATCH])}
 
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)  # the tool talks to the root logger

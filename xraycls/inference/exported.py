@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
+
 from xraycls.data.plain import from_plain, to_plain
 from xraycls.errors import RunError
 from xraycls.loaders.recipes.classification import Recipe
@@ -17,11 +20,13 @@ from xraycls.loaders.recipes.ssd import SSDRecipe
 from xraycls.loaders.recipes.unet import UNetRecipe
 from xraycls.loaders.recipes.yolo_v4 import YoloV4Recipe
 from xraycls.loaders.views import Canvas
+from xraycls.models.detection.map_boxes import BoxRule
 
 LISTING = "export.json"
 """The file of an exported folder that describes the others."""
 
-FORMAT = 1
+FORMAT = 2
+_ENGINES = (".engine", ".plan")
 _RECIPES: Mapping[str, Any] = {"stretched": Recipe, "squeezed": SSDRecipe, "letterboxed": YoloV4Recipe}
 _ALIKE: Mapping[str, tuple[Any, ...]] = {"squeezed": (UNetRecipe,)}  # others that render for evaluation so
 """How pictures are rendered for evaluation: name → a recipe that does so."""
@@ -39,7 +44,8 @@ class ExportedFile:
         classes: names, in the order of the outputs.
         height: of the input, pixels.
         width: of the input, pixels.
-        input: number format of the input [batch, 1, height, width], grey levels 0–255: "uint8" or "float".
+        input: what the input [batch, channels, height, width] holds: grey levels 0–255, "uint8" or "float", or "bgr",
+            the levels of blue, green and red as float32.
         form: name of the set of outputs.
         precision: number format of the network within.
         opset: version of ONNX's operators.
@@ -51,6 +57,7 @@ class ExportedFile:
         iou: above which overlapping detections were suppressed, 0–1; None of a classifier.
         top_k: most detections of a picture; None of a classifier.
         cuts_boxes: whether detections end at the input's edges.
+        boxes: how the maps of a U-Net become boxes; None of all others.
         background: where TAO's labels list the background; None where they don't.
         bits: of the grey levels in 16-bit pictures that it was trained with; None when unknown.
         thresholds: of a classifier of several findings a picture, from which each is called; None of all others.
@@ -70,7 +77,7 @@ class ExportedFile:
     classes: tuple[str, ...]
     height: int
     width: int
-    input: Literal["uint8", "float"]
+    input: Literal["uint8", "float", "bgr"]
     form: str
     precision: str
     opset: int
@@ -82,6 +89,7 @@ class ExportedFile:
     iou: float | None = None
     top_k: int | None = None
     cuts_boxes: bool = False
+    boxes: BoxRule | None = None
     background: Literal["first", "last"] | None = None
     bits: int | None = None
     thresholds: tuple[float, ...] | None = None
@@ -97,6 +105,17 @@ class ExportedFile:
         """The description as values of JSON."""
         values: dict[str, Any] = to_plain(self)
         return values
+
+    @property
+    def channels(self) -> int:
+        """Of the input."""
+        return 3 if self.input == "bgr" else 1
+
+    def input_of(self, pictures: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
+        """Returns grey pictures uint8 [B, 1, H, W] as the input takes them."""
+        if self.input == "uint8":
+            return pictures
+        return pictures.astype(np.float32).repeat(self.channels, axis=1)
 
     @property
     def recipe(self) -> ViewRecipe:
@@ -120,9 +139,9 @@ def rendering_of(recipe: ViewRecipe) -> str:
 
 
 def is_exported(name: str | Path) -> bool:
-    """Whether a model's name means an exported folder or an ONNX file."""
+    """Whether a model's name means an exported folder, an ONNX file or an engine of TensorRT, which none computes."""
     path = Path(name)
-    return path.suffix == ".onnx" or (path / LISTING).is_file()
+    return path.suffix in (".onnx", *_ENGINES) or (path / LISTING).is_file()
 
 
 def read_listing(folder: Path) -> list[ExportedFile]:
@@ -150,9 +169,14 @@ def find_exported(name: str | Path) -> tuple[Path, ExportedFile]:
         name: an exported folder, which stands for its only file or else for ``model.onnx``; or a file in one.
 
     Raises:
-        RunError: there is no such file, xraycls didn't write it, or it was changed since.
+        RunError: there is no such file, xraycls didn't write it, or it was changed since; or it is an engine.
     """
     path = Path(name)
+    if path.suffix in _ENGINES:
+        raise RunError(
+            f"{path} is an engine of TensorRT, which only the version and the kind of GPU that built it can compute",
+            "Give the ONNX file that it was built from, or have Triton or DeepStream compute it",
+        )
     folder = path if path.is_dir() else path.parent
     files = {each.file: each for each in read_listing(folder)}
     if path.is_dir():

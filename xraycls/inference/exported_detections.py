@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,7 @@ from xraycls.errors import RunError
 from xraycls.evaluation.detection.overlap import box_iou
 from xraycls.inference.exported import ExportedFile
 from xraycls.inference.runtimes import Arrays
+from xraycls.models.detection.map_boxes import boxes_of_maps
 from xraycls.types import Detections
 
 Floats = npt.NDArray[np.float32]
@@ -59,12 +61,15 @@ def suppressed(scores: Floats, boxes: Floats, *, confidence: float, iou: float, 
     return Detections(found.boxes[:top_k], found.labels[:top_k], found.scores[:top_k])
 
 
-def _of_heads(outputs: Arrays, file: ExportedFile) -> list[Detections]:
+def _suppressing(file: ExportedFile) -> Callable[[Floats, Floats], Detections]:
     assert file.confidence is not None
     assert file.iou is not None
     assert file.top_k is not None
-    rules = {"confidence": file.confidence, "iou": file.iou, "top_k": file.top_k}
-    found = [suppressed(s, b, **rules) for s, b in zip(outputs["scores"], outputs["boxes"], strict=True)]  # type: ignore[arg-type]
+    return partial(suppressed, confidence=file.confidence, iou=file.iou, top_k=file.top_k)
+
+
+def _of_heads(outputs: Arrays, file: ExportedFile) -> list[Detections]:
+    found = list(map(_suppressing(file), outputs["scores"], outputs["boxes"]))
     limits = np.array([file.width, file.height] * 2, np.float32)
     if not file.cuts_boxes:
         return found
@@ -93,8 +98,18 @@ def _of_tao(outputs: Arrays, file: ExportedFile) -> list[Detections]:
     return _rows(outputs[f"{name}_1"], rows[..., 3:] * size, rows[..., 2], rows[..., 1] - first)
 
 
+def _of_maps(outputs: Arrays, file: ExportedFile) -> list[Detections]:
+    if file.boxes is None:
+        raise RunError(f"{file.file} was exported before its maps could be read", "Export the model again")
+    mask, pictures, *rest = (outputs[name] for name in file.outputs)
+    heat, sides = rest or (None, None)
+    size = (file.width, file.height)
+    return boxes_of_maps(mask, pictures, heat, sides, rule=file.boxes, size=size, suppress=_suppressing(file))
+
+
 _READERS: Mapping[str, Callable[[Arrays, ExportedFile], list[Detections]]] = {
     "nms": _of_nms,
     "heads": _of_heads,
     "tao": _of_tao,
+    "maps": _of_maps,
 }

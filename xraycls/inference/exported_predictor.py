@@ -86,8 +86,7 @@ class ExportedModel:
 
     def run_on(self, images: Iterable[GreyImage]) -> Arrays:
         """Returns the outputs for pictures uint8 [H, W], by name."""
-        together = np.stack(list(images))[:, None]
-        return self.session.run(together if self.file.input == "uint8" else together.astype(np.float32))
+        return self.session.run(self.file.input_of(np.stack(list(images))[:, None]))
 
     def at_threshold(self) -> str:
         """Returns " at threshold 0.422", to stand behind the class that was decided for; "" without a threshold."""

@@ -22,9 +22,11 @@ from xraycls.export.folder import (
     Exported,
     Input,
     Source,
+    check_input,
     export_file,
     export_in_8_bits,
     export_u8s8,
+    input_of_frames,
     note_in_listing,
     remove_file,
 )
@@ -90,7 +92,8 @@ def export_model(
             "maps"; None for the first.
         precision: "fp32", "fp16", "bf16", "int8" or "u8s8", of the network within; inputs and outputs don't depend on
             it.
-        input: "uint8" or "float", the number format of the input.
+        input: "uint8" or "float" for grey levels; "bgr" for float32 levels of blue, green and red, of a detector with
+            a mean for each.
         images: pictures to compare on; None takes some of the run's validation split, or drawn ones where they aren't
             there.
         key: of an encrypted detector; the exported file is not encrypted.
@@ -99,8 +102,8 @@ def export_model(
             the training split of the run, and of a model that was trained with quantisation the ranges that it has.
         calibration_images: how many of them; fewer are an error.
         calibration_method: "entropy", "percentile" or "max"; None for the first, and in "u8s8" for "max".
-        deepstream: take the form and the input that DeepStream reads, "tao" or "probabilities" and "float", where
-            nothing else is said.
+        deepstream: take the form and the input that DeepStream reads where nothing else is said: "tao" or
+            "probabilities", and "bgr" or, of networks of grey pictures, "float".
         max_drop: how much AUROC or mAP on the run's validation images may fall in 8 bits, 0–1; None for any amount.
 
     Raises:
@@ -118,11 +121,14 @@ def export_model(
         >>> all(each.passed for each in done.parity)
         True
     """
-    _check(precision, input, calibration_method, max_drop)
+    _check(precision, calibration_method, max_drop)
     opened = _open(model, key, suppression)
+    check_input(opened.source.model, input)
     if deepstream:
         classifies = isinstance(opened.source.model, Classifier)
-        form, input = form or ("probabilities" if classifies else "tao"), "float"  # noqa: A001 (the name of the flag)
+        form = form or ("probabilities" if classifies else "tao")
+        if input == "uint8":  # which nvinfer can't feed
+            input = input_of_frames(opened.source.model)  # noqa: A001 (the name of the flag)
     samples = opened.validation_samples() if images is None else samples_of(images)
     pictures = pictures_for(opened.source.recipe, samples)
     folder = Path(output)
@@ -239,11 +245,9 @@ class _Opened:
         return _Ranges(source, pictures, {"method": chosen, "images": count})
 
 
-def _check(precision: str, kind: str, method: str | None, max_drop: float | None) -> None:
+def _check(precision: str, method: str | None, max_drop: float | None) -> None:
     if precision not in (*PRECISIONS, "u8s8"):
         raise unknown("precision", precision, (*PRECISIONS, "u8s8"), "--precision")
-    if kind not in ("uint8", "float"):
-        raise UsageError(f"Unknown --input {kind!r}", "Choose uint8 or float")
     if method is not None and method not in METHODS:
         raise unknown("calibration method", method, METHODS, "--calibration-method")
     if precision == "u8s8" and method not in (None, "max"):
@@ -254,7 +258,7 @@ def _check(precision: str, kind: str, method: str | None, max_drop: float | None
 
 def _judged(whole: Exported, done: Exported, validation: Validation | None, max_drop: float | None) -> Exported:
     """The export in 8 bits with its figure on validation images beside that in fp32, unless it falls too far."""
-    if validation is None or done.file.form in ("trt", "maps"):  # which hold no detections to judge
+    if validation is None or done.file.form == "trt":  # which only TensorRT computes
         return done
     before, after = validation.score(whole), validation.score(done)
     figures = {
@@ -301,8 +305,10 @@ def _open(model: str | Path, key: str, suppression: Suppression | None) -> _Open
         weights=trained.weights,
         threshold=trained.detector.config.reported,
     )
-    run = RunFolder(trained.weights.resolve().parent.parent)
-    if run.is_of_detector() and run.config.is_file():
+    folder = trained.weights.resolve().parent
+    runs = (RunFolder(each) for each in (folder, folder.parent))  # models of a spec lie beside config.yaml, or below it
+    run = next((each for each in runs if each.is_of_detector() and each.config.is_file()), None)
+    if run is not None:
         with contextlib.suppress(XrayclsError):
             job = DetectionJob.read(run.config)
             data = read_boxes(job.data)

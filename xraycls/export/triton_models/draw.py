@@ -35,8 +35,7 @@ class TritonPythonModel:
             images = np.stack([self._drawn(content) for content in files.reshape(-1)])[:, None]
         except XrayclsError as error:
             return pb_utils.InferenceResponse(error=pb_utils.TritonError(error.message))
-        found = images.astype(np.float32) if self.file.input == "float" else images
-        return pb_utils.InferenceResponse(output_tensors=[pb_utils.Tensor("image", found)])
+        return pb_utils.InferenceResponse(output_tensors=[pb_utils.Tensor("image", self.file.input_of(images))])
 
     def _drawn(self, content: bytes) -> npt.NDArray[np.uint8]:
         image = open_content(content, Path("request"))

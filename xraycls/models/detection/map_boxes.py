@@ -1,22 +1,24 @@
-"""From probability maps to boxes: connected components, peaks of centres, and a tail of less certain ones."""
+"""From probability maps to boxes: connected components, peaks of centres, and a tail of less certain ones.
+
+No torch is imported: exported files are read by the same code.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional as F
 
-from xraycls.models.detection.base import Suppression
-from xraycls.models.detection.suppression import suppress
 from xraycls.types import Detections
 
 Floats = NDArray[np.float32]
+
+Suppress = Callable[[Floats, Floats], Detections]
+"""Non-maximum suppression of the scores [n, classes] and boxes [n, 4] of one picture."""
 
 RSNA_SMALLEST = 10000 / 1024**2
 """Share of a film that a box of the RSNA challenge covers at the least, by the U-Net of its first notebooks."""
@@ -86,28 +88,29 @@ def component_boxes(
     return corners.astype(np.float32), (sums / ((x1 - x0) * (y1 - y0))).clip(0, 1).astype(np.float32)
 
 
-def centre_boxes(heat: Tensor, boxes: Tensor) -> tuple[Floats, Floats]:
-    """Returns the boxes [n, 4] of the peaks of a heat map, in cells, and their heat [n].
+def centre_boxes(heat: Floats, boxes: Floats) -> tuple[Floats, Floats]:
+    """Returns the boxes [n, 4] of the peaks of a heat map, in cells, and their heat [n], falling.
 
     Args:
         heat: [h, w], 0–1; a peak is no cooler than its eight neighbours.
         boxes: [h, w, 4], the box that each cell gives.
     """
-    peaks = heat == F.max_pool2d(heat[None, None], 3, stride=1, padding=1)[0, 0]
-    scores = torch.where(peaks & (heat > _PEAK), heat, torch.zeros_like(heat)).flatten()
-    best, cells = scores.topk(min(_PEAKS, len(scores)))
-    cells = cells[best > 0]
-    return boxes.flatten(0, 1)[cells].numpy().astype(np.float32), best[best > 0].numpy().astype(np.float32)
+    peaks = (heat == cv2.dilate(heat, np.ones((3, 3), np.uint8))) & (heat > _PEAK)
+    cells = np.flatnonzero(peaks)
+    scores = heat.reshape(-1)[cells]
+    best = np.argsort(-scores, kind="stable")[:_PEAKS]
+    return boxes.reshape(-1, 4)[cells[best]], scores[best]
 
 
 def boxes_of_maps(
-    mask: Tensor,
-    pictures: Tensor,
-    heat: Tensor | None,
-    sides: Tensor | None,
+    mask: Floats,
+    pictures: Floats,
+    heat: Floats | None,
+    sides: Floats | None,
+    *,
     rule: BoxRule,
-    suppression: Suppression,
     size: tuple[int, int],
+    suppress: Suppress,
 ) -> list[Detections]:
     """Returns the detections of every picture of a batch, in pixels of the input.
 
@@ -115,14 +118,11 @@ def boxes_of_maps(
         mask: probabilities [B, classes, h, w].
         pictures: probabilities [B, classes] that a picture has an object.
         heat: probabilities of centres [B, classes, h, w]; None without centres.
-        sides: the box that each cell gives, in cells [B, h, w, 4]; None likewise.
+        sides: the box that each cell gives, in cells [B, h, w, 4]; None without centres.
         rule: how boxes are made.
-        suppression: which of them stay.
         size: width and height of the input, pixels.
+        suppress: says which of them stay.
     """
-    mask, pictures = mask.detach().float().cpu(), pictures.detach().float().cpu()
-    heat = None if heat is None else heat.detach().float().cpu()
-    sides = None if sides is None else sides.detach().float().cpu()
     rows, columns = mask.shape[2], mask.shape[3]
     scale = np.array([size[0] / columns, size[1] / rows] * 2, np.float32)
     found = []
@@ -130,10 +130,11 @@ def boxes_of_maps(
         parts = []
         for label in range(mask.shape[1]):
             peaks = None if heat is None or sides is None else centre_boxes(heat[number, label], sides[number])
-            boxes, scores = _candidates(mask[number, label].numpy(), peaks, rule)
+            boxes, scores = _candidates(mask[number, label], peaks, rule)
             scores = scores * float(pictures[number, label]) ** rule.gate
             parts.append((shrunk(boxes * scale, rule.shrink), scores))
-        found.append(_suppressed(parts, suppression))
+        boxes, scores = np.concatenate([own for own, _ in parts]), _by_class([own for _, own in parts])
+        found.append(suppress(scores, boxes))
     return found
 
 
@@ -158,13 +159,11 @@ def _candidates(mask: Floats, peaks: tuple[Floats, Floats] | None, rule: BoxRule
     return np.concatenate([boxes for boxes, _ in parts]), np.concatenate([scores for _, scores in parts])
 
 
-def _suppressed(parts: list[tuple[Floats, Floats]], rules: Suppression) -> Detections:
-    boxes = torch.from_numpy(np.concatenate([boxes for boxes, _ in parts]))
-    scores = torch.zeros(len(boxes), len(parts))
+def _by_class(parts: list[Floats]) -> Floats:
+    """Scores [n, classes] of boxes of which each has one class, by class."""
+    scores = np.zeros((sum(map(len, parts)), len(parts)), np.float32)
     first = 0
-    for label, (_, own) in enumerate(parts):
-        scores[first : first + len(own), label] = torch.from_numpy(own)
+    for label, own in enumerate(parts):
+        scores[first : first + len(own), label] = own
         first += len(own)
-    kept = suppress(scores, boxes, confidence=rules.confidence, iou=rules.iou, top_k=rules.top_k)
-    corners, labels, best = (part.numpy() for part in kept)
-    return Detections(corners, labels, best)
+    return scores

@@ -9,15 +9,13 @@ from typing import Any, Literal, Self
 import torch
 from torch import Tensor
 
-from xraycls.loaders.recipes.protocol import ViewRecipe
-from xraycls.loaders.recipes.unet import UNetRecipe
-from xraycls.loaders.views import Canvas
 from xraycls.models.backbones import Arithmetic
-from xraycls.models.detection.base import Detector, DetectorConfig, Raw, Suppression
-from xraycls.models.detection.map_boxes import BoxRule, boxes_of_maps
+from xraycls.models.detection.base import DetectorConfig, Raw, Suppression
+from xraycls.models.detection.map_boxes import BoxRule
+from xraycls.models.detection.map_detector import MapDetector
 from xraycls.models.detection.unet_loss import UNetLoss, side_boxes, unet_loss
 from xraycls.models.detection.unet_network import UNet, unet_backbone
-from xraycls.types import Detections, Objects
+from xraycls.types import Objects
 
 Choice = Literal["auto", "none", "score", "all"]
 
@@ -98,7 +96,7 @@ class UNetConfig(DetectorConfig):
         }
 
 
-class UNetDetector(Detector):
+class UNetDetector(MapDetector):
     """A U-Net (Ronneberger et al. 2015) of grey pictures that learns masks from boxes and gives boxes again."""
 
     config: UNetConfig
@@ -135,23 +133,16 @@ class UNetDetector(Detector):
         """The losses of mask, dice, image and, with centres, centre and sides."""
         return unet_loss(raw, objects, weights, self.size, self.config.loss)
 
-    def detect(self, raw: Raw) -> list[Detections]:
-        """The boxes of every picture, the less certain ones of the tail included."""
-        config = self.config
-        mask, pictures, *rest = self.probability_maps(raw)
-        heat, sides = rest if rest else (None, None)
-        size = (config.width, config.height)
-        return boxes_of_maps(mask, pictures, heat, sides, config.boxes, config.suppression, size)
-
     def probability_maps(self, raw: Raw) -> Raw:
         """Probabilities of masks [B, classes, h, w] and pictures [B, classes]; with centres also theirs, and the box
         [B, h, w, 4] that each cell gives, in cells."""
         maps = raw[0].float().sigmoid(), raw[1].float().sigmoid()
         return (*maps, raw[2].float().sigmoid(), side_boxes(raw[3])) if len(raw) > 2 else maps
 
-    def maps(self, raw: Raw) -> Tensor:
-        """Probabilities of the masks, [B, classes, h, w]."""
-        return raw[0].float().sigmoid()
+    @property
+    def rule(self) -> BoxRule:
+        """How maps become boxes."""
+        return self.config.boxes
 
     @property
     def layer_names(self) -> Mapping[str, str]:
@@ -159,10 +150,6 @@ class UNetDetector(Detector):
         layers = dict(self.net.named_modules())
         own = {path: path for path, layer in layers.items() if next(layer.parameters(recurse=False), None) is not None}
         return {**own, **super().layer_names}
-
-    def evaluation_recipe(self) -> ViewRecipe:
-        """Whole pictures, squeezed onto the input."""
-        return UNetRecipe(Canvas(self.config.height, self.config.width))
 
 
 def _unmirrored(values: Tensor, number: int) -> Tensor:

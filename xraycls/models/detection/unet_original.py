@@ -14,14 +14,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from xraycls.errors import UsageError, WeightsError
-from xraycls.loaders.recipes.protocol import ViewRecipe
-from xraycls.loaders.recipes.unet import UNetRecipe
-from xraycls.loaders.views import Canvas
-from xraycls.models.detection.base import Detector, DetectorConfig, Raw, Suppression
-from xraycls.models.detection.map_boxes import BoxRule, boxes_of_maps
+from xraycls.models.detection.base import DetectorConfig, Raw, Suppression
+from xraycls.models.detection.map_boxes import BoxRule
+from xraycls.models.detection.map_detector import MapDetector
 from xraycls.models.detection.unet_loss import merged
 from xraycls.models.weight_files import read_checkpoint
-from xraycls.types import Detections, Objects
+from xraycls.types import Objects
 
 logger = logging.getLogger(__name__)
 
@@ -107,7 +105,7 @@ class OriginalUNetConfig(DetectorConfig):
         }
 
 
-class OriginalUNetDetector(Detector):
+class OriginalUNetDetector(MapDetector):
     """The U-Net that many pipelines for RSNA's challenge began with.
 
     The elastic warp draws a field for every film and moves its mask alike.
@@ -151,21 +149,15 @@ class OriginalUNetDetector(Detector):
         """The loss "mask", a mean over pixels and films."""
         return _mask_loss(raw[0], self._masks(objects, raw[0].shape[0]), weights)
 
-    def detect(self, raw: Raw) -> list[Detections]:
-        """A box around every region of pixels above the threshold."""
-        config = self.config
+    @property
+    def rule(self) -> BoxRule:
+        """How the mask becomes boxes: one around every region of pixels above the threshold."""
+        return self.config.boxes
+
+    def probability_maps(self, raw: Raw) -> Raw:
+        """Probabilities of masks [B, classes, H, W], and the largest of each [B, classes]."""
         mask = raw[0].float().sigmoid()
-        pictures = mask.amax(dim=(2, 3))
-        size = (config.width, config.height)
-        return boxes_of_maps(mask, pictures, None, None, config.boxes, config.suppression, size)
-
-    def maps(self, raw: Raw) -> Tensor:
-        """Probabilities of the masks, [B, classes, H, W]."""
-        return raw[0].float().sigmoid()
-
-    def evaluation_recipe(self) -> ViewRecipe:
-        """Whole pictures, squeezed onto the input."""
-        return UNetRecipe(Canvas(self.config.height, self.config.width))
+        return mask, mask.amax(dim=(2, 3))
 
     @property
     def layer_names(self) -> Mapping[str, str]:

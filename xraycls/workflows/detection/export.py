@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from xraycls.errors import UsageError
 from xraycls.export.deepstream import APPLICATION, NVINFER, application_settings, nvinfer_settings, write_text
-from xraycls.export.folder import LABELS, Exported, Source, export_file, export_in_8_bits
+from xraycls.export.folder import LABELS, Exported, Source, export_file, export_in_8_bits, input_of_frames
 from xraycls.export.quantized import quantized_copy, ranges_of, write_ranges
 from xraycls.inference.inputs import samples_of
 from xraycls.inference.load import load_detector_model
@@ -64,7 +64,13 @@ class Calibration:
         source = replace(source, model=quantized_copy(source.model, pictures))
         names = path.name, path.with_suffix(".int8.onnx").name
         whole, quantized = export_in_8_bits(
-            source, path.parent, images, described, form="tao", kind="float", names=names
+            source,
+            path.parent,
+            images,
+            described,
+            form="tao",
+            kind=input_of_frames(source.model),
+            names=names,
         )
         return whole, [quantized.path, *write_ranges(ranges_of(quantized.model), self.cache, self.json)]
 
@@ -81,7 +87,9 @@ def export_for_tao(
     calibration: Calibration | None = None,
     mounts: Mounts | None = None,
 ) -> tuple[Exported, list[Path]]:
-    """Write a detector with a float input and outputs as TAO's files have them, on operators of ONNX alone.
+    """Write a detector with inputs and outputs as TAO's files have them, on operators of ONNX alone.
+
+    The input is float32, of three channels where the network has three means; they are subtracted within.
 
     Args:
         network: whose verb it is.
@@ -122,7 +130,8 @@ def export_for_tao(
     if data_type == "int8":
         done, files = calibration.export(source, path, images)
     else:
-        done = export_file(source, path.parent, images, form="tao", kind="float", name=path.name)
+        kind = input_of_frames(source.model)
+        done = export_file(source, path.parent, images, form="tao", kind=kind, name=path.name)
     if data_type == "fp16":
         logger.info("The file holds float32, as TAO's does; fp16 is chosen when its engine is built.")
     if not gen_ds_config:

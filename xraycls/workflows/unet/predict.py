@@ -32,8 +32,7 @@ from xraycls.inference.predictor import Predictor
 from xraycls.inference.results import Result, overlapped
 from xraycls.loaders.recipes.protocol import ViewRecipe
 from xraycls.models.detection.base import Raw
-from xraycls.models.detection.unet import UNetDetector
-from xraycls.models.detection.unet_original import OriginalUNetDetector
+from xraycls.models.detection.map_detector import MapDetector
 from xraycls.tao.detection_labels import detection_labels
 from xraycls.training.precision import choose_device
 from xraycls.types import Batch, Box, Detections
@@ -84,7 +83,7 @@ class _WithMaps:
 
     def outputs(self, raw: Raw, batch: Batch, names: Sequence[str]) -> list[Found]:
         detector = self.trained.detector
-        assert isinstance(detector, UNetDetector | OriginalUNetDetector)
+        assert isinstance(detector, MapDetector)
         maps = detector.maps(raw).amax(dim=1).cpu().numpy()
         return list(zip(self.trained.outputs(raw, batch, names), maps, strict=True))
 
@@ -189,7 +188,7 @@ def prediction_string(detections: Detections) -> str:
 
 def _loaded(path: Path, device: torch.device, key: str) -> TrainedDetector:
     trained = load_detector_model(model_of(path), device, key=key)
-    if not isinstance(trained.detector, UNetDetector | OriginalUNetDetector):
+    if not isinstance(trained.detector, MapDetector):
         raise UsageError(
             f"{path} is a {trained.detector.config.network}, which has no maps", "xraycls detector detect takes it"
         )
