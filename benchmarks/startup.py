@@ -3,7 +3,7 @@
     python -m benchmarks.startup --before REVISION --json benchmarks/results/startup.json
 
 Each program is a new process of `xraycls`, with random weights. The older revision is checked out beside this one and
-reads the same files. Programs take turns, so that a change of the machine hits all alike.
+reads the same files, except exported ones. Programs take turns, so that a change of the machine hits all alike.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 
+import xraycls
 from benchmarks.common import in_sentences, show, write_json
 from xraycls.data.phantom import write_phantom
 from xraycls.errors import UsageError
@@ -28,7 +29,8 @@ from xraycls.models.detection.registry import build_detector
 from xraycls.models.detection.ssd import SSDConfig
 
 ROOT = Path(__file__).parents[1]
-CLASSIFIER, DETECTOR = "resnet18.safetensors", "ssd.safetensors"
+CLASSIFIER, DETECTOR, EXPORTED = "resnet18.safetensors", "ssd.safetensors", "exported"
+OF_EXPORTED = "xraycls predict, ResNet18, exported"
 
 
 def main() -> None:
@@ -41,12 +43,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         checkouts = _checkouts(Path(name, "before"), given.before)
         programs = _programs(Path(name))
-        spent: dict[tuple[str, str], list[float]] = {(way, when): [] for way in programs for when in checkouts}
+        spent: dict[tuple[str, str], list[float]] = {
+            (way, when): [] for way in programs for when in checkouts if (way, when) != (OF_EXPORTED, "before")
+        }
         for _ in range(given.rounds):
             for way, when in spent:
                 spent[way, when].append(cpu_seconds([sys.executable, *programs[way]], checkouts[when], Path(name)))
     middle = {key: statistics.median(values) for key, values in spent.items()}
-    rows = [[way, *(f"{middle[way, when]:.1f}" for when in checkouts), _share(way, middle)] for way in programs]
+    cells = {key: f"{value:.1f}" for key, value in middle.items()}
+    rows = [[way, *(cells.get((way, when), "-") for when in checkouts), _share(way, middle)] for way in programs]
     show("CPU seconds, median", ["program", *checkouts, "now ÷ before"], rows)
     found = [{"program": way, "checkout": when, "cpu_seconds": values} for (way, when), values in spent.items()]
     write_json(given.json, {"before": given.before, "programs": found})
@@ -66,12 +71,14 @@ def _programs(folder: Path) -> dict[str, list[str]]:
     write_phantom(folder / "data", images=6, size=256)
     film = str(next((folder / "data").rglob("*.jp*g")))
     save_classifier(build_classifier("resnet18", ("NORMAL", "PNEUMONIA"), weights="none")[0], folder / CLASSIFIER)
+    xraycls.export_model(folder / CLASSIFIER, folder / EXPORTED)
     save_detector(
         build_detector(SSDConfig(backbone="resnet18", classes=("opacity",), height=256, width=256)), folder / DETECTOR
     )
     return {
         "import torch": ["-c", "import torch"],
         "xraycls predict, ResNet18": ["-m", "xraycls", "predict", CLASSIFIER, film],
+        OF_EXPORTED: ["-m", "xraycls", "predict", EXPORTED, film],
         "xraycls detector detect, SSD": ["-m", "xraycls", "detector", "detect", DETECTOR, film],
     }
 

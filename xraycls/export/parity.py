@@ -118,9 +118,9 @@ def moved_by_rounding(classifier: Classifier, images: npt.NDArray[np.uint8]) -> 
     """Returns the largest difference between logits of a classifier in 8 bits and the same in floating point."""
     plain = copy.deepcopy(classifier)
     remove_quantization(plain.net)
+    batch = torch.from_numpy(images)
     with torch.no_grad():
-        pairs = [(classifier(each), plain(each)) for each in torch.from_numpy(images).split(BATCHES[-1])]
-    return max(float((rounded - whole).abs().max()) for rounded, whole in pairs)
+        return float((classifier(batch) - plain(batch)).abs().max())
 
 
 def _of_logits(
