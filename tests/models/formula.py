@@ -55,3 +55,19 @@ def close(found: np.ndarray, expected: np.ndarray, tolerance: float) -> None:
     """Within the tolerance, as a share of the largest expected value."""
     difference = np.abs(found - expected).max() / np.abs(expected).max()
     assert difference <= tolerance, f"differs by {difference:.2e}"
+
+
+def filled(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A state dict of torch's layers with the same names and shapes, its values by formula."""
+    return {name: _by_name(name, tensor) for name, tensor in state.items()}
+
+
+def _by_name(name: str, tensor: torch.Tensor) -> torch.Tensor:
+    shape, kind = tuple(tensor.shape), name.rpartition(".")[2]
+    if not tensor.is_floating_point():
+        return tensor
+    if kind == "running_var":
+        return 1 + formula_tensor(shape, name, 0.5)
+    if tensor.ndim > 1:
+        return formula_tensor(shape, name, float(np.sqrt(6 / np.prod(shape[1:]))))
+    return formula_tensor(shape, name, 0.25 if kind == "weight" else 0.1) + (kind == "weight")

@@ -78,9 +78,26 @@ def _build_torchvision(architecture: Architecture, classes: int, size: int, drop
     if architecture.auxiliary:
         options = {"aux_logits": size >= architecture.auxiliary_size, "init_weights": True}
     net: nn.Module = models.get_model(architecture.builder, weights=None, num_classes=classes, **options)
+    if architecture.channels != 3:
+        _take_channels(net, architecture.channels)
     if dropout is not None:
         _set_dropout(net, head_name(net, architecture), dropout)
     return net
+
+
+def _take_channels(net: nn.Module, channels: int) -> None:
+    """Give a network a new first convolution for that many channels."""
+    name, first = next((name, module) for name, module in net.named_modules() if isinstance(module, nn.Conv2d))
+    new = nn.Conv2d(
+        channels,
+        first.out_channels,
+        first.kernel_size,  # type: ignore[arg-type]
+        first.stride,  # type: ignore[arg-type]
+        first.padding,  # type: ignore[arg-type]
+        bias=first.bias is not None,
+    )
+    nn.init.kaiming_normal_(new.weight)
+    net.set_submodule(name, new)
 
 
 def _build_timm(architecture: Architecture, classes: int, size: int, dropout: float | None) -> nn.Module:
@@ -122,7 +139,7 @@ def _check_size(net: nn.Module, architecture: Architecture, size: int) -> None:
     training = net.training
     try:
         with torch.inference_mode():
-            net.eval()(torch.zeros(1, 3, size, size))
+            net.eval()(torch.zeros(1, architecture.channels, size, size))
     except (AssertionError, ValueError, RuntimeError) as error:
         raise _unfit(architecture, size, error) from error
     net.train(training)

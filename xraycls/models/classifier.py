@@ -29,7 +29,7 @@ from xraycls.models.freeze import freeze as freeze_part
 from xraycls.models.pruning_plan import PrunePlan, apply_plan, plan_between
 from xraycls.models.quantization import plan_of
 from xraycls.models.weights import WeightsReport, load_weights
-from xraycls.models.zoo import RGB, Architecture, find
+from xraycls.models.zoo import Architecture, Channels, find
 
 logger = logging.getLogger(__name__)
 
@@ -75,15 +75,16 @@ class Classifier(nn.Module):
         self.register_buffer("shift", -mean / std, persistent=False)
 
     def prepare(self, images: torch.Tensor) -> torch.Tensor:
-        """What the network itself takes: ``(images / 255 - mean) / std``, float [B, 3, S, S].
+        """What the network itself takes: ``(images / 255 - mean) / std``, float [B, 3, S, S], or [B, 1, S, S] if grey.
 
         Args:
-            images: uint8 [B, 1, S, S] of grey levels, which become three equal channels, or [B, 3, S, S] of RGB.
+            images: uint8 [B, 1, S, S] of grey levels, which become as many equal channels as the network takes, or
+                [B, 3, S, S] of RGB for a network of three.
         """
-        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3):
-            raise ValueError(
-                f"images must be uint8 [B, 1, S, S] or [B, 3, S, S], not {images.dtype} {list(images.shape)}"
-            )
+        channels = sorted({1, self.architecture.channels})
+        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] not in channels:
+            wanted = " or ".join(f"[B, {count}, S, S]" for count in channels)
+            raise ValueError(f"images must be uint8 {wanted}, not {images.dtype} {list(images.shape)}")
         return self.normalized(images)
 
     def normalized(self, images: torch.Tensor) -> torch.Tensor:
@@ -91,7 +92,7 @@ class Classifier(nn.Module):
         return torch.addcmul(self.shift, images.to(self.scale.dtype), self.scale)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Logits [B, C] of uint8 images [B, 1, S, S] or [B, 3, S, S]."""
+        """Logits [B, C] of uint8 images, as :meth:`prepare` takes them."""
         return self.logits_and_auxiliary(images)[0]
 
     def logits_and_auxiliary(self, images: torch.Tensor) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
@@ -138,8 +139,8 @@ def build_classifier(
     Args:
         name: an architecture, as :func:`xraycls.models.zoo.find` knows it.
         classes: class names, two or more; or findings, one or more.
-        weights: "imagenet", "none", a file or a run folder; see :func:`xraycls.models.weights.load_weights`. With
-            those of a pruned classifier the network is as narrow.
+        weights: "imagenet", "none", a published name such as "xrv:densenet121-res224-nih", a file or a run folder;
+            see :func:`xraycls.models.weights.load_weights`. With those of a pruned classifier the network is as narrow.
         freeze: "none", "backbone" or a number of stages; see :func:`xraycls.models.freeze.freeze`.
         size: side of the square input in pixels; None for the architecture's own.
         dropout: probability of dropping a feature in front of the head; None leaves what the network has.
@@ -159,7 +160,7 @@ def build_classifier(
         raise UsageError(f"A classifier needs two or more different classes, not {list(classes)}")
     architecture = find(name)
     net = build_net(architecture, len(classes), size=size, dropout=dropout)
-    report = load_weights(net, architecture, weights, classes=classes, size=size)
+    report = load_weights(net, architecture, weights, classes=classes, multi_label=multi_label, size=size)
     classifier = Classifier(net, architecture, classes, size, report.plan, multi_label=multi_label)
     freeze_part(classifier, freeze)
     if classifier.size < architecture.auxiliary_size:
@@ -276,5 +277,5 @@ def _rebuilt(model: ModelFile) -> Classifier:
     ).eval()
 
 
-def _channels(values: RGB) -> torch.Tensor:
-    return torch.tensor(values, dtype=torch.float32).view(1, 3, 1, 1)
+def _channels(values: Channels) -> torch.Tensor:
+    return torch.tensor(values, dtype=torch.float32).view(1, -1, 1, 1)

@@ -15,6 +15,7 @@ import torch
 
 from xraycls.errors import WeightsError
 from xraycls.models.build import timm_options
+from xraycls.models.published import PUBLISHED
 from xraycls.models.zoo import Architecture
 
 _HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,})\.")
@@ -33,10 +34,15 @@ def fetch_imagenet(architecture: Architecture, size: int) -> dict[str, torch.Ten
         WeightsError: there are none, they can't be reached, or the file isn't the one that its hash promises.
     """
     if architecture.weights is None:
-        raise WeightsError(f"{architecture.name} has no ImageNet weights", "Use --weights none or a file")
+        raise WeightsError(f"{architecture.name} has no ImageNet weights", _other_weights(architecture))
     if architecture.library == "timm":
         return _from_timm(architecture, size)
     return _from_torchvision(architecture, architecture.weights)
+
+
+def _other_weights(architecture: Architecture) -> str:
+    names = [weights.name for weights in PUBLISHED.values() if weights.base_model == architecture.name]
+    return f"Use --weights {', '.join([*names, 'none'])} or a file"
 
 
 def is_cached(architecture: Architecture) -> bool:

@@ -17,7 +17,9 @@ from safetensors import SafetensorError, safe_open
 from xraycls.data.documents import parse_json
 from xraycls.errors import WeightsError
 from xraycls.models.files import METADATA_KEY, foreign_format
+from xraycls.models.pickled_network import PickledNetwork, read_network
 from xraycls.models.pruning_plan import PrunePlan
+from xraycls.models.published import of_file
 
 BEST = Path("checkpoints", "best.safetensors")
 
@@ -42,11 +44,16 @@ class WeightFile:
         path: the file.
         tensors: by name, on the CPU, without the prefixes that wrappers such as DistributedDataParallel add.
         metadata: text that travels with them; empty but for safetensors.
+        origin: class of the network that was pickled whole; empty for files of tensors alone.
+        outputs: findings that the head tells, in the order of its outputs, where the file says so: a run of several
+            findings, or one of torchxrayvision; empty text for an output that wasn't trained.
     """
 
     path: Path
     tensors: dict[str, torch.Tensor]
     metadata: dict[str, str]
+    origin: str = ""
+    outputs: tuple[str, ...] = ()
 
     @property
     def classes(self) -> tuple[str, ...] | None:
@@ -67,14 +74,16 @@ class WeightFile:
 
 
 def read_weights(path: Path) -> WeightFile:
-    """Read a file of weights: safetensors, or what ``torch.save`` wrote of a state dict.
+    """Read a file of weights: safetensors, or what ``torch.save`` wrote of a state dict or of a whole network.
+
+    Of a network that was pickled whole the tensors alone are read; see :mod:`xraycls.models.pickled_network`.
 
     Args:
         path: the file, or a run folder, whose best checkpoint is taken.
 
     Raises:
-        WeightsError: there is no such file, it is damaged, it isn't a file of weights, or it holds Python objects,
-            which are refused because unpickling them can run any code.
+        WeightsError: there is no such file, it is damaged, it isn't a file of weights, or it holds Python objects
+            beside or other than a network, which are refused because unpickling them can run any code.
     """
     if path.is_dir():
         if not (path / BEST).is_file():
@@ -86,21 +95,29 @@ def read_weights(path: Path) -> WeightFile:
         raise WeightsError(f"There are no weights at {path}", "Use imagenet, none, a file or a run folder")
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
-    return WeightFile(path, _unwrap(_read_torch(path), path), {})
+    content = _read_torch(path)
+    known = of_file(path)
+    outputs = known.findings if known else ()
+    if isinstance(content, PickledNetwork):
+        tensors = _without_wrappers(content.tensors)
+        return WeightFile(path, tensors, {}, content.origin, outputs or content.findings)
+    return WeightFile(path, _unwrap(content, path), {}, outputs=outputs)
 
 
 def read_checkpoint(path: Path) -> Any:
     """Returns what ``torch.save`` wrote, of tensors, numbers and text alone; raises WeightsError as `read_weights`."""
     if not path.is_file():
         raise WeightsError(f"There are no weights at {path}", "Name a file")
-    return _read_torch(path)
+    content = _read_torch(path)
+    return content.tensors if isinstance(content, PickledNetwork) else content
 
 
 def _read_safetensors(path: Path) -> WeightFile:
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-            return WeightFile(path, _without_wrappers(tensors), file.metadata() or {})
+            metadata = file.metadata() or {}
+            return WeightFile(path, _without_wrappers(tensors), metadata, outputs=_findings_of_run(metadata))
     except SafetensorError as error:
         raise WeightsError(f"{path} is damaged or isn't a safetensors file ({error})") from error
 
@@ -120,12 +137,33 @@ def _read_torch(path: Path) -> Any:
         with torch.serialization.safe_globals([argparse.Namespace, *_NUMBERS_OF_NUMPY]):
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise WeightsError(
-            f"{path} holds Python objects and not only tensors; it was refused, because reading them can run any code",
-            f"Save net.state_dict() alone, without the network or other objects beside it ({_culprit(error)})",
-        ) from error
+        return _read_network(path, error)
     except Exception as error:  # torch's reader of pickles trips over damage in any way
         raise WeightsError(f"{path} is damaged or cut short", "Fetch it again") from error
+
+
+def _read_network(path: Path, why: pickle.UnpicklingError) -> PickledNetwork:
+    """The network of a file that holds more than tensors; raises WeightsError where that is no network."""
+    try:
+        if network := read_network(path):
+            return network
+    except pickle.UnpicklingError as error:
+        why = error
+    except Exception as error:  # the reader of pickles trips over damage in any way
+        raise WeightsError(f"{path} is damaged or cut short", "Fetch it again") from error
+    raise WeightsError(
+        f"{path} holds Python objects and not only tensors; it was refused, because reading them can run any code",
+        f"Save net.state_dict() alone, without other objects beside it ({_culprit(why)})",
+    ) from why
+
+
+def _findings_of_run(metadata: Mapping[str, str]) -> tuple[str, ...]:
+    """The findings of a file of ours; empty where the classes exclude each other, and for files of others."""
+    try:
+        description = parse_json(metadata[METADATA_KEY])
+        return tuple(description["classes"]) if description["config"].get("multi_label") else ()
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return ()
 
 
 def _culprit(error: Exception) -> str:

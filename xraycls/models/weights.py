@@ -10,17 +10,20 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from xraycls.data.class_names import plain_class
 from xraycls.errors import WeightsError
 from xraycls.models.build import head_name, under
 from xraycls.models.foreign_names import aligned
 from xraycls.models.pretrained import fetch_imagenet, is_cached
 from xraycls.models.pruning_plan import PrunePlan, apply_plan
+from xraycls.models.published import PREFIX, local_file, of_file, published
 from xraycls.models.quantization import is_range
 from xraycls.models.weight_files import WeightFile, read_weights
 from xraycls.models.zoo import Architecture
 
 Shape = tuple[int, ...]
 
+_OF_XRV = "op_threshs"  # torchxrayvision's networks alone have a buffer of that name
 _COUNTER = "num_batches_tracked"  # absent from files older than torch 0.4.1; training alone counts it
 
 
@@ -64,7 +67,7 @@ def check_source(architecture: Architecture, source: str | Path, size: int | Non
         if not is_cached(architecture):
             fetch_imagenet(architecture, size or architecture.input_size)
     elif str(source).lower() != "none":
-        read_weights(Path(source))
+        _read(source, architecture)
 
 
 def load_weights(
@@ -73,6 +76,7 @@ def load_weights(
     source: str | Path = "imagenet",
     *,
     classes: Sequence[str] | None = None,
+    multi_label: bool = False,
     size: int | None = None,
 ) -> WeightsReport:
     """Copy weights into a network.
@@ -80,11 +84,14 @@ def load_weights(
     The head may differ, because the classes do: it is then left as it is, as it is when the source is a checkpoint
     of ours for other classes. So is everything from the head's section on when the source holds features only.
     Any other tensor must be there in the right shape. Of a pruned checkpoint of ours the network takes the widths too.
+    Where the source and the network tell findings, the head keeps what it knows of those of the same name.
 
     Args:
         net: the network as built for ``architecture``; changed in place.
-        source: "imagenet", "none", a file (torchvision's, timm's or ours) or a run folder.
-        classes: class names, to compare with those of a checkpoint of ours; None doesn't compare.
+        source: "imagenet", "none", a published name such as "xrv:densenet121-res224-nih", a file (torchvision's, timm's
+            or ours) or a run folder.
+        classes: class names, to compare with those of the source where it has names; None doesn't compare.
+        multi_label: whether the classes are findings of which an image may show several.
         size: side of the input in pixels; None for the architecture's own.
 
     Raises:
@@ -95,16 +102,63 @@ def load_weights(
     if str(source).lower() == "imagenet":
         tensors = fetch_imagenet(architecture, size or architecture.input_size)
         return _fit(net, architecture, str(architecture.weights), tensors)
-    file = read_weights(Path(source))
+    file = _read(source, architecture)
     plan = _narrow(net, architecture, file)
     tensors = _native(file, net)
-    if classes is None or file.classes in (None, tuple(classes)):
+    names = file.classes or file.outputs
+    if not names or classes is None or names == tuple(classes):
         return replace(_fit(net, architecture, str(file.path), tensors), plan=plan)
-    heads = _heads(net, architecture)
-    backbone = {name: tensor for name, tensor in tensors.items() if not under(name, heads)}
-    report = _fit(net, architecture, str(file.path), backbone)
-    head = f"the head is new (there the classes are {', '.join(file.classes or ())})"
-    return replace(report, head=head, plan=plan)
+    head = f"the head is new (there the classes are {', '.join(name for name in names if name)})"
+    dropped = _heads(net, architecture)
+    if multi_label and (rows := _shared_rows(file.outputs, classes)):
+        tensors, head = _head_by_name(net, architecture, tensors, rows), _told_rows(rows, classes)
+        dropped = architecture.auxiliary
+    tensors = {name: tensor for name, tensor in tensors.items() if not under(name, dropped)}
+    return replace(_fit(net, architecture, str(file.path), tensors), head=head, plan=plan)
+
+
+def _read(source: str | Path, architecture: Architecture) -> WeightFile:
+    """The file that a name means, if its network takes pictures as the architecture feeds them."""
+    known = published(source)
+    if known and known.base_model != architecture.name:
+        raise WeightsError(
+            f"{known.name} are weights of {known.base_model}, and the base model is {architecture.name}",
+            f"Give --base-model {known.base_model}, or leave it out",
+        )
+    file = read_weights(local_file(known) if known else Path(source))
+    of_xrv = _OF_XRV in file.tensors or file.origin.startswith("torchxrayvision.") or of_file(file.path)
+    if of_xrv and not architecture.name.startswith(PREFIX):
+        raise WeightsError(
+            f"{file.path} is of torchxrayvision, whose networks take grey levels from -1024 to 1024, and "
+            f"{architecture.name} doesn't",
+            f"Give --base-model {PREFIX}densenet121 or {PREFIX}resnet50, as the file is",
+        )
+    return file
+
+
+def _shared_rows(theirs: Sequence[str], ours: Sequence[str]) -> dict[int, int]:
+    """Which output of ours tells the same finding as which of theirs."""
+    rows = {plain_class(name): row for row, name in enumerate(theirs) if name}
+    return {row: rows[plain_class(name)] for row, name in enumerate(ours) if plain_class(name) in rows}
+
+
+def _head_by_name(
+    net: nn.Module, architecture: Architecture, tensors: Mapping[str, torch.Tensor], rows: Mapping[int, int]
+) -> dict[str, torch.Tensor]:
+    """The tensors of a file with its head in our order, whose other outputs start as the network's own did."""
+    head, own, aligned_tensors = head_name(net, architecture), net.state_dict(), aligned(tensors, net)
+    for name in (f"{head}.weight", f"{head}.bias"):
+        if name in own and name in aligned_tensors and own[name].shape[1:] == aligned_tensors[name].shape[1:]:
+            mixed = own[name].clone()
+            mixed[list(rows)] = aligned_tensors[name][list(rows.values())].to(mixed.dtype)
+            aligned_tensors[name] = mixed
+    return aligned_tensors
+
+
+def _told_rows(rows: Mapping[int, int], classes: Sequence[str]) -> str:
+    new = [name for row, name in enumerate(classes) if row not in rows]
+    kept = f"of the head {', '.join(classes[row] for row in rows)} came along by name"
+    return f"{kept}, and {', '.join(new)} {'is' if len(new) == 1 else 'are'} new" if new else kept
 
 
 def _narrow(net: nn.Module, architecture: Architecture, file: WeightFile) -> PrunePlan | None:

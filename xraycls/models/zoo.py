@@ -13,12 +13,12 @@ from typing import Any, Literal
 
 from xraycls.errors import UsageError, unknown
 
-RGB = tuple[float, float, float]
+Channels = tuple[float, ...]
 Stages = tuple[tuple[str, ...], ...]
 
-IMAGENET_MEAN: RGB = (0.485, 0.456, 0.406)
-IMAGENET_STD: RGB = (0.229, 0.224, 0.225)
-HALF: RGB = (0.5, 0.5, 0.5)
+IMAGENET_MEAN: Channels = (0.485, 0.456, 0.406)
+IMAGENET_STD: Channels = (0.229, 0.224, 0.225)
+HALF: Channels = (0.5, 0.5, 0.5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +31,8 @@ class Architecture:
         builder: the name under which that package knows it.
         input_size: side of the square input that its ImageNet weights were trained with, in pixels.
         min_size: smallest side that it can take, in pixels.
-        mean: subtracted from RGB in 0–1 before the first layer.
-        std: divides RGB after the mean was subtracted.
+        mean: subtracted from RGB in 0–1 before the first layer; one number where the network takes grey pictures.
+        std: divides what is left, of as many channels.
         head: module path of the last layer, which is new for every set of classes; None: found on the network.
         cam_layer: module path whose output class activation maps weigh; None: found on the network.
         weights: file (torchvision) or hub repository (timm) of its ImageNet weights; None when there are none.
@@ -48,8 +48,8 @@ class Architecture:
     builder: str
     input_size: int
     min_size: int
-    mean: RGB
-    std: RGB
+    mean: Channels
+    std: Channels
     head: str | None
     cam_layer: str | None
     weights: str | None
@@ -57,6 +57,14 @@ class Architecture:
     auxiliary_weight: float = 0.0
     auxiliary_size: int = 0
     stages: Stages = ()
+
+    @property
+    def channels(self) -> int:
+        """Channels that the first layer takes: 3, or 1 for grey pictures."""
+        return len(self.mean)
+
+
+_RESNET_STAGES: Stages = (("conv1", "bn1"), ("layer1",), ("layer2",), ("layer3",), ("layer4",))
 
 
 def _resnet(depth: int, weights: str) -> Architecture:
@@ -71,7 +79,7 @@ def _resnet(depth: int, weights: str) -> Architecture:
         head="fc",
         cam_layer="layer4",
         weights=weights,
-        stages=(("conv1", "bn1"), ("layer1",), ("layer2",), ("layer3",), ("layer4",)),
+        stages=_RESNET_STAGES,
     )
 
 
@@ -175,6 +183,39 @@ _TABLE: dict[str, Architecture] = {
 _BY_BUILDER = {architecture.builder: architecture for architecture in _TABLE.values()}
 
 
+def _xrv(builder: str, size: int, head: str, cam_layer: str | None, stages: Stages) -> Architecture:
+    """A network of torchxrayvision: torchvision's with one channel, of which 0–255 becomes -1024 to 1024."""
+    return Architecture(
+        name=f"xrv:{builder}",
+        library="torchvision",
+        builder=builder,
+        input_size=size,
+        min_size=32,
+        mean=(0.5,),
+        std=(0.5 / 1024,),
+        head=head,
+        cam_layer=cam_layer,
+        weights=None,
+        stages=stages,
+    )
+
+
+_DENSENET_STAGES: Stages = (
+    ("features.conv0", "features.norm0"),
+    ("features.denseblock1", "features.transition1"),
+    ("features.denseblock2", "features.transition2"),
+    ("features.denseblock3", "features.transition3"),
+    ("features.denseblock4", "features.norm5"),
+)
+_XRV = {
+    architecture.name: architecture
+    for architecture in (
+        _xrv("densenet121", 224, "classifier", "features", _DENSENET_STAGES),
+        _xrv("resnet50", 512, "fc", "layer4", _RESNET_STAGES),
+    )
+}
+
+
 def list_architectures() -> tuple[Architecture, ...]:
     """The architectures with a name of their own, in the order of the table."""
     return tuple(_TABLE.values())
@@ -184,12 +225,13 @@ def list_architectures() -> tuple[Architecture, ...]:
 def find(name: str) -> Architecture:
     """The architecture of that name, in any case, or of a library as ``timm:NAME`` or ``torchvision:NAME``.
 
-    torchvision's own spelling of a name in the table, such as "inception_v3", is understood too.
+    torchvision's own spelling of a name in the table, such as "inception_v3", is understood too, and the networks of
+    torchxrayvision: ``xrv:densenet121`` and ``xrv:resnet50``.
 
     Raises:
         UsageError: there is none; the sentence gives the nearest names.
     """
-    known = _TABLE.get(name.lower()) or _BY_BUILDER.get(name.lower())
+    known = _TABLE.get(name.lower()) or _BY_BUILDER.get(name.lower()) or _XRV.get(name.lower())
     if known:
         return known
     library, _, builder = name.partition(":")
@@ -197,7 +239,7 @@ def find(name: str) -> Architecture:
         return _from_timm(builder)
     if builder and library.lower() == "torchvision":
         return _from_torchvision(builder.lower())
-    raise unknown("model", name, [*(a.name for a in _TABLE.values()), "timm:NAME"], "--base-model")
+    raise unknown("model", name, [*(a.name for a in _TABLE.values()), *_XRV, "timm:NAME"], "--base-model")
 
 
 def _from_torchvision(builder: str) -> Architecture:
@@ -251,7 +293,7 @@ def _from_timm(builder: str) -> Architecture:
     )
 
 
-def _rgb(values: Iterable[float]) -> RGB:
+def _rgb(values: Iterable[float]) -> Channels:
     red, green, blue = values
     return red, green, blue
 

@@ -101,7 +101,7 @@ class TrainConfig(BaseModel):
     blank: Blank = _setting(READ, "unknown", "What an empty cell of a finding means: unknown or absent.")
     views: str | None = _setting(READ, None, 'Projections to keep: frontal, lateral, or "PA,AP".')
     base_model: str = _setting(MODEL, "resnet18", "See xraycls models; any timm net as timm:NAME.")
-    weights: str = _setting(MODEL, "imagenet", "imagenet, none, or a file (.pth, .safetensors).")
+    weights: str = _setting(MODEL, "imagenet", "imagenet, none, xrv:NAME, or a file (.pt, .pth, .safetensors).")
     freeze: str = _setting(MODEL, "none", "backbone, none, or a number of stages.")
     size: int | None = _setting(MODEL, None, "Side of the input, pixels; the model's own by default.", ge=8)
     dropout: float | None = _setting(MODEL, None, "Of the features in front of the head.", ge=0, lt=1)

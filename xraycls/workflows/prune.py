@@ -73,7 +73,7 @@ def prune(
     classifier, _ = load_classifier(weights)
     report = prune_network(
         classifier.net,
-        torch.zeros(1, 3, classifier.size, classifier.size),
+        torch.zeros(1, classifier.architecture.channels, classifier.size, classifier.size),
         criterion=criterion,
         normalizer=normalizer,
         threshold=threshold,

@@ -10,6 +10,7 @@ from xraycls.evaluation.thresholds import parse_method
 from xraycls.loaders.cache import cache_settings
 from xraycls.loaders.choose import ENGINES
 from xraycls.loaders.recipes.classification import PRESETS
+from xraycls.models.published import published
 from xraycls.models.zoo import find
 from xraycls.training.config import TrainConfig
 from xraycls.training.optimizers import OPTIMIZERS
@@ -33,9 +34,12 @@ def resolved(config: TrainConfig) -> TrainConfig:
         if name not in choices:
             raise unknown(kind, name, choices, flag)
     cache_settings(config.cache)
+    base_model = config.base_model
+    if (weights := published(config.weights)) and "base_model" not in config.model_fields_set:
+        base_model = weights.base_model  # the only network that they fit
     return config.updated(
         {
-            "base_model": find(config.base_model).name,
+            "base_model": find(base_model).name,
             "optimizer": config.optimizer.lower(),
             "data": config.data and config.data.resolve(),
             "images": config.images and config.images.resolve(),
