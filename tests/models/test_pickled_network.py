@@ -18,6 +18,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:TypedStorage is deprecated"),
 ]
 
+
 class Bomb:
     """Unpickling it makes a folder."""
 

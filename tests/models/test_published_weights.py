@@ -121,7 +121,7 @@ def test_weights_that_are_not_there_are_told_with_their_address(tmp_path, monkey
         load_weights(torch.nn.Linear(1, 1), find("xrv:densenet121"), "xrv:densenet121-res224-chex")
     with pytest.raises(UsageError, match="Did you mean xrv:densenet121-res224-chex"):
         published.published("xrv:densenet121-res224-chexpert")
-    with pytest.raises(WeightsError, match="has no ImageNet weights.*xrv:resnet50-res512-all, none or a file"):
+    with pytest.raises(WeightsError, match=r"has no ImageNet weights.*xrv:resnet50-res512-all, none or a file"):
         build_classifier("xrv:resnet50", ["a", "b"])
 
 

@@ -20,8 +20,8 @@ _RELEASE = "https://github.com/mlmed/torchxrayvision/releases/download/v1/"
 
 # The outputs of torchxrayvision's networks in their order; those that no training image told are random.
 _OUTPUTS = (
-    "Atelectasis Consolidation Infiltration Pneumothorax Edema Emphysema Fibrosis Effusion Pneumonia Pleural_Thickening "
-    "Cardiomegaly Nodule Mass Hernia Lung_Lesion Fracture Lung_Opacity Enlarged_Cardiomediastinum"
+    "Atelectasis Consolidation Infiltration Pneumothorax Edema Emphysema Fibrosis Effusion Pneumonia "
+    "Pleural_Thickening Cardiomegaly Nodule Mass Hernia Lung_Lesion Fracture Lung_Opacity Enlarged_Cardiomediastinum"
 ).split()
 _OF_NIH = frozenset(_OUTPUTS[:14])
 _OF_CHEXPERT = frozenset(
