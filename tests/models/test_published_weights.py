@@ -1,6 +1,5 @@
 """torchxrayvision's weights, against golden figures of that library itself (golden/make_torchxrayvision.py)."""
 
-import inspect
 import json
 import sys
 from pathlib import Path
@@ -21,6 +20,8 @@ from xraycls.training.config import parse_config
 from xraycls.workflows.settings import resolved
 
 GOLDEN = json.loads(Path(__file__).parents[1].joinpath("golden", "torchxrayvision.json").read_text())
+pytestmark = pytest.mark.filterwarnings("ignore:Couldn't retrieve source code")
+
 NIH = "xrv:densenet121-res224-nih"
 SIDE = GOLDEN["side"]
 
@@ -39,7 +40,6 @@ def cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "torchxrayvision", ModuleType("torchxrayvision"))
         patch.setitem(sys.modules, "torchxrayvision.models", module)
-        patch.setattr(inspect, "getsource", lambda kind: "")  # the older format asks for it
         torch.save(net, folder / GOLDEN["file"], _use_new_zipfile_serialization=False)
     return folder
 
