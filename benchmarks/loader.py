@@ -5,8 +5,9 @@
 Sources are the original files, 320-pixel copies (a prepared store for us, JPEGs for the peers' best case) and DICOM,
 which the peers don't read. All draw the ancestor's augmentation (flips ½, rotation ±25°, area 0.4–1, aspect 0.5–1.5,
 224 pixels), and every batch ends on the device. Ratios are against the ancestor's torchvision pipeline without
-workers on the original files. The floor is our CPU decoding alone, at the reduced scales that the recipe's views
-allow and with the same threads.
+workers on the original files. The loop that one would write by hand knows nothing but pixels in memory: one warp a
+picture, straight into the batch, in as many threads; no labels, failures or resumption. The floor is our CPU decoding
+alone, at the reduced scales that the recipe's views allow and with the same threads.
 """
 
 from __future__ import annotations
@@ -15,10 +16,14 @@ import argparse
 import statistics
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import cv2
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from benchmarks.ancestor import SIZE, ancestor_transform, dali_epoch, torchvision_epoch, v2_transform
@@ -34,6 +39,7 @@ from benchmarks.common import (
 from benchmarks.engines import combinations, decoding_alone, devices, one_epoch, training_engine
 from benchmarks.exact import difference, exact_pictures
 from benchmarks.sources import dicom_table, original_files, prepared_table, repeated, small_jpegs
+from xraycls.data.open import open_image
 from xraycls.data.table import SampleTable
 from xraycls.errors import MissingExtra, XrayclsError
 from xraycls.loaders.dali_engine import DaliLoader
@@ -60,6 +66,7 @@ class Row(NamedTuple):
 
 ANCESTOR = Row("ancestor, torchvision, 0 workers", FILES, "cpu")
 FLOOR = Row("decoding alone (floor)", FILES, "cpu")
+HAND = Row("hand-written loop, one warp a picture", PREPARED, "cpu")
 
 Runs = dict[Row, Callable[[], int]]
 Reasons = dict[str, str]
@@ -70,6 +77,7 @@ def main() -> None:
     parser = options(__doc__)
     parser.add_argument("--dicom", type=Path, help="folder of DICOM files; uncompressed phantoms when omitted")
     parser.add_argument("--device", default="auto", help="cpu, cuda, or auto for both where there is a GPU")
+    parser.add_argument("--sources", nargs="+", choices=(FILES, SMALL, PREPARED, DICOM), help="rows; all by default")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batch-size", type=int, default=BATCH)
     parser.add_argument("--images", type=int, help="an epoch, by repeating the files; as many as there are by default")
@@ -100,8 +108,11 @@ def measured(given: argparse.Namespace, places: Sequence[torch.device], work: Pa
         **torchvision_runs(paths, len(files), places[-1], given),
         **dali_runs(paths, places, given, missing),
         FLOOR: floor(epochs[FILES], given.threads),
+        HAND: hand_written_loop(epochs[PREPARED], given.batch_size, given.threads),
         **{row: partial(one_epoch, loader, place) for row, (loader, place) in engines.items()},
     }
+    if given.sources:
+        runs = {row: run for row, run in runs.items() if row.source in given.sources or row in (ANCESTOR, FLOOR, HAND)}
     rates = interleaved(runs, given.rounds)
     return {
         "files": len(files),
@@ -178,6 +189,37 @@ def floor(table: SampleTable, threads: int) -> Callable[[], int]:
     )
 
 
+def hand_written_loop(table: SampleTable, batch_size: int, threads: int) -> Callable[[], int]:
+    """The least that draws the recipe's views of prepared pictures: they lie in memory, and the threads are kept."""
+    pictures = np.stack([open_image(sample).decode(1) for sample in table])
+    height, width = pictures.shape[1:]
+    sizes = np.tile((width, height), (len(pictures), 1))
+    to_centres = np.array([[1.0, 0.0, 0.5], [0.0, 1.0, 0.5], [0.0, 0.0, 1.0]])
+    pool = ThreadPoolExecutor(threads)
+    cv2.setNumThreads(1)
+
+    def drawn(order: npt.NDArray[np.int64]) -> torch.Tensor:
+        images = np.empty((len(order), 1, SIZE, SIZE), np.uint8)
+        matrices = RECIPE.training_views(0, 0, 0, sizes[order]).matrices @ to_centres
+        matrices[:, :, 2] -= 0.5
+        for row, index in enumerate(order):
+            cv2.warpAffine(
+                pictures[index],
+                matrices[row],
+                (SIZE, SIZE),
+                dst=images[row, 0],
+                flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            )
+        return torch.from_numpy(images)
+
+    def epoch() -> int:
+        order = np.random.default_rng(0).permutation(len(pictures))
+        batches = pool.map(drawn, np.split(order, range(batch_size, len(order), batch_size)))
+        return sum(len(images) for images in batches)
+
+    return epoch
+
+
 def figures(row: Row, rates: Mapping[Row, list[float]]) -> dict[str, Any]:
     """A row's medians; the share of the floor where its time goes into decoding the same files on the CPU."""
     decodes = row.source == FILES and row.device == "cpu"
@@ -186,6 +228,7 @@ def figures(row: Row, rates: Mapping[Row, list[float]]) -> dict[str, Any]:
         "images_per_second": statistics.median(rates[row]),
         "times_ancestor": median_ratio(rates[row], rates[ANCESTOR]),
         "share_of_floor": median_ratio(rates[row], rates[FLOOR]) if decodes else None,
+        "times_hand_written": median_ratio(rates[row], rates[HAND]) if row.source == PREPARED else None,
     }
 
 
@@ -205,7 +248,7 @@ def report(result: Mapping[str, Any]) -> None:
     show(
         f"{result['files']} files, epochs of {result['images']} images, {result['threads']} threads, "
         f"{result['rounds']} rounds, medians",
-        ("pipeline", "source", "device", "images/s", "× ancestor", "of floor"),
+        ("pipeline", "source", "device", "images/s", "× ancestor", "of floor", "× by hand"),
         [
             (
                 row["pipeline"],
@@ -214,6 +257,7 @@ def report(result: Mapping[str, Any]) -> None:
                 f"{row['images_per_second']:,.0f}",
                 f"{row['times_ancestor']:.2f}",
                 f"{row['share_of_floor']:.0%}" if row["share_of_floor"] else "",
+                f"{row['times_hand_written']:.2f}" if row["times_hand_written"] else "",
             )
             for row in result["rows"]
         ],

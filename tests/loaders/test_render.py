@@ -1,5 +1,6 @@
 """Rendering against Pillow: what the engine draws is what the affine says."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -8,12 +9,12 @@ import pytest
 from PIL import Image as PillowImage
 
 from benchmarks.exact import exact_rendering
-from xraycls.data.image import _jpeg_size, to_uint8
+from xraycls.data.image import _jpeg_size, decoded, to_uint8
 from xraycls.data.open import open_image, read_grey
 from xraycls.errors import DataError
 from xraycls.loaders.recipes.classification import find_recipe
-from xraycls.loaders.render import decoding_of, render
-from xraycls.loaders.views import Canvas, View
+from xraycls.loaders.render import decoding_of, draw, draw_each, render
+from xraycls.loaders.views import Canvas, View, Views
 from xraycls.types import Sample
 
 
@@ -52,6 +53,34 @@ def test_a_part_of_a_picture_is_shrunk_as_exactly_as_all_of_it(tmp_path, step):
         difference = np.abs(render(image, view, Canvas(size, size, None)) - exact_rendering(path, view, size))
         assert difference[1:-1, 1:-1].max() <= 1.5
         assert difference.mean() < 0.8
+
+
+@pytest.mark.parametrize("fill", [0, 90, None])
+@pytest.mark.parametrize("targets", [None, [(0, 0, 40, 32), (8, 4, 40, 32)]])
+def test_several_pictures_are_drawn_as_each_would_be_alone(tmp_path, fill, targets):
+    """JPEGs decoded at a smaller scale; pictures shrunk, enlarged or only warped; and one that is no picture."""
+    rng, canvas = np.random.default_rng(3), Canvas(32, 40, fill)
+    images: list = [decoded(smooth(side, side - 10)) for side in (48, 70, 100, 200)]
+    for side in (90, 300):
+        path = tmp_path / f"{side}.jpeg"
+        PillowImage.fromarray(smooth(side, side)).save(path)
+        images.append(open_image(Sample(path)))
+    images = [replace(image, grid=(0.5, 0.25)) if image.scales == (1,) else image for image in images * 4]
+    count = len(images)
+    turns, steps = rng.uniform(-1, 1, count), rng.choice([0.2, 0.9, 1.0, 1.9, 2.0, 2.7, 5.0], count)
+    matrices = np.empty((count, 2, 3))
+    matrices[:, 0] = np.stack([steps * np.cos(turns), -steps * np.sin(turns), rng.uniform(-20, 20, count)], axis=1)
+    matrices[:, 1] = np.stack([steps * np.sin(turns), steps * np.cos(turns), rng.uniform(-20, 20, count)], axis=1)
+    greys = rng.uniform(-0.2, 0.2, (2, count))
+    where = None if targets is None else np.array(targets * (count // 2))
+    views = Views(matrices, greys[0], 1.0 + greys[1], 2.0 ** greys[1], where)
+    images[5] = DataError("no picture")
+    together = np.zeros((count, 32, 40), np.uint8)
+    assert list(draw_each(images, views, canvas, list(together))) == [5]
+    for number in set(range(count)) - {5}:
+        alone = np.zeros((32, 40), np.uint8)
+        draw(images[number], views[number], canvas, alone)
+        assert np.array_equal(together[number], alone), number
 
 
 @pytest.mark.exhaustive

@@ -7,9 +7,13 @@ from torch.utils.data import DataLoader
 
 from xraycls.data.folder import read_folder
 from xraycls.data.medmnist import read_medmnist
+from xraycls.data.open import open_image
+from xraycls.data.prepare import prepare
+from xraycls.data.store import read_store
 from xraycls.errors import UsageError
-from xraycls.loaders.choose import build_loader
+from xraycls.loaders.choose import build_loader, choose_engine
 from xraycls.loaders.recipes.classification import find_recipe
+from xraycls.loaders.render import render
 
 CPU = torch.device("cpu")
 
@@ -43,6 +47,21 @@ def test_it_is_a_dataloader_as_users_know_it(table):
     assert len(loader.dataset) == 24
     assert loader.dataset[3].shape == (32, 32)
     assert len(list(loader)) == 5
+
+
+@pytest.mark.parametrize("threads", [0, 2])
+def test_prepared_pictures_do_not_depend_on_how_batches_are_cut(tiny, tmp_path, threads):
+    prepare(tiny, tmp_path / "store", size=64)
+    table = read_store(tmp_path / "store").split("train")
+    recipe = find_recipe("radiograph", 32)
+    assert choose_engine("auto", table, CPU) == "torch"
+    batches = list(load(table, threads=threads, batch_size=12))
+    drawn = [pair for batch in batches for pair in zip(batch.indices.tolist(), batch.images[:, 0].numpy(), strict=True)]
+    assert len(drawn) == 24
+    for position, (index, picture) in enumerate(drawn):
+        image = open_image(table[index])
+        view = recipe.training_view(0, 0, position, image.width, image.height)
+        assert np.array_equal(picture, render(image, view, recipe.canvas))
 
 
 def test_a_batch_larger_than_the_data_is_one_sentence(table):

@@ -62,7 +62,7 @@ DecodersOption = Annotated[
 LoaderOption = Annotated[
     str,
     typer.Option(
-        help="auto, torch, dali or resident; auto is resident for prepared data, else dali with a GPU, else torch.",
+        help="auto, torch, dali or resident; auto is torch on a CPU, resident for prepared data on a GPU, else dali.",
         rich_help_panel="Machine",
     ),
 ]

@@ -25,6 +25,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from xraycls.data.cache import cache_folder
 from xraycls.data.files import make_private, make_usual
@@ -32,9 +33,9 @@ from xraycls.data.image import GreyImage, Image
 from xraycls.data.open import open_image
 from xraycls.data.processors import available_memory
 from xraycls.data.table import SampleTable
-from xraycls.errors import UsageError
-from xraycls.loaders.render import ALIAS_FREE
-from xraycls.loaders.views import Canvas, View
+from xraycls.errors import DataError, UsageError
+from xraycls.loaders.render import ALIAS_FREE, grids_of
+from xraycls.loaders.views import Canvas, Views
 from xraycls.types import Sample
 
 logger = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ _COARSEST = 0.6  # kept pixels an output pixel, below which a view is drawn from
 _MEMORY = 0.4  # of what programs may still take
 _DISK = 20 * 2**30  # bytes on disk by default
 _ROOM = 2**30  # bytes that always stay free there
-_DECODED = ("prepared", "medmnist")
+DECODED = ("prepared", "medmnist")  # sources of pictures that need no decoding
 _VERSION = 2
 _LOCKS = 64
 _HEADER = struct.Struct("<4s5I")  # mark, width and height of the source, of the picture, and a checksum of its pixels
@@ -114,7 +115,7 @@ def picture_caches(value: str, tables: Sequence[SampleTable], canvas: Canvas) ->
     total = max(sum(map(len, tables)), 1)
     return [
         None
-        if settings is None or table.source in _DECODED
+        if settings is None or table.source in DECODED
         else PictureCache(table, canvas, replace(settings, memory=settings.memory * len(table) // total))
         for table in tables
     ]
@@ -151,6 +152,11 @@ class PictureCache:
         with self._opening[index % _LOCKS]:  # a sample may be in a batch twice, to fill it up
             return self._kept.get(index) or self._opened(index)
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether every picture is in memory."""
+        return len(self._kept) == len(self.table)
+
     def _opened(self, index: int) -> Image:
         """A picture that isn't in memory: from disk, or from its file."""
         sample = self.table[index]
@@ -160,10 +166,23 @@ class PictureCache:
         self._keep(index, image, name if found is None else None)
         return image
 
+    def close_enough(
+        self, indices: Sequence[int], images: Sequence[Image | DataError], views: Views
+    ) -> list[Image | DataError]:
+        """Pictures of the cache, with the files of those that don't hold enough pixels for their view."""
+        chosen: list[Image | DataError] = list(images)
+        for number in np.flatnonzero(~self.serves(images, views)).tolist():
+            try:
+                chosen[number] = open_image(self.table[indices[number]])
+            except DataError as error:
+                chosen[number] = error
+        return chosen
+
     @staticmethod
-    def serves(image: Image, view: View) -> bool:
-        """Whether a picture of the cache holds enough pixels for a view."""
-        return image.grid == (1.0, 1.0) or view.on_grid(*image.grid).scale >= _COARSEST
+    def serves(images: Sequence[Image | DataError], views: Views) -> npt.NDArray[np.bool_]:
+        """Whether pictures of the cache hold enough pixels for their views, bool [n]; errors serve as they are."""
+        grids = grids_of(images)
+        return np.asarray((grids == 1.0).all(axis=1) | (views.on_grid(*grids.T).scales >= _COARSEST))
 
     def _working(self, sample: Sample) -> Image:
         """A picture decoded at the smallest scale that about holds the working size, and brought down to it."""

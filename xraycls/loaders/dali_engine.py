@@ -21,7 +21,7 @@ from xraycls.loaders.dali_pipeline import DaliPipeline, Fed
 from xraycls.loaders.engine import Drawn, Engine
 from xraycls.loaders.objects import ObjectTable
 from xraycls.loaders.photometric import change_grey_levels
-from xraycls.loaders.pictures import opened
+from xraycls.loaders.pictures import Opened, opened
 from xraycls.loaders.plan import BatchPlan
 from xraycls.loaders.prefetch import prefetched
 from xraycls.loaders.recipes.protocol import ViewRecipe
@@ -120,7 +120,7 @@ class DaliLoader(Engine):
         return Fed([nothing] * count, np.empty((count, 256), np.uint8) if changes else None, set())
 
     def _fill(self, fed: Fed, plan: BatchPlan, rows: range) -> None:
-        for part, image, view in opened(self.table, plan, self.index_sampler, rows, self.objects, self.cache):
+        for part, image, view in zip(*self._opened(plan, rows), strict=True):
             sample = int(plan.pictures[part])
             try:
                 if isinstance(image, DataError):
@@ -134,6 +134,9 @@ class DaliLoader(Engine):
             if fed.curves is not None:
                 fed.curves[part] = view.curve
 
+    def _opened(self, plan: BatchPlan, rows: range) -> Opened:
+        return opened(self.table, plan, self.index_sampler, rows, self.objects, self.cache)
+
     def _drawn_singly(self, plan: BatchPlan, fed: Fed) -> list[torch.Tensor]:
         """The pictures of a batch that DALI refused, before the change of grey levels; uint8 [1, H, W] each.
 
@@ -141,7 +144,7 @@ class DaliLoader(Engine):
         """
         rows = range(len(plan.batch.indices))
         pictures, reasons = [], []
-        for part, image, view in opened(self.table, plan, self.index_sampler, rows, self.objects, self.cache):
+        for part, image, view in zip(*self._opened(plan, rows), strict=True):
             try:
                 pictures.append(self._alone(fed.feeds[part]))
             except GraphFailure as failure:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 from torch.utils.data import Dataset
@@ -17,7 +17,7 @@ from xraycls.loaders.plan import BatchPlan
 from xraycls.loaders.recipes.protocol import ViewRecipe
 from xraycls.loaders.render import render
 from xraycls.loaders.sampler import Sampler
-from xraycls.loaders.views import View
+from xraycls.loaders.views import Views
 
 
 class PictureSet(Dataset[GreyImage]):
@@ -35,6 +35,20 @@ class PictureSet(Dataset[GreyImage]):
         return render(image, self.recipe.evaluation_views((image.width, image.height))[0], self.recipe.canvas)
 
 
+class Opened(NamedTuple):
+    """The pictures of some consecutive rows of a batch.
+
+    Attributes:
+        parts: their numbers in the plan.
+        images: each, or why it can't be opened.
+        views: of each.
+    """
+
+    parts: range
+    images: list[Image | DataError]
+    views: Views
+
+
 def opened(
     table: SampleTable,
     plan: BatchPlan,
@@ -42,11 +56,10 @@ def opened(
     rows: range,
     objects: ObjectTable | None = None,
     cache: PictureCache | None = None,
-) -> Iterator[tuple[int, Image | DataError, View]]:
-    """The pictures of some consecutive rows of a batch with their views, or why one can't be opened.
+) -> Opened:
+    """Open the pictures of some consecutive rows of a batch, and draw their views.
 
-    Whoever opens them draws all their views in one go, which costs hardly more than drawing one. The views are noted
-    in the plan; the numbers are those of its pictures.
+    All views are drawn in one go, which costs hardly more than drawing one, and noted in the plan.
     """
     parts = plan.parts(rows)
     samples = plan.pictures[parts.start : parts.stop].tolist()
@@ -61,15 +74,5 @@ def opened(
     views = plan.views(sampler.seed, rows, sizes, boxes, training=sampler.training)
     plan.note(parts, views)
     if cache:
-        images = [_close_enough(cache, *each) for each in zip(samples, images, views, strict=True)]
-    yield from zip(parts, images, views, strict=True)
-
-
-def _close_enough(cache: PictureCache, sample: int, image: Image | DataError, view: View) -> Image | DataError:
-    """A picture of the cache, or the file itself where the view needs more pixels."""
-    if isinstance(image, DataError) or cache.serves(image, view):
-        return image
-    try:
-        return open_image(cache.table[sample])
-    except DataError as error:
-        return error
+        images = cache.close_enough(samples, images, views)
+    return Opened(parts, images, views)

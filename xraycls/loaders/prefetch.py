@@ -19,6 +19,7 @@ from xraycls.loaders.plan import BatchPlan
 T = TypeVar("T")
 
 _CHUNK = 8  # images a task: long enough to make hand-over free, short enough to share the last batch
+_LONGEST = 64  # of images that need no decoding: what is computed once a task would be most of a short one
 
 
 def prefetched(
@@ -28,6 +29,7 @@ def prefetched(
     *,
     threads: int,
     prefetch: int,
+    is_light: bool = False,
 ) -> Generator[tuple[BatchPlan, T], None, None]:
     """Each batch and what was prepared of it, in order; errors come at the batch that they belong to.
 
@@ -37,6 +39,7 @@ def prefetched(
         fill: prepares some rows of a batch in it; called by several threads at once.
         threads: how many; 0 prepares in the consumer's thread.
         prefetch: batches ahead of the consumer.
+        is_light: whether the pictures are decoded already: then a batch is cut into fewer and longer tasks.
     """
     cv2.setNumThreads(1)  # parallel over pictures; OpenCV's own threads inside each would only get in the way
     if threads == 0:
@@ -49,7 +52,9 @@ def prefetched(
 
         def submit(plan: BatchPlan) -> tuple[BatchPlan, T, list[Future[None]]]:
             pending, count = begin(plan), len(plan.batch.indices)
-            chunks = (range(first, min(first + _CHUNK, count)) for first in range(0, count, _CHUNK))
+            # Long tasks still keep every thread busy, because several batches are in work at a time.
+            size = min(max(-(-2 * count // threads), _CHUNK), _LONGEST) if is_light else _CHUNK
+            chunks = (range(first, min(first + size, count)) for first in range(0, count, size))
             return plan, pending, [pool.submit(fill, pending, plan, rows) for rows in chunks]
 
         queue = deque(submit(plan) for plan in islice(plans, prefetch))

@@ -11,15 +11,14 @@ from torch.utils.data import DataLoader
 
 from xraycls.data.image import GreyImage
 from xraycls.data.table import SampleTable
-from xraycls.errors import DataError
-from xraycls.loaders.cache import PictureCache
+from xraycls.loaders.cache import DECODED, PictureCache
 from xraycls.loaders.engine import Drawn, Engine
 from xraycls.loaders.objects import ObjectTable
 from xraycls.loaders.pictures import PictureSet, opened
 from xraycls.loaders.plan import BatchPlan
 from xraycls.loaders.prefetch import prefetched
 from xraycls.loaders.recipes.protocol import ViewRecipe
-from xraycls.loaders.render import draw, fill_around
+from xraycls.loaders.render import draw_each, fill_around
 from xraycls.loaders.sampler import Sampler
 from xraycls.loaders.views import Rectangle, whole
 
@@ -67,7 +66,14 @@ class TorchLoader(Engine, DataLoader[GreyImage]):  # type: ignore[misc]
         DataLoader.__init__(self, PictureSet(table, recipe), batch_sampler=sampler)  # type: ignore[arg-type]
 
     def _draw(self, plans: Iterator[BatchPlan]) -> Drawn:
-        reading = prefetched(plans, self._begin, self._fill, threads=self.threads, prefetch=self.prefetch)
+        reading = prefetched(
+            plans,
+            self._begin,
+            self._fill,
+            threads=self.threads,
+            prefetch=self.prefetch,
+            is_light=self.table.source in DECODED or (self.cache is not None and self.cache.is_complete),
+        )
         with closing(reading):
             for plan, pending in reading:
                 yield plan, pending.images, pending.failed
@@ -79,17 +85,16 @@ class TorchLoader(Engine, DataLoader[GreyImage]):  # type: ignore[misc]
 
     def _fill(self, pending: _Pending, plan: BatchPlan, rows: range) -> None:
         pictures = pending.images.numpy()[:, 0]
-        targets: dict[int, list[Rectangle]] = {row: [] for row in rows}
-        for part, image, view in opened(self.table, plan, self.index_sampler, rows, self.objects, self.cache):
-            row = int(plan.owners[part])
-            try:
-                if isinstance(image, DataError):
-                    raise image
-                draw(image, view, plan.canvas, pictures[row])
-                targets[row].append(view.target or whole(plan.canvas))
-            except DataError as error:
-                self._fail(int(plan.pictures[part]), error)
-                pending.failed.add(part)
-        for row, filled in targets.items():
-            if filled != [whole(plan.canvas)]:
-                fill_around(pictures[row], filled, plan.canvas)
+        parts, images, views = opened(self.table, plan, self.index_sampler, rows, self.objects, self.cache)
+        owners = plan.owners[parts.start : parts.stop].tolist()
+        failed = draw_each(images, views, plan.canvas, [pictures[row] for row in owners])
+        for number, error in failed.items():
+            self._fail(int(plan.pictures[parts[number]]), error)
+            pending.failed.add(parts[number])
+        if views.targets is not None or failed:
+            filled: dict[int, list[Rectangle]] = {row: [] for row in rows}
+            for number, row in enumerate(owners):
+                if number not in failed:
+                    filled[row].append(views[number].target or whole(plan.canvas))
+            for row, targets in filled.items():
+                fill_around(pictures[row], targets, plan.canvas)

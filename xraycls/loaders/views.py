@@ -124,13 +124,29 @@ class Views:
 
     @property
     def scales(self) -> Floats:
-        """:attr:`View.scale` of each, float64 [n]: the smaller singular value."""
-        return np.asarray(np.linalg.svd(self.matrices[:, :, :2], compute_uv=False)[:, -1])
+        """:attr:`View.scale` of each, float64 [n]."""
+        (a, b), (c, d) = self.matrices[:, 0, :2].T, self.matrices[:, 1, :2].T
+        sum_of_squares, determinant = a * a + b * b + c * c + d * d, np.abs(a * d - b * c)
+        spread = np.sqrt(np.maximum(sum_of_squares**2 - 4 * determinant**2, 0.0))
+        return np.asarray(np.sqrt(np.maximum(sum_of_squares - spread, 0.0) / 2))
+
+    @property
+    def steps(self) -> Floats:
+        """Source pixels from an output pixel to the next, across and down the source; float64 [n, 2]."""
+        return np.hypot(self.matrices[:, :, 0], self.matrices[:, :, 1])
 
     def on_grid(self, x: npt.ArrayLike, y: npt.ArrayLike) -> Views:
         """:meth:`View.on_grid` for each: ``x`` and ``y`` are numbers or arrays [n]."""
         factors = np.stack(np.broadcast_arrays(x, y), axis=-1).reshape(-1, 2, 1)
         return replace(self, matrices=self.matrices * factors)
+
+    def on_targets(self) -> Views:
+        """:meth:`View.on_target` for each."""
+        if self.targets is None:
+            return self
+        matrices = self.matrices.copy()
+        matrices[:, :, 2] += matrices[:, :, 0] * self.targets[:, :1] + matrices[:, :, 1] * self.targets[:, 1:2]
+        return replace(self, matrices=matrices, targets=None)
 
     @property
     def is_photometric(self) -> bool:

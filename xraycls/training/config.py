@@ -109,7 +109,7 @@ class TrainConfig(BaseModel):
     loader: str = _setting(
         MACHINE,
         "auto",
-        "auto, torch, dali or resident; auto is resident for prepared data, else dali with a GPU, else torch.",
+        "auto, torch, dali or resident; auto is torch on a CPU, resident for prepared data on a GPU, else dali.",
     )
     threads: int | None = _setting(MACHINE, None, "Decoding threads; all processors by default.", ge=0)
     cache: str = _setting(
