@@ -29,7 +29,7 @@ from benchmarks.engines import one_epoch
 from benchmarks.sources import original_files, repeated
 from xraycls.data.table import SampleTable
 from xraycls.errors import XrayclsError
-from xraycls.loaders.cache import picture_caches
+from xraycls.loaders.cache import picture_cache
 from xraycls.loaders.choose import build_loader
 from xraycls.loaders.objects import ObjectTable
 from xraycls.loaders.recipes.yolo_v4 import YoloV4Recipe
@@ -113,7 +113,7 @@ def ours(table: SampleTable, given: argparse.Namespace, missing: dict[str, str])
     classes = tuple(sorted({box.label for sample in table for box in sample.boxes}))
     for engine in ("torch", "dali"):
         for name, value in (("files", "off"), ("kept", "auto")):
-            (cache,) = picture_caches(value, [table], recipe.canvas)
+            cache = picture_cache(value, table, recipe.canvas)
             try:
                 loader = build_loader(
                     table,
@@ -138,7 +138,7 @@ def ours(table: SampleTable, given: argparse.Namespace, missing: dict[str, str])
 def first_epoch(loader: TorchLoader, cpu: torch.device) -> int:
     """An epoch that has to decode every picture, and leaves the kept ones of other epochs alone."""
     kept = loader.cache
-    (loader.cache,) = picture_caches("auto", [loader.table], loader.recipe.canvas)
+    loader.cache = picture_cache("auto", loader.table, loader.recipe.canvas)
     try:
         return one_epoch(loader, cpu)
     finally:

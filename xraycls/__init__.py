@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from xraycls.workflows.detection.evaluate import evaluate_detector
     from xraycls.workflows.detection.train import train_detector
     from xraycls.workflows.export import export_model
+    from xraycls.workflows.folds import train_folds
     from xraycls.workflows.predict import predict
     from xraycls.workflows.sweep.run import sweep
     from xraycls.workflows.test import test
@@ -60,6 +61,7 @@ _LAZY = {
     "test": "xraycls.workflows.test",
     "train": "xraycls.workflows.train",
     "train_detector": "xraycls.workflows.detection.train",
+    "train_folds": "xraycls.workflows.folds",
     "weighted_boxes_fusion": "xraycls.inference.fusion",
 }
 
@@ -95,6 +97,7 @@ __all__ = [
     "test",
     "train",
     "train_detector",
+    "train_folds",
     "weighted_boxes_fusion",
 ]
 

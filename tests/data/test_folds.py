@@ -1,4 +1,5 @@
 from collections import Counter
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xraycls.data.assign import draw_folds
+from xraycls.data.assign import draw_folds, held_out_of, with_fold
 from xraycls.data.folder import read_folder
 from xraycls.data.patients import with_patients
 from xraycls.data.table import SampleTable
@@ -127,6 +128,56 @@ def test_the_paediatric_set_is_dealt_as_evenly_as_scikit_learn_deals_it(shared, 
 def test_too_few_patients_are_named(groups, k, message):
     with pytest.raises(DataError, match=message):
         draw_folds(table_of(groups), k)
+
+
+def test_findings_are_dealt_as_evenly_as_their_patients_allow(caplog):
+    rng = np.random.default_rng(0)
+    findings = [tuple(float(value) for value in rng.random(3) < (0.5, 0.2, 0.03)) for _ in range(300)]
+    samples = tuple(Sample(ROOT / f"{i}.png", int(any(f)), f"p{i}", findings=f) for i, f in enumerate(findings))
+    table = SampleTable(samples, ("No Finding", "Finding"), ROOT, "csv", findings=("A", "B", "Rare"))
+    folds = draw_folds(table, 5)
+    present = np.array([(table.targets[folds == fold] == 1).sum(axis=0) for fold in range(5)])
+    assert np.ptp(present, axis=0).max() <= 1
+    assert np.ptp(np.bincount(folds)) <= 2
+    assert not caplog.records
+    draw_folds(table.with_samples(s for s in samples if not s.findings[2] or s.patient in ("p0", "p12")), 5)
+    assert "Some of the 5 folds have no image that is known to show a finding: Rare" in caplog.text
+
+
+def test_a_fold_is_held_out_the_next_validates_and_a_given_test_split_stays():
+    table = table_of([[number % 2] * (1 + number % 3) for number in range(30)])
+    drawn = draw_folds(table, 5)
+    for fold in range(5):
+        found = with_fold(table, 5, fold)
+        assert {s.split for s in found} == {"train", "val", "test"}
+        assert [s.split == "test" for s in found] == (drawn == fold).tolist()
+        assert [s.split == "val" for s in found] == (drawn == (fold + 1) % 5).tolist()
+        assert held_out_of(found).samples == found.split("test").samples
+    given = table.with_samples(replace(s, split="test" if s.patient in ("p0", "p1", "p2") else "val") for s in table)
+    found = [with_fold(given, 3, fold) for fold in range(3)]
+    assert all(each.split("test").samples == given.split("test").samples for each in found)
+    held_out = [sample.path for each in found for sample in held_out_of(each)]
+    assert sorted(held_out) == sorted(s.path for s in given if s.split != "test")
+
+
+def test_a_patient_in_two_given_splits_is_named():
+    table = table_of([[0, 1]] * 6)
+    torn = table.with_samples(replace(s, split="test" if i < 3 else "train") for i, s in enumerate(table))
+    with pytest.raises(DataError, match=r"in more than one split, such as p1 \(1 in train, 1 in test\)"):
+        with_fold(torn, 3, 0)
+
+
+def test_findings_of_fewer_patients_than_folds_are_named():
+    samples = tuple(Sample(ROOT / f"{i}.png", 1, "p0", findings=(1.0,)) for i in range(9))
+    table = SampleTable(samples, ("No Finding", "Finding"), ROOT, "csv", findings=("A",))
+    with pytest.raises(DataError, match="No 3 folds can be drawn from data: it has 1 patient"):
+        with_fold(table, 3, 0)
+
+
+@pytest.mark.parametrize(("folds", "fold"), [(2, 0), (3, 3)])
+def test_impossible_folds_name_the_flag(folds, fold):
+    with pytest.raises(UsageError, match="--fold"):
+        with_fold(table_of([[0], [1]] * 6), folds, fold)
 
 
 def test_one_fold_is_none():

@@ -27,6 +27,7 @@ from xraycls.types import SPLITS
 
 if TYPE_CHECKING:
     from xraycls.evaluation.report import Report
+    from xraycls.workflows.test import TestResult
 
 
 @reads_data
@@ -61,9 +62,6 @@ def test(
     """Test a trained classifier: figures with 95 % intervals, predictions, pictures and a page."""
     if split not in SPLITS:
         raise unknown("split", split, SPLITS, "--split")
-    from xraycls.evaluation.findings import FindingsReport
-    from xraycls.evaluation.findings_page import few_findings, findings_table
-    from xraycls.evaluation.summary import caution, summary_table
     from xraycls.progress import counting
     from xraycls.workflows.test import test as test_classifier
 
@@ -88,8 +86,17 @@ def test(
         )
     if as_json:
         print(json.dumps(result.report.to_dict(), allow_nan=False))
-        return
+    else:
+        print_test(result)
+
+
+def print_test(result: TestResult) -> None:
+    """Print the figures of a test, what was left out, and the files."""
     from rich.table import Table
+
+    from xraycls.evaluation.findings import FindingsReport
+    from xraycls.evaluation.findings_page import few_findings, findings_table
+    from xraycls.evaluation.summary import caution, summary_table
 
     report = result.report
     if isinstance(report, FindingsReport):

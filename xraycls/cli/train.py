@@ -78,6 +78,9 @@ def train(
         settings["loader"] = chosen_loader(options["loader"], dali)
     if colab:
         output = _on_drive(output, resume, options["base_model"])
+    if settings.get("folds") is not None and settings.get("fold") is None:
+        _train_folds(settings, output, resume, as_json=as_json)
+        return
     if settings.get("gpus", 1) > 1 and "WORLD_SIZE" not in os.environ:
         sys.exit(_launch(settings, output, resume, options["base_model"]))
     from xraycls.progress import TrainingProgress
@@ -100,6 +103,30 @@ def train(
     )
     print(f"Run folder: {result.run.path}")
     print(f"Next: {shlex.join(['xraycls', 'test', str(result.run.path)])}")
+
+
+def _train_folds(settings: dict[str, Any], output: Path | None, resume: str | None, *, as_json: bool) -> None:
+    """Train all folds, and print what they are worth together."""
+    from xraycls.cli.test import print_test
+    from xraycls.progress import TrainingProgress
+    from xraycls.workflows.folds import train_folds
+
+    with TrainingProgress() as reporter:
+        result = train_folds(output=output, resume=resume, reporter=reporter, **settings)
+    if as_json:
+        print(
+            json.dumps(
+                {"runs": [str(each.run.path) for each in result.runs], **result.test.report.to_dict()}, allow_nan=False
+            )
+        )
+        return
+    for number, each in enumerate(result.runs, start=1):
+        best = f"best epoch {each.outcome.best_epoch}, {each.config.monitor} {each.outcome.best:.4f} on validation"
+        print(f"Fold {number}: {best}.")
+    print("Every image as predicted by the run that was neither trained nor chosen with it:")
+    print_test(result.test)
+    runs = [str(each.run.path) for each in result.runs]
+    print(f"Next: {shlex.join(['xraycls', 'predict', *runs])} IMAGES")
 
 
 def _settings(context: typer.Context, config: Path | None) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from xraycls.types import SPLITS, Sample, Split
 logger = logging.getLogger(__name__)
 
 _NAMED = 5
+_FEWER = "Choose fewer folds, or add images"
 
 
 def split_table(
@@ -109,6 +110,50 @@ def fold_tables(table: SampleTable, folds: int, *, redraw: bool = False, seed: i
     ]
 
 
+def with_fold(table: SampleTable, folds: int, fold: int, *, seed: int = 0) -> SampleTable:
+    """The table with one of its folds held out, the next one for validation and the others to train on.
+
+    What is held out chose neither the weights nor a threshold, so that every image can be predicted by a network that
+    knows nothing of its patient. Where the data has a test split of its own, that stays as it is and the fold that is
+    held out is in no split; else this fold is the test split.
+
+    Args:
+        table: samples with labels; a given validation split is taken apart.
+        folds: how many, 3 or more, drawn by :func:`draw_folds`.
+        fold: the number of the one that is held out, from 0.
+        seed: of the draw.
+
+    Raises:
+        DataError: a patient is in the test split and elsewhere, or there are too few patients.
+        UsageError: too few folds, or there is no such fold.
+    """
+    if folds < 3:
+        raise UsageError(
+            f"--folds {folds} leaves nothing to train on: one fold is held out and one validates",
+            "Give 3 or more, usually 5",
+        )
+    if not 0 <= fold < folds:
+        raise UsageError(f"--fold {fold} is none of the {folds} folds", f"They are counted from 0 to {folds - 1}")
+    _require_patients_apart(
+        table,
+        lambda s: "test" if s.split == "test" else "train",
+        "Leave their other images out: xraycls data split DATA --keep-test writes a table without them",
+    )
+    held_out: Split | None = None if "test" in table.splits else "test"
+    pool = table.with_samples(s for s in table if s.split != "test")
+    splits: dict[int, Split | None] = {fold: held_out, (fold + 1) % folds: "val"}
+    drawn = iter(draw_folds(pool, folds, seed).tolist())
+    return table.with_samples(
+        s if s.split == "test" else replace(s, split=splits.get(next(drawn), "train")) for s in table
+    )
+
+
+def held_out_of(table: SampleTable) -> SampleTable:
+    """The samples that :func:`with_fold` held out."""
+    unsplit = table.with_samples(s for s in table if s.split is None)
+    return unsplit if len(unsplit) else table.split("test")
+
+
 def fold_files(folder: Path, folds: int) -> list[Path]:
     """``fold-0.csv`` and so on in a folder.
 
@@ -169,7 +214,11 @@ def _in_fold(sample: Sample, number: int | None, fold: int, folds: int, has_test
     return replace(sample, split=held_out.get(number, "train"), attributes=(*others, ("fold", str(number))))
 
 
-def _require_patients_apart(table: SampleTable, side_of: Callable[[Sample], Split]) -> None:
+def _require_patients_apart(
+    table: SampleTable,
+    side_of: Callable[[Sample], Split],
+    hint: str = "Draw all splits anew with --redraw, or leave out other images of the test's patients with --keep-test",
+) -> None:
     """Raise DataError where a patient is on two sides."""
     sides: dict[str, Counter[Split]] = defaultdict(Counter)
     for sample in table:
@@ -181,7 +230,7 @@ def _require_patients_apart(table: SampleTable, side_of: Callable[[Sample], Spli
         raise DataError(
             f"{len(crossing):,} of {len(sides):,} patients of {table.root} are in more than one split, such as {named}",
             table.root,
-            "Draw all splits anew with --redraw, or leave out other images of the test's patients with --keep-test",
+            hint,
         )
 
 
@@ -192,34 +241,54 @@ def _counted(counts: Counter[Split]) -> str:
 def draw_folds(table: SampleTable, folds: int, seed: int = 0) -> npt.NDArray[np.int64]:
     """The fold of every sample, 0 to ``folds`` - 1: int64 [n].
 
-    Patients with many images go first, each to the fold that has the smallest part of their classes so far, so that
-    the many with one image even out what is left (Graham, "Bounds on multiprocessing timing anomalies", SIAM Journal on
-    Applied Mathematics 17, 1969). An image without a patient counts as a patient of its own. The draw depends on the
-    seed and the names alone, not on the order of the table.
+    Patients with many images go first, each to the fold that has the smallest part of their classes and findings so
+    far, so that the many with one image even out what is left (Graham, "Bounds on multiprocessing timing anomalies",
+    SIAM Journal on Applied Mathematics 17, 1969). An image without a patient counts as a patient of its own. The draw
+    depends on the seed and the names alone, not on the order of the table.
 
     Raises:
         UsageError: fewer than two folds.
-        DataError: too few patients for every fold to have one of every class.
+        DataError: too few patients for every fold to have one of every class; of findings, for every fold to have one.
     """
     if folds < 2:
         raise UsageError(f"--folds {folds} makes no folds", "Give 2 or more, usually 5")
     groups: dict[str, list[int]] = defaultdict(list)
     for index, sample in enumerate(table):
         groups[group_key(table, sample)].append(index)
-    labels = table.labels + 1  # the images whose class is unknown are a class of their own, the first
-    totals = np.bincount(labels, minlength=len(table.classes) + 1)
+    if len(groups) < folds:
+        patients = f"{len(groups):,} patient{'s'[: len(groups) != 1]}"
+        raise DataError(f"No {folds} folds can be drawn from {table.root}: it has {patients}", table.root, _FEWER)
+    # The images whose class is unknown are a class of their own, the first.
+    kinds = np.hstack([np.eye(len(table.classes) + 1, dtype=np.int64)[table.labels + 1], table.targets == 1])
+    totals = kinds.sum(axis=0)
     shares = 1.0 / np.maximum(totals, 1)
     counts = np.zeros((folds, len(totals)), np.int64)
+    sizes = np.zeros(folds, np.int64)
     assigned = np.empty(len(table), np.int64)
     for key in sorted(groups, key=lambda key: (-len(groups[key]), shuffling_key(f"{seed}/folds/{key}"))):
         images = groups[key]
-        added = np.bincount(labels[images], minlength=len(totals))
+        added = kinds[images].sum(axis=0)
         # Where it adds least to the sum of squares of all folds' shares; of equals, where there are fewest images.
-        fold = np.lexsort((counts.sum(axis=1), counts @ (added * shares)))[0]
+        fold = np.lexsort((sizes, counts @ (added * shares)))[0]
         counts[fold] += added
+        sizes[fold] += len(images)
         assigned[images] = fold
-    _require_every_class(table, groups, counts[:, 1:])
+    if table.findings:
+        _warn_of_rare_findings(table, counts[:, len(table.classes) + 1 :])
+    else:
+        _require_every_class(table, groups, counts[:, 1:])
     return assigned
+
+
+def _warn_of_rare_findings(table: SampleTable, counts: npt.NDArray[np.int64]) -> None:
+    """``counts`` are images that show a finding, [folds, findings]."""
+    without = (counts == 0).sum(axis=0).tolist()
+    if rare := [f"{name} ({absent})" for name, absent in zip(table.findings, without, strict=True) if absent]:
+        logger.warning(
+            "Some of the %d folds have no image that is known to show a finding: %s. Fewer folds may do better.",
+            len(counts),
+            ", ".join(rare),
+        )
 
 
 def _require_every_class(table: SampleTable, groups: dict[str, list[int]], counts: npt.NDArray[np.int64]) -> None:
@@ -233,5 +302,5 @@ def _require_every_class(table: SampleTable, groups: dict[str, list[int]], count
             f"No {len(counts)} folds can be drawn from {table.root}: the {images:,} images of class {name} come from "
             f"{patients:,} patient{'s'[: patients != 1]}, too few for every fold to have some",
             table.root,
-            "Choose fewer folds, or add images",
+            _FEWER,
         )

@@ -75,14 +75,26 @@ def load_table(
         (('NORMAL', 'PNEUMONIA'), 12, 5, 7)
     """
     path, images = (None if given is None else Path(given) for given in (path, images))
-    table = read_table(path, images=images, strict=strict, progress=progress, options=options)
-    if table.findings:
-        table = table.labelled()
-    else:
-        tell_positive(table, options)
-        _require_classes(table)
+    table = load_undrawn(path, images=images, strict=strict, progress=progress, options=options)
     table = draw_splits(table, val_fraction=val_fraction, test_fraction=test_fraction, redraw_val=redraw_val, seed=seed)
     warn_of_faults(table, path)
+    return table
+
+
+def load_undrawn(
+    path: Path | None,
+    *,
+    images: Path | None = None,
+    strict: bool = False,
+    progress: Progress | None = None,
+    options: ReadOptions = AS_IT_IS,
+) -> SampleTable:
+    """As :func:`load_table`, before any split is drawn."""
+    table = read_table(path, images=images, strict=strict, progress=progress, options=options)
+    if table.findings:
+        return table.labelled()
+    tell_positive(table, options)
+    _require_classes(table)
     return table
 
 

@@ -14,12 +14,13 @@ IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
 
-def predicted_classes(probabilities: FloatArray, threshold: float = 0.5) -> IntArray:
+def predicted_classes(probabilities: FloatArray, threshold: float | FloatArray = 0.5) -> IntArray:
     """The class that each case is called.
 
     Args:
         probabilities: float [n, C], 0–1.
-        threshold: two classes only: class 1 is called where its probability is at least this.
+        threshold: two classes only: class 1 is called where its probability is at least this; or float64 [n], that of
+            each case.
 
     Returns:
         int64 [n]. With three classes or more the most probable class, the first of equals.

@@ -107,17 +107,18 @@ class WeightedFindings:
     Args:
         targets: [n, F], 1 present, 0 absent; whatever else is unknown and counts nothing.
         probabilities: float64 [n, F].
-        thresholds: F of them, at which each finding is called.
+        thresholds: F of them, at which each finding is called; or float64 [n, F], those of each case.
     """
 
-    def __init__(self, targets: Targets, probabilities: FloatArray, thresholds: Sequence[float]) -> None:
+    def __init__(self, targets: Targets, probabilities: FloatArray, thresholds: Sequence[float] | FloatArray) -> None:
+        each = np.broadcast_to(np.asarray(thresholds, np.float64), probabilities.shape)
         self._parts: list[tuple[IntArray, WeightedFigures] | None] = []
-        for labels, scores, threshold in zip(targets.T, probabilities.T, thresholds, strict=True):
+        for labels, scores, threshold in zip(targets.T, probabilities.T, each.T, strict=True):
             known = np.flatnonzero((labels == 0) | (labels == 1))
             known = known[np.argsort(scores[known], kind="stable")]  # neighbours in rank lie side by side in memory
             both = np.stack([1 - scores[known], scores[known]], axis=1)
             told = labels[known].astype(np.int64)
-            figures = WeightedFigures(told, both, (threshold,), positive_only=True) if len(known) else None
+            figures = WeightedFigures(told, both, (threshold[known],), positive_only=True) if len(known) else None
             self._parts.append(None if figures is None else (known, figures))
 
     def under(self, weights: FloatArray) -> dict[str, FloatArray]:
@@ -164,7 +165,7 @@ def evaluate_findings(
     probabilities: FloatArray,
     findings: Sequence[str],
     *,
-    thresholds: Sequence[float] | None = None,
+    thresholds: Sequence[float] | FloatArray | None = None,
     groups: Sequence[Hashable | None] | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
@@ -175,7 +176,8 @@ def evaluate_findings(
         targets: [n, F], 1 present, 0 absent; whatever else is unknown and counts nothing.
         probabilities: float64 [n, F], 0–1.
         findings: F names.
-        thresholds: at which each finding is called, chosen on other cases; None for 0.5 each.
+        thresholds: at which each finding is called, chosen on other cases; None for 0.5 each. Or float64 [n, F], those
+            of each case, where several models predicted them; the report then names the means.
         groups: [n], what each case belongs to, such as its patient, None standing alone: whole groups are resampled.
         resamples: how many resamples the intervals rest on.
         seed: the same seed gives the same intervals.
@@ -209,8 +211,9 @@ def evaluate_findings(
     members = None if groups is None else group_indices([groups[row] for row in kept.tolist()])
     if members is not None and members.max() + 1 == len(y):
         members = None  # each case stands alone, as it would without groups
-    thresholds = [DEFAULT_THRESHOLD] * len(findings) if thresholds is None else thresholds
-    weighted = WeightedFindings(y, p, thresholds)
+    told = np.asarray([DEFAULT_THRESHOLD] * len(findings) if thresholds is None else thresholds, np.float64)
+    at = told[kept] if told.ndim == 2 else np.broadcast_to(told, p.shape)
+    weighted = WeightedFindings(y, p, at)
     exact = weighted.under(np.ones(len(y)))
     drawn = bootstrap(weighted.under, len(y), groups=members, resamples=resamples, seed=seed)
     present = ((y == 1) & known).sum(axis=0)
@@ -227,7 +230,7 @@ def evaluate_findings(
     return FindingsReport(
         findings={
             name: FindingFigures(
-                threshold=float(thresholds[f]),
+                threshold=float(at[:, f].mean()) if told.ndim == 2 else float(told[f]),
                 present=int(present[f]),
                 absent=int((y[:, f] == 0).sum()),
                 unknown=int((~known[:, f]).sum()),

@@ -141,7 +141,8 @@ class WeightedFigures:
     Args:
         labels: int64 [n], 0 to C - 1; one or more.
         probabilities: float64 [n, C].
-        thresholds: at which class 1 of two is called; three classes or more take one, which plays no part.
+        thresholds: at which class 1 of two is called, each a number or float64 [n], that of each case; three classes or
+            more take one, which plays no part.
         positive_only: whether the ranking metrics of class 0 of two, which cost most, are left out and NaN.
     """
 
@@ -149,7 +150,7 @@ class WeightedFigures:
         self,
         labels: IntArray,
         probabilities: FloatArray,
-        thresholds: Sequence[float] = (0.5,),
+        thresholds: Sequence[float | FloatArray] = (0.5,),
         *,
         positive_only: bool = False,
     ) -> None:

@@ -122,7 +122,7 @@ def evaluate(
     probabilities: FloatArray,
     classes: Sequence[str],
     *,
-    threshold: float | None = None,
+    threshold: float | FloatArray | None = None,
     groups: Sequence[Hashable | None] | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
@@ -133,7 +133,8 @@ def evaluate(
         labels: int64 [n]; below 0 unknown, left out and counted.
         probabilities: float64 [n, C], rows that sum to 1.
         classes: C names; of two the second is the positive one.
-        threshold: the operating threshold, chosen on other cases; two classes only.
+        threshold: the operating threshold, chosen on other cases; two classes only. Or float64 [n], that of each case,
+            where several models predicted them; the report then names the mean.
         groups: [n], what each case belongs to, such as its patient, None standing alone: whole groups are resampled.
         resamples: how many resamples the intervals rest on.
         seed: the same seed gives the same intervals.
@@ -169,7 +170,8 @@ def evaluate(
     if members is not None and members.max() + 1 == len(y):
         members = None  # each case stands alone, as it would without groups
 
-    thresholds = (0.5,) if threshold is None else (0.5, threshold)
+    operating = threshold[known] if isinstance(threshold, np.ndarray) else threshold
+    thresholds = (0.5,) if operating is None else (0.5, operating)
     figures = _figures(y, p, classes, thresholds, members, resamples, seed)
     return Report(
         classes=tuple(classes),
@@ -186,7 +188,7 @@ def _figures(
     labels: IntArray,
     probabilities: FloatArray,
     classes: Sequence[str],
-    thresholds: Sequence[float],
+    thresholds: Sequence[float | FloatArray],
     groups: IntArray | None,
     resamples: int,
     seed: int,
@@ -196,7 +198,8 @@ def _figures(
     Cases are put in the order of their scores, so that what the ranking metrics look up lies side by side in memory.
     """
     order = np.argsort(probabilities[:, -1], kind="stable")
-    weighted = WeightedFigures(labels[order], probabilities[order], thresholds)
+    ordered = [each[order] if isinstance(each, np.ndarray) else each for each in thresholds]
+    weighted = WeightedFigures(labels[order], probabilities[order], ordered)
     drawn = bootstrap(
         lambda weights: _named(weighted.under(weights)),
         len(labels),
@@ -206,14 +209,14 @@ def _figures(
     )
     exact = _named(weighted.under(np.ones(len(labels))))
 
-    def at(number: int, threshold: float) -> Figures:
+    def at(number: int, threshold: float | FloatArray) -> Figures:
         def estimate(name: str, key: str, column: int = 0) -> Estimate:
             value, resampled = exact[key].reshape(-1), drawn[key].reshape(len(drawn[key]), -1)
             return _estimate(name, float(value[column]), resampled[:, column])
 
         matrix = confusion(labels, predicted_classes(probabilities, threshold), len(classes))
         return Figures(
-            threshold=threshold if len(classes) == 2 else None,
+            threshold=float(np.mean(threshold)) if len(classes) == 2 else None,
             overall={name: estimate(name, f"overall {number} {name}") for name in METRICS},
             per_class={
                 title: {name: estimate(name, f"each {number} {name}", c) for name in PER_CLASS}

@@ -11,6 +11,7 @@ several processes and runs may share a folder, and a killed one leaves nothing t
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import logging
 import os
@@ -20,7 +21,7 @@ import struct
 import threading
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -98,27 +99,45 @@ def cache_settings(value: str) -> CacheSettings | None:
     return CacheSettings(memory, folder, all_on_disk=True)
 
 
-def picture_caches(value: str, tables: Sequence[SampleTable], canvas: Canvas) -> list[PictureCache | None]:
-    """A cache for each of the tables that a run goes through again and again; they share its memory by their lengths.
+def picture_cache(value: str, table: SampleTable, canvas: Canvas) -> PictureCache | None:
+    """A cache of the pictures that a run goes through again and again.
 
     None for ``--cache off``, and for pictures that are decoded already: those of a prepared store or an archive.
 
     Args:
         value: of ``--cache``; see :func:`cache_settings`.
-        tables: of training and validation.
+        table: of all samples; :meth:`PictureCache.of` serves parts of it.
         canvas: that their pictures are drawn on.
 
     Raises:
         UsageError: as :func:`cache_settings`.
     """
     settings = cache_settings(value)
-    total = max(sum(map(len, tables)), 1)
-    return [
-        None
-        if settings is None or table.source in DECODED
-        else PictureCache(table, canvas, replace(settings, memory=settings.memory * len(table) // total))
-        for table in tables
-    ]
+    return None if settings is None or table.source in DECODED else PictureCache(table, canvas, settings)
+
+
+_Key = tuple[Path, str | None, int | None]
+
+
+class _Memory:
+    """Pictures in memory, by the file and what is meant within it, up to so many bytes."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.pictures: dict[_Key, Image] = {}
+        self.bytes = 0
+        self.decoded = 0
+        self.counting = threading.Lock()
+        self.opening = [threading.Lock() for _ in range(_LOCKS)]
+
+    def keep(self, key: _Key, image: Image, size: int) -> bool:
+        """Keep a picture of so many bytes; False where it doesn't fit."""
+        with self.counting:
+            fits = self.bytes + size <= self.most
+            if fits and key not in self.pictures:
+                self.bytes += size
+                self.pictures[key] = image
+            return fits
 
 
 class PictureCache:
@@ -135,11 +154,19 @@ class PictureCache:
         self.width, self.height = (round(side * _DENSITY) for side in (canvas.width, canvas.height))
         self.settings = settings
         self.disk = None if settings.folder is None else _Disk(settings.folder, settings.size)
-        self.decoded = 0
-        self._kept: dict[int, Image] = {}
-        self._bytes = 0
-        self._counting = threading.Lock()
-        self._opening = [threading.Lock() for _ in range(_LOCKS)]
+        self._memory = _Memory(settings.memory)
+        self._complete = False
+
+    @property
+    def decoded(self) -> int:
+        """Pictures that were decoded so far, for all tables."""
+        return self._memory.decoded
+
+    def of(self, table: SampleTable) -> PictureCache:
+        """Returns a cache of another table on the same canvas: a picture of both is decoded once and kept once."""
+        other = copy.copy(self)
+        other.table, other._complete = table, False
+        return other
 
     def open(self, index: int) -> Image:
         """A sample's picture at the working size; of its own size where that is smaller. Any thread may call it.
@@ -147,23 +174,26 @@ class PictureCache:
         Raises:
             DataError: the file can't be read.
         """
-        if (kept := self._kept.get(index)) is not None:
+        sample = self.table[index]
+        key, memory = _key(sample), self._memory
+        if (kept := memory.pictures.get(key)) is not None:
             return kept
-        with self._opening[index % _LOCKS]:  # a sample may be in a batch twice, to fill it up
-            return self._kept.get(index) or self._opened(index)
+        with memory.opening[hash(key) % _LOCKS]:  # a sample may be in a batch twice, to fill it up
+            return memory.pictures.get(key) or self._opened(sample, key)
 
     @property
     def is_complete(self) -> bool:
-        """Whether every picture is in memory."""
-        return len(self._kept) == len(self.table)
+        """Whether every picture of the table is in memory, where pictures stay."""
+        if not self._complete and len(self._memory.pictures) >= len(self.table):
+            self._complete = all(_key(sample) in self._memory.pictures for sample in self.table)
+        return self._complete
 
-    def _opened(self, index: int) -> Image:
+    def _opened(self, sample: Sample, key: _Key) -> Image:
         """A picture that isn't in memory: from disk, or from its file."""
-        sample = self.table[index]
         name = None if self.disk is None else _name(sample, self.width, self.height)
         found = self.disk.read(name) if self.disk and name else None
         image = found or self._working(sample)
-        self._keep(index, image, name if found is None else None)
+        self._keep(key, image, name if found is None else None)
         return image
 
     def close_enough(
@@ -194,19 +224,19 @@ class PictureCache:
             averaged = max(pixels.shape[1] / size[0], pixels.shape[0] / size[1]) > ALIAS_FREE
             way = cv2.INTER_AREA if averaged else cv2.INTER_LINEAR
             pixels = np.asarray(cv2.resize(pixels, size, interpolation=way), np.uint8)
-        with self._counting:
-            self.decoded += 1
+        with self._memory.counting:
+            self._memory.decoded += 1
         return _image(image.width, image.height, pixels)
 
-    def _keep(self, index: int, image: Image, name: str | None) -> None:
+    def _keep(self, key: _Key, image: Image, name: str | None) -> None:
         pixels = image.decode(1)
-        with self._counting:
-            fits = self._bytes + pixels.nbytes <= self.settings.memory
-            if fits and index not in self._kept:
-                self._bytes += pixels.nbytes
-                self._kept[index] = image
+        fits = self._memory.keep(key, image, pixels.nbytes)
         if self.disk and name and (self.settings.all_on_disk or not fits):
             self.disk.write(name, image, pixels)
+
+
+def _key(sample: Sample) -> _Key:
+    return sample.path, sample.member, sample.row
 
 
 class _Disk:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
@@ -83,12 +83,18 @@ class TrainConfig(BaseModel):
     val_fraction: float = _setting(DATA, 0.15, "Share drawn for validation where none is given.", gt=0, lt=1)
     test_fraction: float = _setting(DATA, 0.15, "Share drawn for the test where none is given.", ge=0, lt=1)
     redraw_val: bool = _setting(DATA, False, "Draw validation anew, by patient.")
+    folds: int | None = _setting(
+        DATA,
+        None,
+        "Train a run for each of so many folds of the patients, and test each image by the one without it.",
+        ge=3,
+    )
     strict: bool = _setting(DATA, False, "Stop at files that can't be read.")
     path_column: str | None = _setting(READ, None, "Column that names the images.")
     label_column: str | None = _setting(READ, None, "Column of the class.")
     patient_column: str | None = _setting(READ, None, "Column of the patient.")
     split_column: str | None = _setting(READ, None, "Column of the split, or of numbers of folds.")
-    fold: int | None = _setting(READ, None, "Fold to test on, where a column numbers folds.", ge=0)
+    fold: int | None = _setting(READ, None, "Fold to test on: of a column that numbers folds, or of --folds.", ge=0)
     positive: str | None = _setting(READ, None, "The positive one of two classes.")
     class_map: str | None = _setting(READ, None, 'Rename and merge classes: "COVID-19=PNEUMONIA,No Finding=NORMAL".')
     bits: int | None = _setting(READ, None, "Bits of the grey levels in 16-bit pictures.", ge=8, le=16)
@@ -158,7 +164,8 @@ class TrainConfig(BaseModel):
     @property
     def read_options(self) -> ReadOptions:
         """How the data is to be read, where the user knows better than its files tell."""
-        return ReadOptions(**{field.name: getattr(self, field.name) for field in fields(ReadOptions)})
+        options = ReadOptions(**{field.name: getattr(self, field.name) for field in fields(ReadOptions)})
+        return options if self.folds is None else replace(options, fold=None)
 
     def loop(self, higher_is_better: bool) -> LoopConfig:
         """Returns the settings of the loop; the direction is that of the monitored metric."""
@@ -203,6 +210,7 @@ class TrainSettings(TypedDict, total=False):
     val_fraction: float
     test_fraction: float
     redraw_val: bool
+    folds: int | None
     strict: bool
     path_column: str | None
     label_column: str | None

@@ -90,6 +90,10 @@ class RunFolder:
         """The training state to resume from."""
         return self.path / "checkpoints" / "last.pt"
 
+    def fold(self, number: int) -> RunFolder:
+        """The run of a fold, counted from 0, where this is the folder of several."""
+        return RunFolder(self.path / f"fold-{number + 1}")
+
     def holds_model(self) -> bool:
         """Whether there is anything that took training: weights, or the state to go on with."""
         return any(path.is_file() for path in (self.state, self.best, self.last))

@@ -46,7 +46,7 @@ from xraycls.training.job import DetectionJob
 from xraycls.training.run_folder import RunFolder
 from xraycls.types import Sample
 from xraycls.workflows.calibration import COUNT, calibration_pictures, samples_to_calibrate
-from xraycls.workflows.train import run_table
+from xraycls.workflows.run_data import run_table
 from xraycls.workflows.validation import Validation
 
 if TYPE_CHECKING:

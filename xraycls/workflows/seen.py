@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,12 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from xraycls.data.files import readable_name
-from xraycls.data.identity import identities, known_among, read_identities
-from xraycls.data.split import draw_splits
+from xraycls.data.identity import Identities, identities, known_among, read_identities
 from xraycls.data.table import SampleTable
 from xraycls.errors import DataError, XrayclsError
 from xraycls.training.run_folder import RunFolder
+from xraycls.types import Sample
 from xraycls.workflows.resume import in_order_of
+from xraycls.workflows.run_data import with_splits
 
 logger = logging.getLogger(__name__)
 
@@ -24,13 +25,20 @@ IDENTITIES = "seen.safetensors"
 """The file of a run folder that recognises the images of training and validation."""
 
 _NAMED = 3
+_SEEN = ("train", "val")
 
 
-def write_seen(run: RunFolder, table: SampleTable, progress: Callable[[int, int], None] | None = None) -> None:
-    """Write down what a run is trained and chosen with, unless that was done before."""
+def write_seen(run: RunFolder, table: SampleTable, identified: Callable[[Sequence[Sample]], Identities]) -> None:
+    """Write down what a run is trained and chosen with, unless that was done before.
+
+    Args:
+        run: of a classifier.
+        table: its samples.
+        identified: looks at samples, as :func:`xraycls.data.identity.identities`.
+    """
     path = run.path / IDENTITIES
     if not path.is_file():
-        identities([s for s in table if s.split in ("train", "val")], progress).write(path)
+        identified([s for s in table if s.split in _SEEN]).write(path)
 
 
 def splits_of_run(run: RunFolder, table: SampleTable) -> SampleTable | None:
@@ -43,13 +51,7 @@ def splits_of_run(run: RunFolder, table: SampleTable) -> SampleTable | None:
     labelled = table.labelled()
     with _quiet():
         try:
-            drawn = draw_splits(
-                labelled,
-                val_fraction=config.val_fraction,
-                test_fraction=config.test_fraction,
-                redraw_val=config.redraw_val,
-                seed=config.seed,
-            )
+            drawn = with_splits(labelled, config)
         except XrayclsError:
             return None
     drawn = in_order_of(run, drawn)
@@ -84,7 +86,7 @@ def without_seen(run: RunFolder, table: SampleTable, *, unseen_only: bool) -> Sa
 
 def _known(run: RunFolder, table: SampleTable) -> npt.NDArray[np.bool_]:
     """Which images the run has seen, by path or by content: bool [n]."""
-    seen = {name for name, split in run.read_samples().items() if split != "test"}
+    seen = {name for name, split in run.read_samples().items() if split in _SEEN}
     same = np.array([readable_name(table.origin_of(s)) in seen for s in table], np.bool_)
     known = read_identities(run.path / IDENTITIES)
     return same if known is None else same | known_among(identities(table.samples), known)

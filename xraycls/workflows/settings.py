@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from xraycls.errors import unknown
+from xraycls.errors import UsageError, unknown
 from xraycls.evaluation.metrics import metric
 from xraycls.evaluation.thresholds import parse_method
 from xraycls.loaders.cache import cache_settings
@@ -37,6 +37,9 @@ def resolved(config: TrainConfig) -> TrainConfig:
     base_model = config.base_model
     if (weights := published(config.weights)) and "base_model" not in config.model_fields_set:
         base_model = weights.base_model  # the only network that they fit
+    for name in ("val_fraction", "test_fraction", "redraw_val") if config.folds is not None else ():
+        if getattr(config, name) != TrainConfig.model_fields[name].default:
+            raise UsageError(f"--{name.replace('_', '-')} and --folds don't go together: every fold is an equal share")
     return config.updated(
         {
             "base_model": find(base_model).name,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -33,12 +33,14 @@ from xraycls.training.config import read_config
 from xraycls.types import Prediction, Split
 from xraycls.version import __version__
 from xraycls.workflows.resume import check_same_data, in_order_of
+from xraycls.workflows.run_data import run_table
 from xraycls.workflows.seen import moved, splits_of_run, without_seen
-from xraycls.workflows.train import run_table
 
 if TYPE_CHECKING:
     from xraycls.inference.classification import TrainedModel
-    from xraycls.inference.exported_predictor import ExportedModel
+    from xraycls.inference.ensemble import EnsemblePredictor
+    from xraycls.inference.exported_predictor import ExportedModel, ExportedPredictor
+    from xraycls.inference.predictor import Predictor
 
 logger = logging.getLogger(__name__)
 
@@ -121,6 +123,60 @@ def test(
     table = _table(trained, given, images, split, strict, options, unseen_only)
     folder = output or _folder(trained, data, split)
     require_writable(folder)
+    tested = predict_table(trained, predictor, table, progress)
+    report = evaluate_tested(tested, threshold=trained.threshold, thresholds=trained.thresholds, resamples=resamples)
+    metadata = {"model": trained.network, "weights": str(trained.weights), "split": split}
+    run = None if isinstance(trained, Ensemble) else trained.run
+    files = write_tested(
+        tested,
+        report,
+        folder,
+        metadata,
+        settings=read_config(run.config) if run else None,
+        history=run.read_metrics() if run else (),
+    )
+    return TestResult(report, files, tested.failures)
+
+
+@dataclass(frozen=True, slots=True)
+class Tested:
+    """What a classifier says of a table.
+
+    Attributes:
+        table: the samples.
+        predictions: one a sample.
+        probabilities: float64 [n, C]; NaN where a picture could not be read.
+        failures: name → why it could not be read.
+    """
+
+    table: SampleTable
+    predictions: list[Prediction]
+    probabilities: FloatArray
+    failures: dict[str, str]
+
+    @classmethod
+    def joined(cls, table: SampleTable, parts: Sequence[Tested]) -> Tested:
+        """Returns what several classifiers say of parts of a table."""
+        return cls(
+            table.with_samples(sample for part in parts for sample in part.table),
+            [prediction for part in parts for prediction in part.predictions],
+            np.concatenate([part.probabilities for part in parts]),
+            {name: error for part in parts for name, error in part.failures.items()},
+        )
+
+    @property
+    def readable(self) -> list[int]:
+        """The rows that could be read."""
+        return [row for row, sample in enumerate(self.table) if sample.name not in self.failures]
+
+
+def predict_table(
+    trained: TrainedModel | ExportedModel | Ensemble,
+    predictor: Predictor[FloatArray] | ExportedPredictor[FloatArray] | EnsemblePredictor,
+    table: SampleTable,
+    progress: Callable[[int, int], None] | None = None,
+) -> Tested:
+    """Returns what a classifier says of every sample of a table, whose classes are its own."""
     probabilities = np.full((len(table), len(trained.classes)), np.nan)
     failures: dict[str, str] = {}
     predictions: list[Prediction] = []
@@ -132,55 +188,74 @@ def test(
             probabilities[result.index] = result.output
         if progress:
             progress(len(predictions), len(table))
-    kept = [i for i, sample in enumerate(table) if sample.name not in failures]
+    return Tested(table, predictions, probabilities, failures)
+
+
+def evaluate_tested(
+    tested: Tested,
+    *,
+    threshold: float | FloatArray | None,
+    thresholds: Sequence[float] | FloatArray | None,
+    resamples: int,
+) -> Report | FindingsReport:
+    """Returns the report on the pictures that could be read, with intervals by patient.
+
+    Args:
+        tested: what was predicted.
+        threshold: of two classes; or float64 [m], that of each of the m pictures that could be read; None without one.
+        thresholds: of findings, F of them; or float64 [m, F].
+        resamples: of the bootstrap.
+
+    Raises:
+        DataError: none could be read.
+    """
+    table, kept = tested.table, tested.readable
     if not kept:
         raise DataError(f"None of the {len(table)} images of {table.root} could be read", table.root)
-    report = _evaluated(trained, table.with_samples(table[i] for i in kept), probabilities[kept], resamples)
+    read, probabilities = table.with_samples(table[row] for row in kept), tested.probabilities[kept]
+    groups = [sample.patient for sample in read]
+    if read.findings:
+        return evaluate_findings(
+            read.targets, probabilities, read.findings, thresholds=thresholds, groups=groups, resamples=resamples
+        )
+    return evaluate(read.labels, probabilities, read.classes, threshold=threshold, groups=groups, resamples=resamples)
+
+
+def write_tested(
+    tested: Tested,
+    report: Report | FindingsReport,
+    folder: Path,
+    metadata: Mapping[str, Any],
+    *,
+    settings: Mapping[str, Any] | None = None,
+    history: Sequence[Mapping[str, float]] = (),
+) -> list[Path]:
+    """Write the files of a test, and return their paths; arguments as of :func:`xraycls.evaluation.write.write_report`.
+
+    The table, its fingerprint, the date and the version join the metadata.
+    """
+    table = tested.table
     metadata = {
         "date": datetime.now().astimezone().isoformat(timespec="seconds"),
         "xraycls": __version__,
-        "model": trained.network,
-        "weights": str(trained.weights),
         "data": str(table.root),
-        "split": split,
         "dataset": table.fingerprint(),
-        "unreadable": len(failures),
+        "unreadable": len(tested.failures),
+        **metadata,
     }
-    picture: Callable[[int], GreyImage] = lambda index: open_image(table[index]).pixels()  # noqa: E731
-    run = None if isinstance(trained, Ensemble) else trained.run
-    settings = read_config(run.config) if run else None
-    history = run.read_metrics() if run else ()
     if isinstance(report, FindingsReport):
-        files = write_findings_report(
-            report, predictions, folder, metadata=metadata, settings=settings, history=history
+        return write_findings_report(
+            report, tested.predictions, folder, metadata=metadata, settings=settings, history=history
         )
-    else:
-        files = write_report(
-            report, predictions, folder, image_of=picture, metadata=metadata, settings=settings, history=history
-        )
-    return TestResult(report, files, failures)
-
-
-def _evaluated(
-    trained: TrainedModel | ExportedModel | Ensemble, table: SampleTable, probabilities: FloatArray, resamples: int
-) -> Report | FindingsReport:
-    groups = [sample.patient for sample in table]
-    if table.findings:
-        return evaluate_findings(
-            table.targets,
-            probabilities,
-            table.findings,
-            thresholds=trained.thresholds,
-            groups=groups,
-            resamples=resamples,
-        )
-    return evaluate(
-        table.labels,
-        probabilities,
-        table.classes,
-        threshold=trained.threshold,
-        groups=groups,
-        resamples=resamples,
+    picture: Callable[[int], GreyImage] = lambda index: open_image(table[index]).pixels()  # noqa: E731
+    return write_report(
+        report,
+        tested.predictions,
+        folder,
+        image_of=picture,
+        metadata=metadata,
+        settings=settings,
+        history=history,
     )
 
 

@@ -16,11 +16,10 @@ import torch
 from xraycls.data.files import remove_leftovers
 from xraycls.data.lock import sole_writer
 from xraycls.data.processors import limited_to
-from xraycls.data.source import load_table, require_source
+from xraycls.data.source import require_source
 from xraycls.data.table import SampleTable
 from xraycls.errors import RunError, UsageError
 from xraycls.evaluation.metrics import metric
-from xraycls.loaders.cache import picture_caches
 from xraycls.loaders.choose import build_loader, choose_engine, notice
 from xraycls.loaders.recipes.classification import Recipe, find_recipe
 from xraycls.models.classifier import Classifier, build_classifier, narrow_like
@@ -47,6 +46,7 @@ from xraycls.workflows.resume import (
     report_failures,
     resumed_config,
 )
+from xraycls.workflows.run_data import RunData
 from xraycls.workflows.seen import write_seen
 from xraycls.workflows.settings import resolved
 from xraycls.workflows.task import absent_classes, build_task, check_task, split_counts, told_task
@@ -108,10 +108,29 @@ def train(
         >>> result.outcome.best_epoch, result.config.base_model
         (1, 'ResNet18')
     """
+    if settings.get("folds") is not None and settings.get("fold") is None:
+        raise UsageError(
+            f"folds={settings['folds']} trains several runs, and this is one",
+            "Call xraycls.train_folds, or name one of them with fold=0",
+        )
+    return train_on(RunData(), settings, output=output, resume=resume, reporter=reporter)
+
+
+def train_on(
+    data: RunData,
+    settings: TrainSettings,
+    *,
+    output: Path | str | None = None,
+    resume: Path | str | None = None,
+    reporter: Reporter | None = None,
+) -> TrainResult:
+    """As :func:`train`, on data that may have been read for another training already."""
     config = resolved(parse_config(settings))
     run = RunFolder(Path(output)) if output else None
     if run and run.is_of_detector():
         raise UsageError(f"{run.path} holds results of xraycls ssd", "Choose another folder with --output")
+    if run and run.fold(0).exists():
+        raise UsageError(f"{run.path} holds the folds of a training", "Add --folds, or choose another --output")
     resumed = resumed_config(resume, run, config, settings) if resume else None
     if resumed:
         run, config = resumed
@@ -139,14 +158,21 @@ def train(
             check_source(find(config.base_model), config.weights, config.size)  # before the data is looked through
         default_batch = resumed is None and "batch_size" not in settings
         return _train(
-            config, run, runtime, reporter or Silent(), resume=resumed is not None, default_batch=default_batch
+            config, run, runtime, reporter or Silent(), data, resume=resumed is not None, default_batch=default_batch
         )
 
 
 def _train(
-    config: TrainConfig, run: RunFolder, runtime: Runtime, reporter: Reporter, *, resume: bool, default_batch: bool
+    config: TrainConfig,
+    run: RunFolder,
+    runtime: Runtime,
+    reporter: Reporter,
+    data: RunData,
+    *,
+    resume: bool,
+    default_batch: bool,
 ) -> TrainResult:
-    table = run_table(config, reporter.preparing)
+    table = data.table(config, reporter.preparing)
     check_task(config, table)
     for line in told_task(table) + absent_classes(table, config.monitor):
         reporter.message(line)
@@ -195,7 +221,7 @@ def _train(
     hint = f"Try {smaller}" if config.batch_size > 1 else "Try a smaller --size or another --base-model"
     with explained_out_of_memory(hint, config.batch_size):
         classifier.to(device=runtime.device, memory_format=memory_format)  # type: ignore[call-overload]
-        training = _training(config, engine, table, classifier, recipe, run, runtime, reporter)
+        training = _training(config, engine, data, table, classifier, recipe, run, runtime, reporter)
         if resume:
             try:
                 training.load_state_dict(state)
@@ -209,7 +235,7 @@ def _train(
         if runtime.world.is_main:
             remove_leftovers(run.path)
             _describe_run(run, config, engine, table, runtime)
-            write_seen(run, table, reporter.preparing)
+            write_seen(run, table, partial(data.identities, progress=reporter.preparing))
         with closing(TensorBoardReporter(run.path, reporter, training.epoch)) as board:
             training.reporter = LoaderAdvice(board, config, table) if runtime.world.is_main else reporter
             outcome = training.fit()
@@ -219,25 +245,10 @@ def _train(
     return TrainResult(run, outcome, config)
 
 
-def run_table(config: TrainConfig, progress: Callable[[int, int], None] | None = None) -> SampleTable:
-    """The table of samples that a run trains, validates and tests on."""
-    table = load_table(
-        config.data,
-        images=config.images,
-        val_fraction=config.val_fraction,
-        test_fraction=config.test_fraction,
-        redraw_val=config.redraw_val,
-        seed=config.seed,
-        strict=config.strict,
-        progress=progress,
-        options=config.read_options,
-    )
-    return table.labelled()
-
-
 def _training(
     config: TrainConfig,
     engine: str,
+    data: RunData,
     table: SampleTable,
     classifier: Classifier,
     recipe: Recipe,
@@ -266,11 +277,11 @@ def _training(
         stopped=f"All is saved; go on with --resume {run.path}",
     )
     val_table = table.split("val")
-    caches = picture_caches(config.cache, (train_table, val_table), recipe.canvas)
-    if caches[0] and (engine == "torch" or (engine == "dali" and runtime.device.type == "cpu")):
+    cache = data.cache(config, table, recipe.canvas)
+    if cache and (engine == "torch" or (engine == "dali" and runtime.device.type == "cpu")):
         reporter.message("Decoded pictures are kept for later epochs; --cache off decodes every file again.")
-    train_loader = loader(train_table, training=True, balance=config.balance, cache=caches[0])
-    val_loader = loader(val_table, training=False, cache=caches[1])
+    train_loader = loader(train_table, training=True, balance=config.balance, cache=cache and cache.of(train_table))
+    val_loader = loader(val_table, training=False, cache=cache and cache.of(val_table))
     optimizer = build_optimizer(config.optimizer, classifier.parameters(), config.learning_rate, config.weight_decay)
     return Training(
         classifier,

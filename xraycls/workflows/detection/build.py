@@ -15,7 +15,7 @@ from xraycls.data.box_sources import BoxTables
 from xraycls.data.depth import depth_of
 from xraycls.data.table import SampleTable
 from xraycls.errors import UsageError
-from xraycls.loaders.cache import picture_caches
+from xraycls.loaders.cache import picture_cache
 from xraycls.loaders.choose import build_loader, choose_engine, notice
 from xraycls.loaders.objects import ObjectTable
 from xraycls.models.detection.base import Detector
@@ -134,7 +134,7 @@ def build_training(
     if said := notice(engine, runtime.device):
         reporter.message(said)
     # What is validated with comes from its files, as when the model is evaluated later: the figures are the same.
-    (cache,) = picture_caches(loading.cache, (data.training,), job.recipe.canvas)
+    cache = picture_cache(loading.cache, data.training, job.recipe.canvas)
     if cache and (engine == "torch" or (engine == "dali" and runtime.device.type == "cpu")):
         reporter.message("Decoded pictures are kept for later epochs; --cache off decodes every file again.")
     detector.to(device=runtime.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
