@@ -16,7 +16,7 @@ from xraycls.inference.load import load_classifier_model
 from xraycls.training.interrupt import Interrupted
 from xraycls.training.reporter import Silent
 from xraycls.workflows import run_data
-from xraycls.workflows.folds import FoldsResult
+from xraycls.workflows.folds import FoldsResult, train_folds
 
 FAST = {
     "base_model": "ResNet18",
@@ -201,7 +201,7 @@ def test_resumed_folds_end_with_the_same_predictions_and_leave_finished_ones_alo
 )
 def test_wishes_that_cannot_be_met_are_one_sentence(settings, error, words, table, tmp_path):
     with pytest.raises(error, match=words):
-        xraycls.train_folds(**{"data": table, "output": tmp_path / "all", **FAST, **settings})
+        train_folds(**{"data": table, "output": tmp_path / "all", **FAST, **settings})
     assert not list(tmp_path.rglob("*.yaml"))
 
 

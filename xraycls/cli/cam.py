@@ -36,18 +36,22 @@ def cam(
     runtime: RuntimeOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
-    """Show where a classifier looks: CAM_<Model>.jpg with the image, the overlay, the class and its probability."""
+    """Show where a classifier looks: CAM_<Model>.jpg with the image, the overlay, the class and its probability.
+
+    Further runs before the paths are members of an ensemble: the mean of all their maps and probabilities is shown.
+    """
     from xraycls.data.files import readable_name, require_writable
     from xraycls.data.lettering import write_picture
     from xraycls.data.source import list_images
     from xraycls.errors import shown
-    from xraycls.inference.choose import open_classifier
+    from xraycls.inference.choose import leading_models, open_classifiers
     from xraycls.progress import counting
     from xraycls.workflows.cam import cam_path, explain, explained_classes
 
     require_writable(output)
-    trained = open_classifier(run, runtime=runtime, device=device)
-    pictures = list_images(paths, keep_masks=keep_masks)
+    others = leading_models(paths)
+    trained = open_classifiers([run, *others], runtime=runtime, device=device)
+    pictures = list_images(paths[len(others) :], keep_masks=keep_masks)
     every = len(explained_classes(trained.classes, target))
     samples = [sample for sample in pictures for _ in range(every)]
     failed, taken, rows = 0, set[Path](), list[dict[str, object]]()

@@ -85,6 +85,10 @@ ShardOption = Annotated[
         "--shard", metavar="I/N", help="Do every N-th picture only; when all shards are done, data merge joins them."
     ),
 ]
+TTAOption = Annotated[
+    str | None,
+    typer.Option(help="Average the probabilities of several views: flip, rotate, shift, scale, or some of them."),
+]
 KeepMasksOption = Annotated[
     bool, typer.Option("--keep-masks", help="Keep masks, thumbnails and heat maps of folders as pictures.")
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,8 +20,12 @@ from xraycls.cli.options import (
     PrecisionOption,
     RuntimeOption,
     ThreadsOption,
+    TTAOption,
     chosen_loader,
 )
+
+if TYPE_CHECKING:
+    from xraycls.types import Prediction
 
 UNLIKE = "unlike training data"
 
@@ -40,6 +44,7 @@ def predict(
     threads: ThreadsOption = None,
     runtime: RuntimeOption = "auto",
     keep_masks: KeepMasksOption = False,
+    tta: TTAOption = None,
     no_ood_check: Annotated[
         bool, typer.Option("--no-ood-check", help="Don't mark pictures that are unlike the training data.")
     ] = False,
@@ -70,6 +75,7 @@ def predict(
             precision=precision,
             loader=chosen_loader(loader, dali),
             threads=threads,
+            tta=tta,
             ood_check=not no_ood_check,
             progress=progress,
         )
@@ -84,7 +90,7 @@ def predict(
             else:
                 decided = f"{p.decided(classes)}{trained.at_threshold()}"
                 far = f" ({UNLIKE})" if p.unlike else ""
-                print(shown(f"{p.name}: {decided}: {_shown(p.probabilities, classes)}{far}"))
+                print(shown(f"{p.name}: {decided}: {_shown(p, classes)}{far}"))
         if len(predictions) > 20:
             print(f"… and {len(predictions) - 20} more in {files[0]}")
         print(f"Wrote {files[0]} and {files[1]}" + (", in place of earlier ones." if replaced else "."))
@@ -95,5 +101,7 @@ def predict(
         raise typer.Exit(1)
 
 
-def _shown(probabilities: tuple[float, ...], classes: tuple[str, ...]) -> str:
-    return ", ".join(f"{name} {p:.3f}" for name, p in zip(classes, probabilities, strict=True))
+def _shown(prediction: Prediction, classes: tuple[str, ...]) -> str:
+    spread = prediction.uncertainty or (None,) * len(classes)
+    named = zip(classes, prediction.probabilities, spread, strict=True)
+    return ", ".join(f"{name} {p:.3f}" + ("" if s is None else f" ± {s:.3f}") for name, p, s in named)

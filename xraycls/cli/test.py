@@ -18,6 +18,7 @@ from xraycls.cli.options import (
     PrecisionOption,
     RuntimeOption,
     ThreadsOption,
+    TTAOption,
     chosen_loader,
 )
 from xraycls.cli.reading import reads_data
@@ -47,6 +48,7 @@ def test(
     unseen_only: Annotated[
         bool, typer.Option("--unseen-only", help="Leave out images that the run was trained or chosen with.")
     ] = False,
+    tta: TTAOption = None,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at files that can't be read.")] = False,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
@@ -81,6 +83,7 @@ def test(
             strict=strict,
             resamples=resamples,
             unseen_only=unseen_only,
+            tta=tta,
             options=options,
             progress=progress,
         )

@@ -102,6 +102,9 @@ def write_test(
 def write_predictions(predictions: Sequence[Prediction], classes: Sequence[str], path: Path) -> Path:
     """Write a CSV: name, label, predicted, a probability a class as ``p_<class>``, error; UTF-8, a row an image.
 
+    Where probabilities are means, their standard deviation over the members or views stands behind them: of the class
+    that was called as ``uncertainty``, or of each finding as ``uncertainty_<finding>``.
+
     Labels are class names, or findings separated by bars. A field is empty where it is unknown; probabilities keep nine
     digits, all of a float32.
     Where the pictures were held against the training data, ``unlike_training_data`` (yes or no) and ``distance`` stand
@@ -111,15 +114,32 @@ def write_predictions(predictions: Sequence[Prediction], classes: Sequence[str],
         XrayclsError: the file can't be written.
     """
     compared = any(prediction.distance is not None for prediction in predictions)
+    uncertainties = uncertainty_names(predictions, classes)
     rows = []
     for prediction in predictions:
         probabilities = [f"{p:.9g}" for p in prediction.probabilities] or [""] * len(classes)
         label, predicted = prediction.truth(classes) or "", prediction.decided(classes) or ""
         name, error = readable_name(prediction.name), readable_name(prediction.error or "")
-        rows.append([name, label, predicted, *probabilities, *_distance(prediction)[: 2 * compared], error])
-    titles = [f"p_{title}" for title in classes] + ["unlike_training_data", "distance"] * compared
+        spread = [f"{value:.6g}" for value in uncertainty_of(prediction)] or [""] * len(uncertainties)
+        rows.append([name, label, predicted, *probabilities, *spread, *_distance(prediction)[: 2 * compared], error])
+    titles = [f"p_{title}" for title in classes] + uncertainties + ["unlike_training_data", "distance"] * compared
     write_rows(path, ["name", "label", "predicted", *titles, "error"], rows)
     return path
+
+
+def uncertainty_names(predictions: Sequence[Prediction], classes: Sequence[str]) -> list[str]:
+    """Returns the columns of uncertainty: one, or of findings one each; none where no prediction is a mean."""
+    if not any(prediction.uncertainty for prediction in predictions):
+        return []
+    several = any(prediction.positive is not None for prediction in predictions)
+    return [f"uncertainty_{name}" for name in classes] if several else ["uncertainty"]
+
+
+def uncertainty_of(prediction: Prediction) -> tuple[float, ...]:
+    """Returns the values of those columns: of the class that was called, or of each finding."""
+    if prediction.predicted is None:
+        return prediction.uncertainty
+    return prediction.uncertainty[prediction.predicted : prediction.predicted + 1]
 
 
 def _distance(prediction: Prediction) -> list[str]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xraycls.errors import UsageError
-from xraycls.inference.ensemble import Ensemble, EnsemblePredictor, ensemble_of
+from xraycls.inference.ensemble import AveragedPredictor, Ensemble, ProbabilityPredictor, ensemble_of
 from xraycls.inference.exported import is_exported
 from xraycls.inference.exported_predictor import (
     ExportedModel,
@@ -16,6 +17,7 @@ from xraycls.inference.exported_predictor import (
     read_detections,
     read_probabilities,
 )
+from xraycls.inference.tta import Move, moved_recipe, moves_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -95,16 +97,39 @@ def predictor_of_classifier(
     loader: str = "auto",
     threads: int | None = None,
     strict: bool = False,
-) -> Predictor[FloatArray] | ExportedPredictor[FloatArray] | EnsemblePredictor:
-    """Returns what gives the probabilities of pictures; arguments are those of the predictors."""
+    tta: str | None = None,
+) -> ProbabilityPredictor:
+    """Returns what gives the probabilities of pictures.
+
+    Args:
+        model: one classifier or several.
+        batch_size: as of the predictors, and so are the others.
+        precision: likewise.
+        loader: likewise.
+        threads: likewise.
+        strict: likewise.
+        tta: names of :data:`xraycls.inference.tta.MOVES`, whose views are averaged; None for one view.
+
+    Raises:
+        UsageError: no such name, or a loader that a model doesn't have.
+    """
+    moves = moves_of(tta)
     one = partial(
-        _predictor_of_one, batch_size=batch_size, precision=precision, loader=loader, threads=threads, strict=strict
+        _predictor_of_view, batch_size=batch_size, precision=precision, loader=loader, threads=threads, strict=strict
     )
-    return EnsemblePredictor(model, tuple(map(one, model.members))) if isinstance(model, Ensemble) else one(model)
+
+    def member(each: TrainedModel | ExportedModel) -> ProbabilityPredictor:
+        views = tuple(one(each, move) for move in moves)
+        return views[0] if len(views) == 1 else AveragedPredictor(views, (1 / len(views),) * len(views))
+
+    if not isinstance(model, Ensemble):
+        return member(model)
+    return AveragedPredictor(tuple(map(member, model.members)), model.shares, model.orders)
 
 
-def _predictor_of_one(
+def _predictor_of_view(
     model: TrainedModel | ExportedModel,
+    move: Move,
     *,
     batch_size: int,
     precision: str,
@@ -115,11 +140,15 @@ def _predictor_of_one(
     if isinstance(model, ExportedModel):
         check_loader(loader)
         read = partial(read_probabilities, multi_label=model.multi_label)
-        return ExportedPredictor(model=model, read=read, batch_size=batch_size, threads=threads, strict=strict)
+        recipe = None if move == Move() else moved_recipe(model.file.recipe, move)
+        return ExportedPredictor(
+            model=model, read=read, batch_size=batch_size, threads=threads, strict=strict, recipe=recipe
+        )
     from xraycls.inference.predictor import Predictor
 
+    seen = model if move == Move() else replace(model, recipe=moved_recipe(model.recipe, move))
     return Predictor(
-        model=model, batch_size=batch_size, precision=precision, loader=loader, threads=threads, strict=strict
+        model=seen, batch_size=batch_size, precision=precision, loader=loader, threads=threads, strict=strict
     )
 
 

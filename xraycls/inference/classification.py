@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from xraycls.evaluation.cases import FloatArray
-from xraycls.inference.results import Result, at_threshold, decide, most_likely, predictions_of
+from xraycls.inference.results import Decisions
 from xraycls.loaders.recipes.classification import Recipe
 from xraycls.models.classifier import Classifier
 from xraycls.models.ood import OODCheck
 from xraycls.training.run_folder import RunFolder
-from xraycls.types import Batch, Prediction
+from xraycls.types import Batch
 
 
 @dataclass(frozen=True, slots=True)
-class TrainedModel:
+class TrainedModel(Decisions):
     """A classifier as it was trained; its output of a picture are the probabilities of its classes, float64 [C].
 
     Attributes:
@@ -71,20 +71,3 @@ class TrainedModel:
     def outputs(self, raw: torch.Tensor, batch: Batch, names: Sequence[str]) -> list[FloatArray]:
         """Returns the probabilities of each picture, float64 [C]."""
         return list(self.classifier.probabilities(raw.cpu().double()).numpy())
-
-    def decide(self, probabilities: FloatArray) -> int:
-        """Returns the class index that probabilities [C] mean, at the operating threshold where there is one.
-
-        Of findings it is the one that lies highest above its threshold.
-        """
-        if self.thresholds is not None:
-            return most_likely(probabilities, self.thresholds)
-        return decide(probabilities, self.threshold)
-
-    def at_threshold(self) -> str:
-        """Returns " at threshold 0.422", to stand behind the class that was decided for; "" without a threshold."""
-        return at_threshold(self.threshold)
-
-    def predictions(self, results: Iterable[Result[FloatArray]]) -> Iterator[Prediction]:
-        """Returns an iterator with one :class:`~xraycls.types.Prediction` a result."""
-        return predictions_of(results, self.threshold, self.thresholds)

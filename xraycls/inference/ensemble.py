@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -12,29 +12,31 @@ from xraycls.data.class_names import plain_class
 from xraycls.errors import UsageError
 from xraycls.evaluation.cases import FloatArray
 from xraycls.inference.inputs import samples_of
-from xraycls.inference.results import Result, at_threshold, decide, most_likely, predictions_of
-from xraycls.types import Prediction
+from xraycls.inference.results import Decisions, Result
 
 if TYPE_CHECKING:
     from xraycls.data.table import SampleTable
     from xraycls.inference.classification import TrainedModel
-    from xraycls.inference.exported_predictor import ExportedModel, ExportedPredictor
+    from xraycls.inference.exported_predictor import ExportedModel
     from xraycls.inference.inputs import Picture
-    from xraycls.inference.predictor import Predictor
     from xraycls.training.run_folder import RunFolder
 
 
 @dataclass(frozen=True, slots=True)
-class Ensemble:
+class Ensemble(Decisions):
     """Classifiers of the same classes, or of the same findings, whose probabilities are averaged.
-
-    The operating threshold is the mean of those that the members chose on validation.
 
     Attributes:
         members: two or more.
+        shares: how much each counts in the mean, not negative, with the sum 1.
+        threshold: the operating threshold of two classes; None without one.
+        thresholds: of findings, from which each is called; else None.
     """
 
     members: tuple[TrainedModel | ExportedModel, ...]
+    shares: tuple[float, ...]
+    threshold: float | None
+    thresholds: tuple[float, ...] | None
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -52,17 +54,9 @@ class Ensemble:
         return self.members[0].multi_label
 
     @property
-    def threshold(self) -> float | None:
-        """The mean operating threshold of two classes; None where a member has none."""
-        chosen = [member.threshold for member in self.members]
-        known = [each for each in chosen if each is not None]
-        return float(np.mean(known)) if len(known) == len(chosen) else None
-
-    @property
-    def thresholds(self) -> tuple[float, ...] | None:
-        """Of findings, the mean threshold of each; else None."""
-        chosen = [np.asarray(m.thresholds)[_order(m, self.classes)] for m in self.members if m.thresholds is not None]
-        return tuple(np.mean(chosen, axis=0).tolist()) if chosen else None
+    def orders(self) -> tuple[list[int], ...]:
+        """Where the output of each class stands in those of each member."""
+        return tuple(_order(member, self.classes) for member in self.members)
 
     @property
     def weights(self) -> str:
@@ -74,28 +68,19 @@ class Ensemble:
         """The run of the first member, whose data are taken where no others are named."""
         return self.members[0].run
 
-    def at_threshold(self) -> str:
-        """Returns " at threshold 0.422", to stand behind the class that was decided for; "" without a threshold."""
-        return at_threshold(self.threshold)
 
-    def decide(self, probabilities: FloatArray) -> int:
-        """Returns the class index that probabilities [C] mean; of findings the one highest above its threshold."""
-        if self.thresholds is not None:
-            return most_likely(probabilities, self.thresholds)
-        return decide(probabilities, self.threshold)
+def ensemble_of(members: Iterable[TrainedModel | ExportedModel], shares: Sequence[float] | None = None) -> Ensemble:
+    """Returns classifiers as one, called from the mean of the thresholds that its members chose on validation.
 
-    def predictions(self, results: Iterable[Result[FloatArray]]) -> Iterator[Prediction]:
-        """Returns an iterator with one :class:`~xraycls.types.Prediction` a result."""
-        return predictions_of(results, self.threshold, self.thresholds)
-
-
-def ensemble_of(members: Iterable[TrainedModel | ExportedModel]) -> Ensemble:
-    """Returns classifiers as one.
+    Args:
+        members: two or more.
+        shares: how much each counts, with the sum 1; None for the same of each.
 
     Raises:
         UsageError: they tell other classes apart.
     """
-    first, *others = members
+    known = tuple(members)
+    first, *others = known
     for other in others:
         same = {plain_class(name) for name in other.classes} == {plain_class(name) for name in first.classes}
         if not same or other.multi_label != first.multi_label:
@@ -103,40 +88,76 @@ def ensemble_of(members: Iterable[TrainedModel | ExportedModel]) -> Ensemble:
                 f"{other.weights} tells {_told(other)}, and {first.weights} {_told(first)}",
                 "Members of an ensemble know the same classes",
             )
-    return Ensemble((first, *others))
+    parts = tuple(shares or (1 / len(known),) * len(known))
+    single = [member.threshold for member in known if member.threshold is not None]
+    several = [np.asarray(m.thresholds)[_order(m, first.classes)] for m in known if m.thresholds is not None]
+    return Ensemble(
+        known,
+        parts,
+        float(np.dot(parts, single)) if len(single) == len(known) else None,
+        tuple(np.dot(parts, several).tolist()) if len(several) == len(known) else None,
+    )
+
+
+class ProbabilityPredictor(Protocol):
+    """What gives the probabilities float64 [C] of pictures, such as :class:`~xraycls.inference.predictor.Predictor`."""
+
+    def __call__(self, pictures: Picture | Iterable[Picture]) -> Iterator[Result[FloatArray]]:
+        """Returns an iterator over the results for any pictures, as :func:`~xraycls.inference.inputs.samples_of`."""
+
+    def over(self, table: SampleTable) -> Iterator[Result[FloatArray]]:
+        """Returns an iterator over the results for the samples of a table."""
 
 
 @dataclass(frozen=True, slots=True)
-class EnsemblePredictor:
-    """As :class:`~xraycls.inference.predictor.Predictor`, of an ensemble: each member sees each picture.
+class AveragedPredictor:
+    """The weighted mean of what several predictors say of each picture, and their standard deviation about it.
 
     Args:
-        model: the ensemble.
-        predictors: one a member.
+        predictors: one a member of an ensemble, or one a view of test-time augmentation.
+        shares: how much each counts, with the sum 1.
+        orders: where the output of each class stands in those of each; empty where all have the same order.
     """
 
-    model: Ensemble
-    predictors: tuple[Predictor[FloatArray] | ExportedPredictor[FloatArray], ...]
+    predictors: tuple[ProbabilityPredictor, ...]
+    shares: tuple[float, ...]
+    orders: tuple[list[int], ...] = ()
 
     def __call__(self, pictures: Picture | Iterable[Picture]) -> Iterator[Result[FloatArray]]:
         """Returns an iterator over the results for any pictures, as :func:`~xraycls.inference.inputs.samples_of`."""
         samples = samples_of(pictures)
-        return self._means(lambda predictor: predictor(samples))
+        return self._means(predictor(samples) for predictor in self.predictors)
 
     def over(self, table: SampleTable) -> Iterator[Result[FloatArray]]:
         """Returns an iterator over the results for the samples of a table."""
-        return self._means(lambda predictor: predictor.over(table))
+        return self._means(predictor.over(table) for predictor in self.predictors)
 
-    def _means(
-        self, run: Callable[[Predictor[FloatArray] | ExportedPredictor[FloatArray]], Iterator[Result[FloatArray]]]
-    ) -> Iterator[Result[FloatArray]]:
-        orders = [_order(member, self.model.classes) for member in self.model.members]
-        for results in zip(*map(run, self.predictors), strict=True):
-            outputs = [r.output[order] for r, order in zip(results, orders, strict=True) if r.output is not None]
+    def _means(self, each: Iterable[Iterator[Result[FloatArray]]]) -> Iterator[Result[FloatArray]]:
+        for results in zip(*each, strict=True):
+            outputs = [result.output for result in results if result.output is not None]
             if len(outputs) < len(results):
                 yield next(result for result in results if result.output is None)
-            else:
-                yield replace(results[0], output=np.mean(outputs, axis=0))
+                continue
+            if self.orders:
+                outputs = [output[order] for output, order in zip(outputs, self.orders, strict=True)]
+            mean, spread = mean_and_spread(np.stack(outputs), self.shares)
+            yield replace(results[0], output=mean, spread=spread)
+
+
+def mean_and_spread(values: FloatArray, shares: Sequence[float]) -> tuple[FloatArray, FloatArray]:
+    """Returns the weighted mean of [m, ...] along the first axis, and the standard deviation about it, [...].
+
+    The deviation is that of the members themselves, not an estimate for others: the square root of the weighted mean of
+    squares. Two members of equal weight that say 0.6 and 0.8 have 0.1.
+
+    Example:
+        >>> import numpy as np
+        >>> mean, spread = mean_and_spread(np.array([[0.6], [0.8]]), (0.5, 0.5))
+        >>> mean.round(3).tolist(), spread.round(3).tolist()
+        ([0.7], [0.1])
+    """
+    mean = np.tensordot(np.asarray(shares), values, axes=1)
+    return mean, np.sqrt(np.tensordot(np.asarray(shares), np.square(values - mean), axes=1))
 
 
 def _order(member: TrainedModel | ExportedModel, classes: tuple[str, ...]) -> list[int]:

@@ -20,18 +20,19 @@ from xraycls.evaluation.cases import FloatArray
 from xraycls.inference.exported import ExportedFile, find_exported
 from xraycls.inference.exported_detections import detections_of
 from xraycls.inference.inputs import samples_of
-from xraycls.inference.results import Output, Result, at_threshold, decide, most_likely, overlapped, predictions_of
+from xraycls.inference.results import Decisions, Output, Result, overlapped
 from xraycls.inference.runtimes import Arrays, Session, open_session
+from xraycls.loaders.recipes.protocol import ViewRecipe
 from xraycls.loaders.render import render
 from xraycls.loaders.views import Floats
-from xraycls.types import Detections, Prediction, Sample
+from xraycls.types import Detections, Sample
 
 if TYPE_CHECKING:
     from xraycls.inference.inputs import Picture
 
 
 @dataclass(frozen=True, slots=True)
-class ExportedModel:
+class ExportedModel(Decisions):
     """An exported file, ready to compute.
 
     Attributes:
@@ -88,20 +89,6 @@ class ExportedModel:
         """Returns the outputs for pictures uint8 [H, W], by name."""
         return self.session.run(self.file.input_of(np.stack(list(images))[:, None]))
 
-    def at_threshold(self) -> str:
-        """Returns " at threshold 0.422", to stand behind the class that was decided for; "" without a threshold."""
-        return at_threshold(self.threshold)
-
-    def decide(self, probabilities: FloatArray) -> int:
-        """Returns the class index that probabilities [C] mean; of findings the one highest above its threshold."""
-        if self.thresholds is not None:
-            return most_likely(probabilities, self.thresholds)
-        return decide(probabilities, self.threshold)
-
-    def predictions(self, results: Iterable[Result[FloatArray]]) -> Iterator[Prediction]:
-        """Returns an iterator with one :class:`~xraycls.types.Prediction` a result."""
-        return predictions_of(results, self.threshold, self.thresholds)
-
 
 def load_exported(
     name: str | Path,
@@ -146,6 +133,7 @@ class ExportedPredictor(Generic[Output]):
         batch_size: pictures at a time.
         threads: that read pictures; None for one a processor.
         strict: raise DataError at the first picture that can't be read, instead of a result with an error.
+        recipe: how pictures are rendered, instead of as the file says.
     """
 
     model: ExportedModel
@@ -153,6 +141,7 @@ class ExportedPredictor(Generic[Output]):
     batch_size: int = 64
     threads: int | None = None
     strict: bool = False
+    recipe: ViewRecipe | None = None
 
     def __call__(self, pictures: Picture | Iterable[Picture]) -> Iterator[Result[Output]]:
         """Returns an iterator over the results for any pictures, as :func:`~xraycls.inference.inputs.samples_of`."""
@@ -182,7 +171,7 @@ class ExportedPredictor(Generic[Output]):
 
     def _drawn(self, numbered: tuple[int, Sample]) -> tuple[int, Sample, GreyImage | DataError, Floats]:
         index, sample = numbered
-        recipe = self.model.file.recipe
+        recipe = self.recipe or self.model.file.recipe
         try:
             image = open_image(sample)
             view = recipe.evaluation_views((image.width, image.height))[0]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from dataclasses import dataclass, replace
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
@@ -30,6 +30,7 @@ class Result(Generic[Output]):
         output: what the model gives; None when the picture could not be read.
         input: uint8 [H, W], the picture as the model saw it; None unless the predictor keeps inputs.
         error: why the picture could not be read; None when it could.
+        spread: of probabilities [C] that are a mean, the standard deviation over what was averaged, [C]; else None.
     """
 
     index: int
@@ -37,47 +38,62 @@ class Result(Generic[Output]):
     output: Output | None
     input: GreyImage | None
     error: str | None = None
+    spread: FloatArray | None = None
 
 
-def decide(probabilities: FloatArray, threshold: float | None) -> int:
-    """Returns the class index that probabilities [C] mean, at the operating threshold of two classes, if any."""
-    return int(predicted_classes(probabilities[None], 0.5 if threshold is None else threshold)[0])
+class _Thresholds(Protocol):
+    @property
+    def threshold(self) -> float | None: ...
+    @property
+    def thresholds(self) -> Sequence[float] | None: ...
 
 
-def most_likely(probabilities: FloatArray, thresholds: Sequence[float]) -> int:
-    """Returns the finding whose probability, of [F], lies highest above its threshold, or least below it."""
-    return int(np.argmax(probabilities - np.asarray(thresholds)))
+class Decisions:
+    """Mixed into classifiers: what their probabilities mean, at thresholds that were chosen on validation.
 
-
-def at_threshold(threshold: float | None) -> str:
-    """Returns " at threshold 0.422", to stand behind the class that was decided for; "" without a threshold."""
-    return "" if threshold is None else f" at threshold {format_threshold(threshold)}"
-
-
-def predictions_of(
-    results: Iterable[Result[FloatArray]], threshold: float | None, thresholds: Sequence[float] | None = None
-) -> Iterator[Prediction]:
-    """Returns an iterator with one :class:`~xraycls.types.Prediction` a result.
-
-    Args:
-        results: of a classifier, whose outputs are probabilities [C].
-        threshold: the operating threshold of two classes; None without one.
-        thresholds: of a classifier of findings, from which each is called; None for one of classes.
+    A classifier has a ``threshold`` of two classes, None without one, and the ``thresholds`` of its findings, None
+    where it tells classes.
     """
-    for result in results:
-        name, label, findings = result.sample.name, result.sample.label, result.sample.findings
-        if result.output is None:
-            yield Prediction(name, (), None, label, result.error, findings=findings)
-        elif np.isnan(result.output).any():
-            error = f"{name}: the model gives no number; try precision fp32"
-            yield Prediction(name, (), None, label, error, findings=findings)
-        else:
-            probabilities = tuple(map(float, result.output))
-            if thresholds is None:
-                yield Prediction(name, probabilities, decide(result.output, threshold), label, findings=findings)
-            else:
-                called = tuple(np.flatnonzero(result.output >= np.asarray(thresholds)).tolist())
-                yield Prediction(name, probabilities, None, label, None, called, findings)
+
+    __slots__ = ()
+
+    def at_threshold(self: _Thresholds) -> str:
+        """Returns " at threshold 0.422", to stand behind the class that was decided for; "" without a threshold."""
+        return "" if self.threshold is None else f" at threshold {format_threshold(self.threshold)}"
+
+    def decide(self: _Thresholds, probabilities: FloatArray) -> int:
+        """Returns the class index that probabilities [C] mean, at the operating threshold where there is one.
+
+        Of findings it is the one that lies highest above its threshold, or least below it.
+        """
+        return _decided(self, probabilities)
+
+    def predictions(self: _Thresholds, results: Iterable[Result[FloatArray]]) -> Iterator[Prediction]:
+        """Returns an iterator with one :class:`~xraycls.types.Prediction` a result, whose output is [C]."""
+        return (_prediction(self, result) for result in results)
+
+
+def _decided(model: _Thresholds, probabilities: FloatArray) -> int:
+    if model.thresholds is not None:
+        return int(np.argmax(probabilities - np.asarray(model.thresholds)))
+    return int(predicted_classes(probabilities[None], 0.5 if model.threshold is None else model.threshold)[0])
+
+
+def _prediction(model: _Thresholds, result: Result[FloatArray]) -> Prediction:
+    sample, output = result.sample, result.output
+    unread = Prediction(sample.name, (), None, sample.label, result.error, findings=sample.findings)
+    if output is None:
+        return unread
+    if np.isnan(output).any():
+        return replace(unread, error=f"{sample.name}: the model gives no number; try precision fp32")
+    told = replace(
+        unread,
+        probabilities=tuple(map(float, output)),
+        uncertainty=() if result.spread is None else tuple(map(float, result.spread)),
+    )
+    if model.thresholds is None:
+        return replace(told, predicted=_decided(model, output))
+    return replace(told, positive=tuple(np.flatnonzero(output >= np.asarray(model.thresholds)).tolist()))
 
 
 def overlapped(items: Iterable[S], work: Callable[[S], T], *, threads: int) -> Iterator[T]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, count
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -19,7 +20,8 @@ from xraycls.errors import DataError, UsageError, unknown
 from xraycls.evaluation.cases import FloatArray
 from xraycls.explain.exact import scaled_map
 from xraycls.explain.overlay import side_by_side
-from xraycls.inference.choose import open_classifier
+from xraycls.inference.choose import open_classifiers
+from xraycls.inference.ensemble import Ensemble, mean_and_spread
 from xraycls.inference.exported_predictor import ExportedModel, ExportedPredictor, read_probabilities
 from xraycls.inference.inputs import samples_of
 from xraycls.inference.results import overlapped
@@ -59,7 +61,7 @@ class Explanation:
 
 
 def cam(
-    model: str | Path,
+    model: str | Path | Sequence[str | Path],
     paths: Picture | Iterable[Picture],
     *,
     method: str = "gradcam",
@@ -70,7 +72,8 @@ def cam(
     """Returns an explanation of each picture, in order.
 
     Args:
-        model: a run folder, a model's name, a weights file or an exported folder.
+        model: a run folder, a model's name, a weights file or an exported folder; of several, the mean of their
+            probabilities and of their maps is taken.
         paths: pictures, as :func:`xraycls.predict` takes them.
         method: any of :data:`xraycls.explain.cam.METHODS`.
         target: the class or finding to explain; None takes the one predicted at the operating threshold, or the finding
@@ -88,7 +91,8 @@ def cam(
         >>> explanation.class_name, explanation.map.shape
         ('PNEUMONIA', (32, 32))
     """
-    trained = open_classifier(model, runtime=runtime, device=device)
+    models = [model] if isinstance(model, str | Path) else model
+    trained = open_classifiers(models, runtime=runtime, device=device)
     return list(explain(trained, samples_of(paths), method=method, target=target))
 
 
@@ -107,8 +111,24 @@ _Indices = tuple[int | None, ...]
 """The classes to explain in each picture; None for the one that is decided for."""
 
 
+class _Seen(NamedTuple):
+    """A picture as a model sees it.
+
+    Attributes:
+        sample: the picture.
+        error: why it could not be read; None when it could.
+        probabilities: float64 [C]; None when it could not be read.
+        explain: gives the map of a class, float32 [S, S].
+    """
+
+    sample: Sample
+    error: str | None
+    probabilities: FloatArray | None
+    explain: Callable[[int], npt.NDArray[np.float32]]
+
+
 def explain(
-    trained: TrainedModel | ExportedModel,
+    trained: TrainedModel | ExportedModel | Ensemble,
     samples: Sequence[Sample],
     *,
     method: str = "gradcam",
@@ -116,18 +136,52 @@ def explain(
 ) -> Iterator[Explanation]:
     """Explain samples as they come, so that any number of them needs the memory of a few.
 
-    Pictures are drawn while the maps of the next ones are computed.
+    Pictures are drawn while the maps of the next ones are computed. The map of several models is the mean of theirs,
+    weighted as their probabilities are, at the size of the largest.
     """
     indices = explained_classes(trained.classes, target)
-    if isinstance(trained, ExportedModel):
-        maps = _exported_maps(trained, samples, method, indices)
-    else:
-        maps = _maps(trained, samples, method, indices)
+    members = trained.members if isinstance(trained, Ensemble) else (trained,)
+    seen = zip(*(_seen(member, samples, method) for member in members), strict=True)
+    maps = chain.from_iterable(_maps(trained, each, indices) for each in seen)
     return overlapped(maps, partial(_drawn, f"{trained.network}, {method}", trained.classes), threads=_THREADS)
 
 
-def _maps(trained: TrainedModel, samples: Sequence[Sample], method: str, indices: _Indices) -> Iterator[_Explained]:
-    """The maps of each picture's classes to explain, of the one decided for by default; None for a bad file."""
+def _maps(
+    trained: TrainedModel | ExportedModel | Ensemble, seen: Sequence[_Seen], indices: _Indices
+) -> Iterator[_Explained]:
+    """The maps of one picture's classes to explain, of the one decided for by default; None for a bad file."""
+    told = [each.probabilities for each in seen if each.probabilities is not None]
+    if len(told) < len(seen):
+        bad = next(each for each in seen if each.probabilities is None)
+        yield from [(bad.sample, bad.error, None)] * len(indices)
+        return
+    if isinstance(trained, Ensemble):
+        shares, orders = trained.shares, trained.orders
+    else:
+        shares, orders = (1.0,), (list(range(len(told[0]))),)
+    ordered = [each[order] for each, order in zip(told, orders, strict=True)]
+    probabilities, _ = mean_and_spread(np.stack(ordered), shares)
+    for index in indices:
+        chosen = trained.decide(probabilities) if index is None else index
+        maps = [each.explain(order[chosen]) for each, order in zip(seen, orders, strict=True)]
+        yield seen[0].sample, None, _Map(_mean_map(maps, shares), chosen, float(probabilities[chosen]))
+
+
+def _mean_map(maps: Sequence[npt.NDArray[np.float32]], shares: Sequence[float]) -> npt.NDArray[np.float32]:
+    """The weighted mean of square maps at the size of the largest."""
+    side = max(len(each) for each in maps)
+    stretched = [each if len(each) == side else cv2.resize(each, (side, side)) for each in maps]
+    mean, _ = mean_and_spread(np.stack(stretched).astype(np.float64), shares)
+    return mean.astype(np.float32)
+
+
+def _seen(trained: TrainedModel | ExportedModel, samples: Sequence[Sample], method: str) -> Iterator[_Seen]:
+    if isinstance(trained, ExportedModel):
+        return _seen_exported(trained, samples, method)
+    return _seen_trained(trained, samples, method)
+
+
+def _seen_trained(trained: TrainedModel, samples: Sequence[Sample], method: str) -> Iterator[_Seen]:
     import torch
 
     from xraycls.explain.cam import class_activation_map
@@ -136,20 +190,16 @@ def _maps(trained: TrainedModel, samples: Sequence[Sample], method: str, indices
     predictor = Predictor(
         model=trained, batch_size=_AT_A_TIME, precision="fp32", loader="torch", threads=_THREADS, keep_inputs=True
     )
+
+    def explained(picture: GreyImage, index: int) -> npt.NDArray[np.float32]:
+        images = torch.from_numpy(picture)[None, None].to(trained.device)
+        return class_activation_map(trained.classifier, images, method=method, target=index).maps.squeeze(0)
+
     for result in predictor(samples):
-        if result.output is None or result.input is None:
-            yield from [(result.sample, result.error, None)] * len(indices)
-            continue
-        images = torch.from_numpy(result.input)[None, None].to(trained.device)
-        for index in indices:
-            chosen = trained.decide(result.output) if index is None else index
-            cam = class_activation_map(trained.classifier, images, method=method, target=chosen)
-            yield result.sample, None, _Map(cam.maps[0], chosen, float(cam.probabilities[0][chosen]))
+        yield _Seen(result.sample, result.error, result.output, partial(explained, cast(GreyImage, result.input)))
 
 
-def _exported_maps(
-    trained: ExportedModel, samples: Sequence[Sample], method: str, indices: _Indices
-) -> Iterator[_Explained]:
+def _seen_exported(trained: ExportedModel, samples: Sequence[Sample], method: str) -> Iterator[_Seen]:
     file = trained.file
     if "cam" not in file.outputs:
         raise UsageError(f"{trained.path} gives no class activation maps", "Explain the model that it was made from")
@@ -157,15 +207,13 @@ def _exported_maps(
         raise UsageError(f"An exported model gives the maps of gradcam, not of --method {method}", "Leave it out")
     read = partial(_with_maps, multi_label=trained.multi_label)
     predictor = ExportedPredictor(model=trained, read=read, batch_size=_AT_A_TIME, threads=_THREADS)
+
+    def explained(maps: FloatArray, index: int) -> npt.NDArray[np.float32]:
+        return scaled_map(maps[index], file.height, file.width)
+
     for result in predictor(samples):
-        if result.output is None:
-            yield from [(result.sample, result.error, None)] * len(indices)
-            continue
-        probabilities, maps = result.output
-        for index in indices:
-            chosen = trained.decide(probabilities) if index is None else index
-            values = scaled_map(maps[chosen], file.height, file.width)
-            yield result.sample, None, _Map(values, chosen, float(probabilities[chosen]))
+        probabilities, maps = result.output or (None, np.zeros(0))
+        yield _Seen(result.sample, result.error, probabilities, partial(explained, maps))
 
 
 def _with_maps(outputs: Arrays, views: Floats, *, multi_label: bool) -> list[tuple[FloatArray, FloatArray]]:

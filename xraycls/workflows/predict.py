@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xraycls.data.files import atomic_write
 from xraycls.errors import UsageError
+from xraycls.evaluation.write import uncertainty_names, uncertainty_of
 from xraycls.evaluation.write import write_predictions as write_csv
 from xraycls.inference.choose import open_classifiers, predictor_of_classifier
 from xraycls.inference.ensemble import Ensemble
 from xraycls.inference.exported_predictor import ExportedModel
 from xraycls.inference.inputs import samples_of
+from xraycls.inference.tta import moves_of
 from xraycls.types import Prediction, Sample
 
 if TYPE_CHECKING:
@@ -44,6 +47,7 @@ def predict(
     loader: str = "auto",
     threads: int | None = None,
     runtime: str = "auto",
+    tta: str | None = None,
     ood_check: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[list[Prediction], tuple[str, ...]]:
@@ -63,6 +67,7 @@ def predict(
         loader: likewise.
         threads: likewise.
         runtime: "auto", "torch", "onnxruntime" or "openvino"; exported folders need no torch.
+        tta: views whose probabilities are averaged, such as "flip" or "flip,rotate,shift,scale"; None for one view.
         ood_check: mark pictures that are unlike the training data (:attr:`~xraycls.types.Prediction.unlike`).
         progress: told how many pictures are done, of how many.
 
@@ -88,6 +93,7 @@ def predict(
         precision=precision,
         loader=loader,
         threads=threads,
+        tta=tta,
         ood_check=ood_check,
         progress=progress,
     )
@@ -102,6 +108,7 @@ def predict_with(
     precision: str = "auto",
     loader: str = "auto",
     threads: int | None = None,
+    tta: str | None = None,
     ood_check: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Prediction]:
@@ -109,7 +116,7 @@ def predict_with(
     samples = samples_of(paths)
     options: Any = {"batch_size": batch_size, "precision": precision, "loader": loader, "threads": threads}
     predictions = []
-    for prediction in _predictions(trained, samples, ood_check, options):
+    for prediction in _predictions(trained, samples, tta, ood_check, options):
         predictions.append(prediction)
         if progress:
             progress(len(predictions), len(samples))
@@ -117,19 +124,27 @@ def predict_with(
 
 
 def _predictions(
-    trained: TrainedModel | ExportedModel | Ensemble, samples: Sequence[Sample], ood_check: bool, options: Any
+    trained: TrainedModel | ExportedModel | Ensemble,
+    samples: Sequence[Sample],
+    tta: str | None,
+    ood_check: bool,
+    options: Any,
 ) -> Iterator[Prediction]:
     check = check_of(trained) if ood_check else None
     if ood_check and check is None:
         logger.info("Pictures unlike the training data are not marked: %s.", _no_check(trained))
+    plain = trained.predictions(predictor_of_classifier(trained, tta=tta, **options)(samples))
     if check is None:
-        return trained.predictions(predictor_of_classifier(trained, **options)(samples))
+        return plain
     from xraycls.inference.ood import FeaturedModel, checked_predictions
     from xraycls.inference.predictor import Predictor
 
     classifier: Any = trained  # neither exported models nor several have a check
     model = FeaturedModel(classifier, check.layers)
-    return checked_predictions(classifier, check, Predictor(model=model, **options)(samples))
+    checked = checked_predictions(classifier, check, Predictor(model=model, **options)(samples))
+    if len(moves_of(tta)) == 1:
+        return checked
+    return (replace(mean, distance=one.distance) for mean, one in zip(plain, checked, strict=True))
 
 
 def check_of(trained: TrainedModel | ExportedModel | Ensemble) -> OODCheck | None:
@@ -149,11 +164,13 @@ def _no_check(trained: TrainedModel | ExportedModel | Ensemble) -> str:
 
 def prediction_rows(predictions: Sequence[Prediction], classes: Sequence[str]) -> list[dict[str, Any]]:
     """One mapping a prediction, for JSON."""
+    uncertainties = uncertainty_names(predictions, classes)
     return [
         {
             "name": p.name,
             "predicted": p.decided(classes),
             **{f"p_{name}": p.probabilities[i] if p.probabilities else None for i, name in enumerate(classes)},
+            **(dict(zip(uncertainties, uncertainty_of(p), strict=True)) if p.uncertainty else {}),
             "unlike_training_data": p.unlike,
             "distance": p.distance,
             "error": p.error,

@@ -29,6 +29,7 @@ from xraycls.evaluation.report import Report, evaluate
 from xraycls.evaluation.write import write_report
 from xraycls.inference.choose import open_classifiers, predictor_of_classifier
 from xraycls.inference.ensemble import Ensemble
+from xraycls.inference.tta import described_moves
 from xraycls.training.config import read_config
 from xraycls.types import Prediction, Split
 from xraycls.version import __version__
@@ -38,9 +39,8 @@ from xraycls.workflows.seen import moved, splits_of_run, without_seen
 
 if TYPE_CHECKING:
     from xraycls.inference.classification import TrainedModel
-    from xraycls.inference.ensemble import EnsemblePredictor
-    from xraycls.inference.exported_predictor import ExportedModel, ExportedPredictor
-    from xraycls.inference.predictor import Predictor
+    from xraycls.inference.ensemble import ProbabilityPredictor
+    from xraycls.inference.exported_predictor import ExportedModel
 
 logger = logging.getLogger(__name__)
 
@@ -78,6 +78,7 @@ def test(
     strict: bool = False,
     resamples: int = 2000,
     unseen_only: bool = False,
+    tta: str | None = None,
     options: ReadOptions = AS_IT_IS,
     progress: Callable[[int, int], None] | None = None,
 ) -> TestResult:
@@ -99,6 +100,7 @@ def test(
         strict: stop at a file that can't be read.
         resamples: of the bootstrap, for the intervals.
         unseen_only: leave out the images that the run was trained or chosen with, by content.
+        tta: views whose probabilities are averaged, as of :func:`xraycls.predict`; thresholds stay those of one view.
         options: how other data is to be read.
         progress: told of (images done, images).
 
@@ -117,7 +119,7 @@ def test(
     models = [model] if isinstance(model, str | Path) else model
     trained = open_classifiers(models, runtime=runtime, device=device, precision=precision)
     predictor = predictor_of_classifier(
-        trained, batch_size=batch_size, precision=precision, loader=loader, threads=threads, strict=strict
+        trained, batch_size=batch_size, precision=precision, loader=loader, threads=threads, strict=strict, tta=tta
     )
     given = None if data is None else Path(data)
     table = _table(trained, given, images, split, strict, options, unseen_only)
@@ -126,6 +128,8 @@ def test(
     tested = predict_table(trained, predictor, table, progress)
     report = evaluate_tested(tested, threshold=trained.threshold, thresholds=trained.thresholds, resamples=resamples)
     metadata = {"model": trained.network, "weights": str(trained.weights), "split": split}
+    if views := described_moves(tta):
+        metadata["tta"] = views
     run = None if isinstance(trained, Ensemble) else trained.run
     files = write_tested(
         tested,
@@ -172,7 +176,7 @@ class Tested:
 
 def predict_table(
     trained: TrainedModel | ExportedModel | Ensemble,
-    predictor: Predictor[FloatArray] | ExportedPredictor[FloatArray] | EnsemblePredictor,
+    predictor: ProbabilityPredictor,
     table: SampleTable,
     progress: Callable[[int, int], None] | None = None,
 ) -> Tested:
