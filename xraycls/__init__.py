@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from xraycls.workflows.detect import detect
     from xraycls.workflows.detection.evaluate import evaluate_detector
     from xraycls.workflows.detection.train import train_detector
+    from xraycls.workflows.ensemble import make_ensemble
     from xraycls.workflows.export import export_model
     from xraycls.workflows.folds import train_folds
     from xraycls.workflows.predict import predict
@@ -54,6 +55,7 @@ _LAZY = {
     "load_classifier": "xraycls.models.classifier",
     "load_model": "xraycls.inference.load",
     "load_table": "xraycls.data.source",
+    "make_ensemble": "xraycls.workflows.ensemble",
     "phantom_table": "xraycls.data.phantom",
     "predict": "xraycls.workflows.predict",
     "prepare": "xraycls.data.prepare",
@@ -90,6 +92,7 @@ __all__ = [
     "load_classifier",
     "load_model",
     "load_table",
+    "make_ensemble",
     "phantom_table",
     "predict",
     "prepare",

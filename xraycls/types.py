@@ -256,6 +256,8 @@ class Prediction:
         findings: the true findings, as :attr:`Sample.findings`; empty when unknown.
         distance: how far the image is from the training data, in units of the farthest that is ordinary; None where
             that was not looked at.
+        seen: whether a member of an ensemble that is tested was trained or chosen with the image; None where that plays
+            no part.
         uncertainty: of probabilities that are the mean over several models, or over several views of one, their
             standard deviation, for each class or finding; empty for a single model.
     """
@@ -268,6 +270,7 @@ class Prediction:
     positive: tuple[int, ...] | None = None
     findings: tuple[float | None, ...] = ()
     distance: float | None = None
+    seen: bool | None = None
     uncertainty: tuple[float, ...] = ()
 
     @property

@@ -11,7 +11,7 @@ import pytest
 from sklearn.metrics import confusion_matrix, roc_auc_score
 
 import xraycls
-from xraycls.errors import RunError, UsageError
+from xraycls.errors import DataError, RunError, UsageError
 from xraycls.inference.load import load_classifier_model
 from xraycls.training.interrupt import Interrupted
 from xraycls.training.reporter import Silent
@@ -125,6 +125,22 @@ def test_one_fold_alone_is_the_same_training(done, table, tmp_path):
     assert xraycls.test(run.path, device="cpu", resamples=20).report.n == len(
         [s for s in rows_of(run.samples) if s["split"] == "test"]
     )
+
+
+def test_the_folder_of_all_folds_is_one_model(done, table):
+    film = table.parent / "0.png"
+    (together,), _ = xraycls.predict(done.folder, film, device="cpu", precision="fp32")
+    each = [xraycls.predict(one.run.path, film, device="cpu", precision="fp32", ood_check=False) for one in done.runs]
+    single = np.array([predictions[0].probabilities for predictions, _ in each])
+    assert together.probabilities == pytest.approx(single.mean(axis=0), abs=1e-6)
+    assert together.uncertainty == pytest.approx(single.std(axis=0), abs=1e-6)
+
+
+def test_weights_of_folds_cannot_be_chosen_on_images_that_others_learned_from(done, tmp_path):
+    runs = [each.run.path for each in done.runs]
+    with pytest.raises(DataError, match=r"Each of the \d+ validation images was learned from by a member"):
+        xraycls.make_ensemble(runs, tmp_path / "all", device="cpu")
+    assert not (tmp_path / "all").exists()
 
 
 @pytest.fixture(scope="module")

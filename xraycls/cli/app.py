@@ -15,6 +15,7 @@ from xraycls.cli import (
     dataset_convert,
     detector,
     doctor,
+    ensemble,
     export,
     models,
     predict,
@@ -46,6 +47,7 @@ app.command("train", rich_help_panel="Classifiers")(train.train)
 app.command("test", rich_help_panel="Classifiers")(test.test)
 app.command("predict", rich_help_panel="Classifiers")(predict.predict)
 app.command("cam", rich_help_panel="Classifiers")(cam.cam)
+app.command("ensemble", rich_help_panel="Classifiers")(ensemble.ensemble)
 app.command("prune", cls=AbbreviatedCommand, rich_help_panel="Classifiers")(prune.prune)
 app.add_typer(detector.app, name="detector", rich_help_panel="Detectors")
 app.add_typer(unet.app, name="unet", rich_help_panel="Detectors")

@@ -125,8 +125,7 @@ def _train_folds(settings: dict[str, Any], output: Path | None, resume: str | No
         print(f"Fold {number}: {best}.")
     print("Every image as predicted by the run that was neither trained nor chosen with it:")
     print_test(result.test)
-    runs = [str(each.run.path) for each in result.runs]
-    print(f"Next: {shlex.join(['xraycls', 'predict', *runs])} IMAGES")
+    print(f"Next, with all runs as one: {shlex.join(['xraycls', 'predict', str(result.folder)])} IMAGES")
 
 
 def _settings(context: typer.Context, config: Path | None) -> dict[str, Any]:

@@ -108,12 +108,13 @@ def write_predictions(predictions: Sequence[Prediction], classes: Sequence[str],
     Labels are class names, or findings separated by bars. A field is empty where it is unknown; probabilities keep nine
     digits, all of a float32.
     Where the pictures were held against the training data, ``unlike_training_data`` (yes or no) and ``distance`` stand
-    before the error.
+    before the error; in the test of an ensemble, so does ``seen``: whether a member was trained or chosen with it.
 
     Raises:
         XrayclsError: the file can't be written.
     """
     compared = any(prediction.distance is not None for prediction in predictions)
+    tested = any(prediction.seen is not None for prediction in predictions)
     uncertainties = uncertainty_names(predictions, classes)
     rows = []
     for prediction in predictions:
@@ -121,8 +122,12 @@ def write_predictions(predictions: Sequence[Prediction], classes: Sequence[str],
         label, predicted = prediction.truth(classes) or "", prediction.decided(classes) or ""
         name, error = readable_name(prediction.name), readable_name(prediction.error or "")
         spread = [f"{value:.6g}" for value in uncertainty_of(prediction)] or [""] * len(uncertainties)
-        rows.append([name, label, predicted, *probabilities, *spread, *_distance(prediction)[: 2 * compared], error])
+        seen = [{True: "yes", False: "no", None: ""}[prediction.seen]] * tested
+        rows.append(
+            [name, label, predicted, *probabilities, *spread, *_distance(prediction)[: 2 * compared], *seen, error]
+        )
     titles = [f"p_{title}" for title in classes] + uncertainties + ["unlike_training_data", "distance"] * compared
+    titles += ["seen"] * tested
     write_rows(path, ["name", "label", "predicted", *titles, "error"], rows)
     return path
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xraycls.errors import UsageError
-from xraycls.inference.ensemble import AveragedPredictor, Ensemble, ProbabilityPredictor, ensemble_of
+from xraycls.inference.ensemble import AveragedPredictor, Ensemble, ProbabilityPredictor, called_from, ensemble_of
+from xraycls.inference.ensemble_file import is_ensemble, read_ensemble
 from xraycls.inference.exported import is_exported
 from xraycls.inference.exported_predictor import (
     ExportedModel,
@@ -59,10 +60,19 @@ def open_classifiers(
 ) -> TrainedModel | ExportedModel | Ensemble:
     """Returns one classifier, or several as one; arguments and errors as of :func:`open_classifier`.
 
+    A folder of ``xraycls ensemble`` or ``xraycls train --folds`` alone stands for its members, with its weights.
+
     Raises:
-        UsageError: several that tell other classes apart.
+        UsageError: several that tell other classes apart, or such a folder beside others.
     """
-    opened = [open_classifier(each, runtime=runtime, device=device, precision=precision) for each in models]
+    one = partial(open_classifier, runtime=runtime, device=device, precision=precision)
+    if len(models) == 1 and is_ensemble(models[0]):
+        file = read_ensemble(Path(models[0]))
+        return called_from(ensemble_of(map(one, file.members), file.shares), file.threshold, file.thresholds or {})
+    for each in models:
+        if is_ensemble(each):
+            raise UsageError(f"{each} is several models as one already", "Name it alone, or its members beside others")
+    opened = [one(each) for each in models]
     return opened[0] if len(opened) == 1 else ensemble_of(opened)
 
 
@@ -70,7 +80,8 @@ def leading_models(names: Sequence[Path]) -> list[Path]:
     """The first of some paths that are models and no pictures: run folders, exported ones and files of weights."""
     found = []
     for path in names:
-        if not ((path / "checkpoints").is_dir() or path.suffix == ".safetensors" or is_exported(path)):
+        is_run = (path / "checkpoints").is_dir() or path.suffix == ".safetensors"
+        if not (is_run or is_exported(path) or is_ensemble(path)):
             break
         found.append(path)
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -97,6 +97,20 @@ def ensemble_of(members: Iterable[TrainedModel | ExportedModel], shares: Sequenc
         float(np.dot(parts, single)) if len(single) == len(known) else None,
         tuple(np.dot(parts, several).tolist()) if len(several) == len(known) else None,
     )
+
+
+def called_from(ensemble: Ensemble, threshold: float | None, thresholds: Mapping[str, float]) -> Ensemble:
+    """Returns an ensemble with thresholds that were chosen for its mean, in place of the mean of its members'.
+
+    Args:
+        ensemble: of classes or of findings.
+        threshold: of two classes; None keeps what there is.
+        thresholds: of findings by name; others keep theirs.
+    """
+    if ensemble.thresholds is None:
+        return ensemble if threshold is None else replace(ensemble, threshold=threshold)
+    own = zip(ensemble.classes, ensemble.thresholds, strict=True)
+    return replace(ensemble, thresholds=tuple(thresholds.get(name, before) for name, before in own))
 
 
 class ProbabilityPredictor(Protocol):

@@ -67,11 +67,13 @@ def read_ensemble(folder: Path) -> EnsembleFile:
         if values.pop("format") > FORMAT:
             raise RunError(f"{path} was written by a newer xraycls", "Take the checkout of a newer version")
         found = from_plain(EnsembleFile, values)
-        whole = abs(sum(found.shares) - 1) < 1e-6 and min(found.shares) >= 0
+        whole = abs(sum(found.shares) - 1) < 1e-4 and min(found.shares) >= 0
         if len(found.members) < 2 or len(found.shares) != len(found.members) or not whole:
             raise ValueError("shares: they must be as many as the members, 0 or more, and 1 together")
     except (OSError, LookupError, TypeError, AttributeError, ValueError) as error:
-        raise RunError(f"{path} is damaged ({error})", "Write it again with: xraycls ensemble RUN1 RUN2 … -o FOLDER") from error
+        raise RunError(
+            f"{path} is damaged ({error})", "Write it again with: xraycls ensemble RUN1 RUN2 … -o FOLDER"
+        ) from error
     members = tuple(os.path.normpath(folder / member) for member in found.members)
     return EnsembleFile(members, found.shares, found.threshold, found.thresholds, found.chosen)
 

@@ -14,6 +14,7 @@ from xraycls.data.processors import limited_to
 from xraycls.errors import RunError, UsageError
 from xraycls.evaluation.cases import FloatArray
 from xraycls.evaluation.summary import format_threshold
+from xraycls.inference.ensemble_file import EnsembleFile
 from xraycls.inference.load import load_classifier_model
 from xraycls.inference.predictor import Predictor
 from xraycls.training.config import TrainConfig, TrainSettings, parse_config
@@ -33,7 +34,7 @@ class FoldsResult:
     """The trainings of all folds, and what they are worth together.
 
     Attributes:
-        folder: holds ``fold-1``, ``fold-2``, … and the files of the pooled test.
+        folder: holds ``fold-1``, ``fold-2``, … and the files of the pooled test; as a model's name, all runs as one.
         runs: one a fold.
         test: every image of the folds as the network predicts it that was neither trained nor chosen with it.
     """
@@ -104,6 +105,7 @@ def train_folds(
                 ) from stopped
         with limited_to(config.threads):
             test = _pooled(folder, runs, data, reporter, resamples)
+        EnsembleFile(tuple(str(each.run.path) for each in runs), (1 / folds,) * folds).write(folder)
     return FoldsResult(folder, tuple(runs), test)
 
 

@@ -58,38 +58,66 @@ def splits_of_run(run: RunFolder, table: SampleTable) -> SampleTable | None:
     return drawn if drawn.fingerprint() == before else None
 
 
-def without_seen(run: RunFolder, table: SampleTable, *, unseen_only: bool) -> SampleTable:
-    """Warn of the images that the run was trained or chosen with, or leave them out.
+def without_seen(
+    runs: Sequence[RunFolder], table: SampleTable, *, unseen_only: bool, own: bool = False
+) -> tuple[SampleTable, npt.NDArray[np.bool_]]:
+    """Warn of the images that a model was trained or chosen with, or leave them out.
+
+    Args:
+        runs: of the model; those of the members of several.
+        table: to test on.
+        unseen_only: whether they are left out.
+        own: whether the table is a split of the first run, whose images it knows by its splits.
+
+    Returns:
+        The table, and which of its images a run has seen, bool [n].
 
     Raises:
         DataError: with ``unseen_only``, where nothing is left.
     """
-    known = _known(run, table)
+    each = {run.path: known_to(run, table) for run in (runs[1:] if own else runs)}
+    if own:
+        each[runs[0].path] = np.array([sample.split in _SEEN for sample in table], np.bool_)
+    known = np.any(list(each.values()), axis=0) if each else np.zeros(len(table), np.bool_)
+    by_hand = own and len(runs) == 1  # whoever names another split than the test's knows what it is
     names = [readable_name(sample.name) for sample, is_known in zip(table, known, strict=True) if is_known]
-    if not names:
-        return table
+    if not names or by_hand:
+        return table, known
     listed = ", ".join(names[:_NAMED]) + (", …" if len(names) > _NAMED else "")
+    by = ""
+    if len(runs) > 1:
+        by = " by a member (" + ", ".join(f"{path}: {seen.sum():,}" for path, seen in sorted(each.items())) + ")"
     if not unseen_only:
         logger.warning(
-            "%d of %d images were trained or chosen with, so the figures are too good: %s. "
+            "%d of %d images were trained or chosen with%s, so the figures are too good: %s. "
             "--unseen-only leaves them out.",
             len(names),
             len(table),
+            by,
             listed,
         )
-        return table
+        return table, known
     if len(names) == len(table):
-        raise DataError(f"All {len(table)} images of {table.root} were trained or chosen with", table.root)
-    logger.warning("%d of %d images were trained or chosen with and are left out: %s.", len(names), len(table), listed)
-    return table.with_samples(sample for sample, is_known in zip(table, known, strict=True) if not is_known)
+        raise DataError(f"All {len(table)} images of {table.root} were trained or chosen with{by}", table.root)
+    logger.warning(
+        "%d of %d images were trained or chosen with%s and are left out: %s.", len(names), len(table), by, listed
+    )
+    kept = table.with_samples(sample for sample, is_known in zip(table, known, strict=True) if not is_known)
+    return kept, np.zeros(len(kept), np.bool_)
 
 
-def _known(run: RunFolder, table: SampleTable) -> npt.NDArray[np.bool_]:
-    """Which images the run has seen, by path or by content: bool [n]."""
-    seen = {name for name, split in run.read_samples().items() if split in _SEEN}
+def known_to(run: RunFolder, table: SampleTable, splits: Sequence[str] = _SEEN) -> npt.NDArray[np.bool_]:
+    """Which images of a table are in some splits of a run, by path or by content: bool [n]."""
+    listed = run.read_samples()
+    seen = {name for name, split in listed.items() if split in splits}
     same = np.array([readable_name(table.origin_of(s)) in seen for s in table], np.bool_)
     known = read_identities(run.path / IDENTITIES)
-    return same if known is None else same | known_among(identities(table.samples), known)
+    if known is None:
+        return same
+    rows = np.array([split in splits for split in listed.values() if split in _SEEN], np.bool_)
+    if len(rows) == len(known):  # they were written in one order
+        known = Identities(known.digests[rows], known.signatures[rows])
+    return same | known_among(identities(table.samples), known)
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from xraycls.data.options import AS_IT_IS, ReadOptions
 from xraycls.data.source import read_table
 from xraycls.data.table import SampleTable
 from xraycls.errors import DataError, RunError
-from xraycls.evaluation.cases import FloatArray
+from xraycls.evaluation.cases import BoolArray, FloatArray
 from xraycls.evaluation.findings import FindingsReport, evaluate_findings
 from xraycls.evaluation.findings_page import write_findings_report
 from xraycls.evaluation.report import Report, evaluate
@@ -122,12 +122,18 @@ def test(
         trained, batch_size=batch_size, precision=precision, loader=loader, threads=threads, strict=strict, tta=tta
     )
     given = None if data is None else Path(data)
-    table = _table(trained, given, images, split, strict, options, unseen_only)
+    table, seen = _table(trained, given, images, split, strict, options, unseen_only)
     folder = output or _folder(trained, data, split)
     require_writable(folder)
     tested = predict_table(trained, predictor, table, progress)
     report = evaluate_tested(tested, threshold=trained.threshold, thresholds=trained.thresholds, resamples=resamples)
-    metadata = {"model": trained.network, "weights": str(trained.weights), "split": split}
+    metadata: dict[str, Any] = {"model": trained.network, "weights": str(trained.weights), "split": split}
+    if isinstance(trained, Ensemble):
+        told = zip(tested.predictions, seen.tolist(), strict=True)
+        tested = replace(tested, predictions=[replace(each, seen=is_seen) for each, is_seen in told])
+        metadata["shares"] = list(trained.shares)
+        metadata["unseen_by_all_members"] = int(np.count_nonzero(~seen))
+        logger.info("No member was trained or chosen with %d of the %d images.", (~seen).sum(), len(seen))
     if views := described_moves(tta):
         metadata["tta"] = views
     run = None if isinstance(trained, Ensemble) else trained.run
@@ -271,8 +277,8 @@ def _table(
     strict: bool,
     options: ReadOptions,
     unseen_only: bool,
-) -> SampleTable:
-    """The labelled samples to test on, with the model's class numbers."""
+) -> tuple[SampleTable, BoolArray]:
+    """The labelled samples to test on, with the model's class numbers, and which of them the model has seen."""
     run = trained.run
     config = run.read_config() if run else None
     if data is None and config is None:
@@ -294,14 +300,15 @@ def _table(
         if not len(chosen):
             raise DataError(f"{table.root} has no {split} split, only {', '.join(table.splits)}", table.root)
         table = chosen
-    if run and not own:
-        table = without_seen(run, table, unseen_only=unseen_only)
-    for member in trained.members[1:] if isinstance(trained, Ensemble) else ():
-        if member.run:
-            table = without_seen(member.run, table, unseen_only=unseen_only)
+    members = trained.members if isinstance(trained, Ensemble) else (trained,)
+    for member in members[1:]:
+        if member.run is None:
+            logger.warning("%s belongs to no run, so nobody knows which images it has seen.", member.weights)
+    runs = [member.run for member in members if member.run]
+    table, seen = without_seen(runs, table, unseen_only=unseen_only, own=own)
     if trained.multi_label:
-        return with_findings(table, trained.classes)
-    return with_classes(table.single_label(), trained.classes)
+        return with_findings(table, trained.classes), seen
+    return with_classes(table.single_label(), trained.classes), seen
 
 
 def with_classes(table: SampleTable, classes: tuple[str, ...]) -> SampleTable:
