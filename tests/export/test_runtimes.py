@@ -60,6 +60,16 @@ def test_a_folder_predicts_as_its_model(runtime, exported_classifier, classifier
     assert "not marked: exported models have no check for it" in caplog.text
 
 
+def test_a_folder_averages_views_as_its_model(exported_classifier, classifier_file, films):
+    settings = {"device": "cpu", "tta": "flip,shift"}
+    expected, _ = xraycls.predict(classifier_file, films, precision="fp32", loader="torch", **settings)
+    found, _ = xraycls.predict(exported_classifier.path.parent, films, runtime="onnxruntime", **settings)
+    for own, theirs in zip(found, expected, strict=True):
+        assert np.allclose(own.probabilities, theirs.probabilities, atol=1e-5)
+        assert np.allclose(own.uncertainty, theirs.uncertainty, atol=1e-5)
+    assert max(max(each.uncertainty, default=0) for each in found) > 0
+
+
 def test_a_folder_detects_as_its_model(exported_detector, detector_file, films):
     settings = {"threshold": 0.1, "device": "cpu"}
     expected, _ = xraycls.detect(detector_file, films, precision="fp32", loader="torch", **settings)
