@@ -162,8 +162,8 @@ def _unlearned(ensemble: Ensemble, table: SampleTable) -> SampleTable:
         if member.run is None:
             raise UsageError(f"{member.weights} belongs to no run, so nobody knows what it learned from", _EQUAL)
         runs.append(member.run)
-    learned = [known_to(run, table, splits=("train",)) for run in runs]
-    kept = table.with_samples(s for s, seen in zip(table, np.any(learned, axis=0), strict=True) if not seen)
+    learned = np.any(known_to(runs, table, ("train",)), axis=0)
+    kept = table.with_samples(s for s, is_known in zip(table, learned, strict=True) if not is_known)
     if not len(kept):
         raise DataError(
             f"Each of the {len(table)} validation images was learned from by a member, as those of folds are",

@@ -75,7 +75,8 @@ def without_seen(
     Raises:
         DataError: with ``unseen_only``, where nothing is left.
     """
-    each = {run.path: known_to(run, table) for run in (runs[1:] if own else runs)}
+    others = runs[1:] if own else runs
+    each = dict(zip([run.path for run in others], known_to(others, table), strict=True))
     if own:
         each[runs[0].path] = np.array([sample.split in _SEEN for sample in table], np.bool_)
     known = np.any(list(each.values()), axis=0) if each else np.zeros(len(table), np.bool_)
@@ -106,18 +107,27 @@ def without_seen(
     return kept, np.zeros(len(kept), np.bool_)
 
 
-def known_to(run: RunFolder, table: SampleTable, splits: Sequence[str] = _SEEN) -> npt.NDArray[np.bool_]:
-    """Which images of a table are in some splits of a run, by path or by content: bool [n]."""
+def known_to(
+    runs: Sequence[RunFolder], table: SampleTable, splits: Sequence[str] = _SEEN
+) -> list[npt.NDArray[np.bool_]]:
+    """Which images of a table are in some splits of each run, by path or by content: bool [n]."""
+    found = identities(table.samples) if any((run.path / IDENTITIES).is_file() for run in runs) else None
+    return [_known(run, table, splits, found) for run in runs]
+
+
+def _known(
+    run: RunFolder, table: SampleTable, splits: Sequence[str], found: Identities | None
+) -> npt.NDArray[np.bool_]:
     listed = run.read_samples()
     seen = {name for name, split in listed.items() if split in splits}
     same = np.array([readable_name(table.origin_of(s)) in seen for s in table], np.bool_)
     known = read_identities(run.path / IDENTITIES)
-    if known is None:
+    if known is None or found is None:
         return same
     rows = np.array([split in splits for split in listed.values() if split in _SEEN], np.bool_)
     if len(rows) == len(known):  # they were written in one order
         known = Identities(known.digests[rows], known.signatures[rows])
-    return same | known_among(identities(table.samples), known)
+    return same | known_among(found, known)
 
 
 @contextmanager
