@@ -6,7 +6,7 @@ here builds a pipeline and gives another one that goes through one epoch and ret
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,11 +88,19 @@ def torchvision_epoch(
 
 
 def dali_epoch(paths: Sequence[Path], *, batch_size: int, threads: int, place: torch.device) -> Epoch:
+    """An epoch of :func:`dali_batches`."""
+    batches = dali_batches(paths, batch_size=batch_size, threads=threads, place=place)
+    return lambda: sum(len(batch) for batch in batches())
+
+
+def dali_batches(
+    paths: Sequence[Path], *, batch_size: int, threads: int, place: torch.device
+) -> Callable[[], Iterator[torch.Tensor]]:
     """The ancestor's DALI graph, with mixed decoding on a GPU or CPU operators; ``paths`` fill whole batches.
 
     The pipeline is driven by hand, so that an epoch begins and ends with nothing in work: DALI's iterators go on into
     the next epoch, at the cost of whoever is measured next. Batches reach torch without a copy, as they could not in
-    2021.
+    2021, and are overwritten after the next one was asked for.
     """
     pipeline = _dali_graph([str(path) for path in paths], batch_size, threads, place)
     pipeline.build()
@@ -102,18 +110,16 @@ def dali_epoch(paths: Sequence[Path], *, batch_size: int, threads: int, place: t
         pipeline.release_outputs()
     batches = len(paths) // batch_size
 
-    def run() -> int:
-        count = 0
+    def epoch() -> Iterator[torch.Tensor]:
         for number in range(-_AHEAD, batches):
             if number >= 0:
                 (drawn,) = pipeline.share_outputs()
-                count += len(torch.from_dlpack(drawn.as_tensor()).to(place))
+                yield torch.from_dlpack(drawn.as_tensor()).to(place)
                 pipeline.release_outputs()
             if number + _AHEAD < batches:
                 pipeline.schedule_run()
-        return count
 
-    return run
+    return epoch
 
 
 def _dali_graph(files: list[str], batch_size: int, threads: int, place: torch.device) -> Any:

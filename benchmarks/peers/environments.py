@@ -1,0 +1,89 @@
+"""Throw-away environments: one for each peer that xraycls doesn't depend on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+import sysconfig
+import tomllib
+from importlib.metadata import version
+from pathlib import Path
+from typing import NamedTuple
+
+from xraycls.errors import DataError
+
+_PINS = Path(__file__).with_name("environments.toml")
+_SHARED = ("torch", "torchvision")
+_DONE = "installed.json"  # written last
+
+
+class Pins(NamedTuple):
+    """What an environment is installed from.
+
+    Attributes:
+        licence: of the peer, as an SPDX identifier.
+        packages: requirements with exact versions.
+    """
+
+    licence: str
+    packages: tuple[str, ...]
+
+
+def pinned() -> dict[str, Pins]:
+    """The environments of ``environments.toml`` by their names."""
+    tables = tomllib.loads(_PINS.read_text())
+    return {name: Pins(table["licence"], tuple(table["packages"])) for name, table in tables.items()}
+
+
+def interpreter(folder: Path, name: str, *, own_torch: bool = False) -> Path:
+    """The Python of a peer's environment, which is made where it isn't there yet or was made from other pins.
+
+    A ``.pth`` file appends the packages of the running environment to its search path, so that the packages that both
+    need, torch above all, are installed once. A peer that can't do with this torch isn't given another one unless
+    ``own_torch`` is set: then it is installed from nothing.
+
+    Args:
+        folder: that holds all environments.
+        name: of the environment.
+        own_torch: install everything that the peer needs, torch included.
+
+    Raises:
+        DataError: the peer can't be installed, with the last line that the installer wrote.
+    """
+    place = folder / (f"{name}-own-torch" if own_torch else name)
+    python, done = place / "bin" / "python", place / _DONE
+    facts = {"packages": pinned()[name].packages, "python": sys.version, "own_torch": own_torch}
+    wanted = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+    if not (done.is_file() and json.loads(done.read_text())["made_from"] == wanted):
+        done.unlink(missing_ok=True)
+        _install(place, python, pinned()[name].packages, own_torch)
+        done.write_text(json.dumps({"made_from": wanted, "packages": _versions(python, place)}, indent=2) + "\n")
+    return python
+
+
+def _install(place: Path, python: Path, packages: tuple[str, ...], own_torch: bool) -> None:
+    _call([sys.executable, "-m", "venv", "--clear", str(place)], place)
+    shared = [] if own_torch else [f"{name}=={version(name)}" for name in _SHARED]
+    if own_torch:
+        packages = (*packages, "torch", "torchvision", "opencv-python-headless")  # what the scripts here import
+    else:
+        paths = sysconfig.get_paths(vars={"base": str(place), "platbase": str(place)})
+        Path(paths["purelib"], "shared.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
+    _call([str(python), "-m", "pip", "--disable-pip-version-check", "install", *packages, *shared], place)
+
+
+def _call(command: list[str], place: Path) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+        error = next((line for line in reversed(lines) if "rror" in line), lines[-1] if lines else "no output")
+        raise DataError(f"The environment {place.name} can't be installed: {error}")
+
+
+def _versions(python: Path, place: Path) -> list[str]:
+    """What is installed in the environment itself, as requirements."""
+    command = [str(python), "-m", "pip", "--disable-pip-version-check", "freeze", "--path"]
+    sites = [str(site) for site in place.glob("lib/python*/site-packages")]
+    return subprocess.run([*command, *sites], capture_output=True, text=True, check=True).stdout.split("\n")[:-1]

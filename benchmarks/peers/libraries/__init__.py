@@ -1,0 +1,1 @@
+"""One file a library; each function sets a pipeline up for a task."""

@@ -1,0 +1,68 @@
+"""xraycls as a training on a CPU sets it up: from files with their cache, and from a prepared store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import count
+
+import torch
+
+from benchmarks.ancestor import SIZE
+from benchmarks.peers.task import KEPT, Epochs, Task, as_asked
+from benchmarks.sources import repeated
+from xraycls.data.prepare import prepare as prepare_store
+from xraycls.data.source import read_table
+from xraycls.data.store import read_store
+from xraycls.data.table import SampleTable
+from xraycls.loaders.cache import picture_caches
+from xraycls.loaders.choose import build_loader
+from xraycls.loaders.recipes.classification import find_recipe
+
+_RECIPE = find_recipe("classic2021", SIZE)
+
+
+def from_files(task: Task) -> Epochs:
+    """``--data FOLDER``: decoded pictures are kept from the first epoch on."""
+    return _epochs(read_table(task.data), "auto", task)
+
+
+def from_files_uncached(task: Task) -> Epochs:
+    """``--data FOLDER --cache off``."""
+    return _epochs(read_table(task.data), "auto", task, cache="off")
+
+
+def prepare(task: Task) -> None:
+    """``xraycls data prepare``."""
+    prepare_store(task.data, task.store / "prepared", size=KEPT)
+
+
+def prepared(task: Task) -> Epochs:
+    """``--data STORE --loader torch``."""
+    return _epochs(read_store(task.store / "prepared"), "torch", task)
+
+
+def resident(task: Task) -> Epochs:
+    """``--data STORE --loader resident``."""
+    return _epochs(read_store(task.store / "prepared"), "resident", task)
+
+
+def _epochs(table: SampleTable, engine: str, task: Task, cache: str = "auto") -> Epochs:
+    table = table.with_samples(repeated(table, len(task.files)))
+    (pictures,) = picture_caches(cache, (table,), _RECIPE.canvas)
+    loader = build_loader(
+        table,
+        _RECIPE,
+        engine=engine,
+        batch_size=task.batch_size,
+        training=True,
+        device=torch.device("cpu"),
+        threads=task.workers,
+        cache=pictures,
+    )
+    numbers = count()
+
+    def epoch() -> Iterator[torch.Tensor]:
+        loader.set_epoch(next(numbers))
+        return (as_asked(batch.images, task) for batch in loader)
+
+    return epoch
