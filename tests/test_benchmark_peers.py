@@ -24,7 +24,7 @@ OURS = ("xraycls", "xraycls, prepared", "xraycls, prepared, resident")
 @pytest.fixture(scope="module")
 def phantoms(tmp_path_factory):
     folder = tmp_path_factory.mktemp("peers") / "data"
-    write_phantom(folder, images=4, size=96)
+    write_phantom(folder, images=6, size=96)
     return folder
 
 
@@ -41,7 +41,7 @@ def test_a_pipeline_is_measured_cold_and_steady(phantoms, tmp_path, name):
     assert (stored["disk"] > 0) == (PIPELINES[name].prepare is not None)
     answer = process.measure(name, task, at_least=0.0)
     for part in ("first", "steady"):
-        assert answer[part]["images"] == 4
+        assert answer[part]["images"] == 6
         assert answer[part]["seconds"] > 0
         assert answer[part]["cpu_seconds"] > 0
 
@@ -51,7 +51,7 @@ def test_a_pipeline_is_measured_cold_and_steady(phantoms, tmp_path, name):
 def test_the_command_measures_in_processes_of_their_own_and_writes_the_table(phantoms, tmp_path):
     path = tmp_path / "peers.json"
     command = [sys.executable, "-m", "benchmarks.peers", "--data", str(phantoms), "--only", "torchvision, grey", *OURS]
-    command += ["--images", "4", "--batch-size", "2", "--rounds", "2", "--seconds", "0", "--threads", "1"]
+    command += ["--images", "6", "--batch-size", "2", "--rounds", "2", "--seconds", "0", "--threads", "1"]
     command += ["--json", str(path), "--markdown", str(tmp_path / "peers.md")]
     subprocess.run(command, check=True, cwd=ROOT, capture_output=True)
     result = json.loads(path.read_text())
@@ -60,7 +60,7 @@ def test_the_command_measures_in_processes_of_their_own_and_writes_the_table(pha
     for facts in result["pipelines"].values():
         assert facts["memory_of_imports"] >= facts["memory_of_torch"] > 50 * 2**20
         for each in facts["rounds"]:
-            assert {output: answer["first"]["images"] for output, answer in each.items()} == {"float32": 4, "uint8": 4}
+            assert {output: answer["first"]["images"] for output, answer in each.items()} == {"float32": 6, "uint8": 6}
     assert (tmp_path / "peers.md").read_text().count("\n") == 2 + 4
 
 
@@ -122,10 +122,10 @@ def test_the_runner_lets_pipelines_take_turns_and_notes_why_others_have_no_row(t
     names = ["timm, grey", "torchvision, grey", "hand-written loop", "ffcv, raw", "xraycls", "xraycls, prepared"]
     found, missing = measure.measured(names, setup)
     assert missing == {
-        "ffcv, raw": "The environment ffcv can't be installed: no compiler",
-        "timm, grey": "ImportError: no timm",
-        "torchvision, grey": "ValueError: no uint8",
-        "hand-written loop": "its process ended",
+        "ffcv, raw": "The environment ffcv can't be installed: no compiler.",
+        "timm, grey": "ImportError: no timm.",
+        "torchvision, grey": "ValueError: no uint8.",
+        "hand-written loop": "its process ended.",
     }
     assert list(found) == ["xraycls", "xraycls, prepared"]
     assert found["xraycls"]["prepared"] is None

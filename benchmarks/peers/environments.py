@@ -78,7 +78,7 @@ def _call(command: list[str], place: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-        error = next((line for line in reversed(lines) if "rror" in line), lines[-1] if lines else "no output")
+        error = next((line for line in reversed(lines) if "error" in line.lower()), lines[-1] if lines else "no output")
         raise DataError(f"The environment {place.name} can't be installed: {error}")
 
 

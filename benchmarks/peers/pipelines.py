@@ -64,6 +64,7 @@ _SMALL, _FLOATS = "320 px in memory", ("float32",)
 
 SEED = "seed: torchvision RGB, no workers"
 HAND_WRITTEN = "hand-written loop"
+UNCACHED = "xraycls, --cache off"
 
 PIPELINES: dict[str, Pipeline] = {
     SEED: Pipeline(
@@ -161,7 +162,7 @@ PIPELINES: dict[str, Pipeline] = {
     HAND_WRITTEN: Pipeline(
         loader="hand_written.in_memory", package="opencv-python-headless", reads=_SMALL, kind="hand", keeps=True
     ),
-    "xraycls, --cache off": Pipeline(loader="ours.from_files_uncached", package=None, reads="JPEG", kind="ours"),
+    UNCACHED: Pipeline(loader="ours.from_files_uncached", package=None, reads="JPEG", kind="ours"),
     "xraycls": Pipeline(loader="ours.from_files", package=None, reads="JPEG", kind="ours", keeps=True),
     "xraycls, prepared": Pipeline(
         loader="ours.prepared", package=None, reads="store, 320 px", kind="ours", prepare="prepare", keeps=True

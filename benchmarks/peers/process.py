@@ -142,7 +142,7 @@ def processor_seconds() -> float:
         with suppress(OSError):
             fields = Path(f"/proc/{worker.pid}/stat").read_text().rpartition(")")[2].split()
             living += int(fields[11]) + int(fields[12])
-    return sum(os.times()[:4]) + living / _TICKS
+    return time.process_time() + sum(os.times()[2:4]) + living / _TICKS
 
 
 def memory() -> int:
