@@ -116,6 +116,18 @@ def linked_folder(table: SampleTable, folder: Path, train: int) -> Path:
     return folder
 
 
+def links_to_files(table: SampleTable, folder: Path, count: int) -> Path:
+    """An image folder with so many links to the files of a table, each with a name of its own.
+
+    Args:
+        table: the files.
+        folder: to be made.
+        count: links; a file is linked as often as it takes.
+    """
+    _link(folder, table.classes, repeated(table, count))
+    return folder
+
+
 def _link(folder: Path, classes: Sequence[str], samples: Sequence[Sample]) -> None:
     for name in classes:
         (folder / name).mkdir(parents=True)

@@ -32,7 +32,8 @@ from benchmarks.peers.measure import Setup, measured
 from benchmarks.peers.pipelines import PIPELINES
 from benchmarks.peers.report import COMPACT, COMPLETE, bars, rows, seed_of, table, update_documents
 from benchmarks.peers.task import KEPT
-from benchmarks.sources import original_files, repeated
+from benchmarks.sources import links_to_files, original_files
+from xraycls.data.source import read_table
 from xraycls.errors import UsageError
 
 
@@ -43,7 +44,7 @@ def main() -> None:
     parser.add_argument("--own-torch", action="store_true", help="install torch in every environment")
     parser.add_argument("--only", nargs="+", metavar="NAME", help=f"pipelines, of: {'; '.join(PIPELINES)}")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--images", type=int, default=240, help="an epoch, by repeating the files")
+    parser.add_argument("--images", type=int, default=240, help="an epoch, by links to the files")
     parser.add_argument("--batch-size", type=int, default=30)
     parser.add_argument("--seconds", type=float, default=0.5, help="of a steady measurement; at least one epoch")
     parser.add_argument("--markdown", type=Path, help="write the complete table here")
@@ -59,10 +60,11 @@ def main() -> None:
     else:
         with tempfile.TemporaryDirectory() as folder:
             work = Path(folder)
-            data, files = original_files(given.data, work)
+            _, files = original_files(given.data, work)
+            data = links_to_files(files, work / "films", given.images)
             setup = Setup(
-                data=data.resolve(),
-                files=tuple(repeated([sample.path.resolve() for sample in files], given.images)),
+                data=data,
+                files=tuple(sample.path for sample in read_table(data)),
                 work=work,
                 environments=given.environments.resolve(),
                 own_torch=given.own_torch,

@@ -50,16 +50,23 @@ def interpreter(folder: Path, name: str, *, own_torch: bool = False) -> Path:
         own_torch: install everything that the peer needs, torch included.
 
     Raises:
-        DataError: the peer can't be installed, with the last line that the installer wrote.
+        DataError: the peer can't be installed, now or when it was tried before, with the error of the installer.
     """
     place = folder / (f"{name}-own-torch" if own_torch else name)
     python, done = place / "bin" / "python", place / _DONE
     facts = {"packages": pinned()[name].packages, "python": sys.version, "own_torch": own_torch}
     wanted = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
-    if not (done.is_file() and json.loads(done.read_text())["made_from"] == wanted):
-        done.unlink(missing_ok=True)
-        _install(place, python, pinned()[name].packages, own_torch)
-        done.write_text(json.dumps({"made_from": wanted, "packages": _versions(python, place)}, indent=2) + "\n")
+    found = json.loads(done.read_text()) if done.is_file() else {}
+    if found.get("made_from") != wanted:
+        found = {"made_from": wanted}
+        try:
+            _install(place, python, pinned()[name].packages, own_torch)
+            found["packages"] = _versions(python, place)
+        except DataError as error:  # noted, since another try would take as long
+            found["error"] = error.message
+        done.write_text(json.dumps(found, indent=2) + "\n")
+    if "error" in found:
+        raise DataError(found["error"], f"Remove {place} to try again")
     return python
 
 

@@ -19,6 +19,7 @@ from xraycls.errors import DataError, XrayclsError
 
 _ROOT = Path(__file__).parents[2]
 _PROGRAM = ("-m", "benchmarks.peers.process")
+_SETTINGS = {"NO_ALBUMENTATIONS_UPDATE": "1"}  # albumentations would look for a newer version whenever it is imported
 
 Figures = dict[str, Any]
 Reasons = dict[str, str]
@@ -58,12 +59,10 @@ def measured(names: Sequence[str], setup: Setup) -> tuple[dict[str, Figures], Re
     processes: dict[str, _Process] = {}
 
     try:
-        for name, python in _interpreters(names, setup, missing).items():
-            library = PIPELINES[name].library
-            if library not in processes:
-                processes[library] = _Process(python, library, setup)
+        pythons = {PIPELINES[name].library: python for name, python in _interpreters(names, setup, missing).items()}
+        processes = {library: _Process(python, library, setup) for library, python in pythons.items()}
         with ThreadPoolExecutor(setup.workers) as pool:  # imports take longer than measurements
-            list(pool.map(_Process.load, processes.values()))
+            list(pool.map(_Process.start, processes.values()))
         for name in names:
             if name not in missing:
                 with _noted(missing, name):
@@ -141,18 +140,21 @@ class _Process:
 
     def __init__(self, python: Path, library: str, setup: Setup) -> None:
         self.loaded: Figures = {}
-        self.running = subprocess.Popen(
-            [str(python), *_PROGRAM, library],
-            cwd=setup.work,
-            env={**os.environ, "OMP_NUM_THREADS": str(setup.workers), "PYTHONPATH": str(_ROOT)},
+        self._command = [str(python), *_PROGRAM, library]
+        self._setup = setup
+        self._running: subprocess.Popen[str] | None = None
+
+    def start(self) -> None:
+        """Wait until everything is imported; an error is what later questions get for an answer."""
+        self._running = subprocess.Popen(
+            self._command,
+            cwd=self._setup.work,
+            env={**os.environ, **_SETTINGS, "OMP_NUM_THREADS": str(self._setup.workers), "PYTHONPATH": str(_ROOT)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
         )
-
-    def load(self) -> None:
-        """Wait until everything is imported; an error is what later questions get for an answer."""
         self.loaded = self._read()
 
     def ask(self, question: Mapping[str, Any]) -> Figures:
@@ -163,21 +165,23 @@ class _Process:
         """
         answer = self.loaded
         if "error" not in answer:
-            assert self.running.stdin
+            assert self._running
             with suppress(BrokenPipeError):
-                print(json.dumps(question), file=self.running.stdin, flush=True)
+                print(json.dumps(question), file=self._running.stdin, flush=True)
             answer = self._read()
         if "error" in answer:
             raise DataError(answer["error"])
         return answer
 
     def _read(self) -> Figures:
-        assert self.running.stdout
-        line = self.running.stdout.readline()
+        assert self._running
+        assert self._running.stdout
+        line = self._running.stdout.readline()
         answer: Figures = json.loads(line) if line else {"error": "its process ended"}
         return answer
 
     def end(self) -> None:
         """Stop it; forks end with their answers."""
-        self.running.kill()
-        self.running.communicate()
+        if self._running:
+            self._running.kill()
+            self._running.communicate()

@@ -25,7 +25,7 @@ def _tensor(file: str) -> Any:
 def prepare(task: Task) -> None:
     """Write the chunks."""
     files = [str(file) for file in task.files]
-    optimize(_tensor, files, str(task.store / "chunks"), chunk_bytes="64MB", num_workers=task.workers)
+    optimize(_tensor, files, str(task.store / "chunks"), chunk_bytes="64MB", num_workers=1, start_method="fork")
 
 
 def loader(task: Task) -> Epochs:

@@ -9,7 +9,6 @@ import torch
 
 from benchmarks.ancestor import SIZE
 from benchmarks.peers.task import KEPT, Epochs, Task, as_asked
-from benchmarks.sources import repeated
 from xraycls.data.prepare import prepare as prepare_store
 from xraycls.data.source import read_table
 from xraycls.data.store import read_store
@@ -47,7 +46,6 @@ def resident(task: Task) -> Epochs:
 
 
 def _epochs(table: SampleTable, engine: str, task: Task, cache: str = "auto") -> Epochs:
-    table = table.with_samples(repeated(table, len(task.files)))
     (pictures,) = picture_caches(cache, (table,), _RECIPE.canvas)
     loader = build_loader(
         table,

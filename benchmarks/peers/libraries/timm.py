@@ -44,6 +44,7 @@ def loader(task: Task) -> Epochs:
         hflip=0.5,
         vflip=0.5,
         color_jitter=None,
+        interpolation="bilinear",
         mean=MEAN[:1],
         std=STD[:1],
         num_workers=task.workers,
