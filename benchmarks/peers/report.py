@@ -248,7 +248,7 @@ def update_documents(lines: Sequence[Row], result: Mapping[str, Any], sentences:
     short = [row for row in lines if row.name != UNCACHED]  # everything that a user would take
     _replace(_ROOT / "README.md", table(short, COMPACT))
     points = "".join(f"- {sentence}\n" for sentence in sentences)
-    _replace(_ROOT / "docs/benchmarks.md", f"{facts}:\n\n{table(lines, COMPLETE)}\n{points}")
+    _replace(_ROOT / "docs/benchmarks.md", f"\n{facts}:\n\n{table(lines, COMPLETE)}\n{points}\n")
 
 
 def _replace(path: Path, text: str) -> None:
@@ -256,4 +256,4 @@ def _replace(path: Path, text: str) -> None:
     _, end, after = rest.partition(_END)
     if not (begin and end):
         raise ValueError(f"{path} has no place for the table: {_BEGIN} … {_END}")
-    path.write_text(f"{before}{begin}\n\n{text}\n{end}{after}")
+    path.write_text(f"{before}{begin}\n{text}{end}{after}")
