@@ -46,6 +46,7 @@ from xraycls.workflows.export import pictures_for
 from xraycls.workflows.train import run_table
 from xraycls.workflows.validation import Validation
 
+SPLITS, PRECISIONS = ("val", "test"), ("fp16", "int8", "u8s8")
 COMPARED = 100
 """Validation films of the second table."""
 
@@ -62,6 +63,8 @@ def main() -> None:
     )
     parser.add_argument("--untrained", nargs="*", default=[], help="NAME@SIZE=WEIGHTS: features of other pictures")
     parser.add_argument("--method", default="entropy", help="how ranges are chosen")
+    parser.add_argument("--splits", nargs="+", choices=SPLITS, default=SPLITS)
+    parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=PRECISIONS, help="beside fp32")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     found: dict[str, Any] = {}
@@ -70,7 +73,7 @@ def main() -> None:
         for network in given.train:
             runs[network.partition("=")[0]] = trained(network, given.data, Path(name))
         for label, run in runs.items():
-            found[label] = measured(run, Path(name) / "exported" / safe_name(label), given.method)
+            found[label] = measured(run, Path(name) / "exported" / safe_name(label), given)
         for network in given.untrained:
             label = network.partition("=")[0]
             folder = Path(name) / "untrained" / safe_name(label)
@@ -98,7 +101,7 @@ def trained(network: str, data: Path, folder: Path) -> Path:
         ).run.path
 
 
-def measured(run: Path, folder: Path, method: str) -> dict[str, Any]:
+def measured(run: Path, folder: Path, given: argparse.Namespace) -> dict[str, Any]:
     """Returns AUROC by split and precision, and the differences of the second table."""
     model = load_model(run)
     assert isinstance(model, TrainedModel)
@@ -108,16 +111,16 @@ def measured(run: Path, folder: Path, method: str) -> dict[str, Any]:
     training = list(table.split("train"))
     pictures = calibration_pictures(training, model.recipe, min(COUNT, len(training)), list(table.split("test")))
     films = pictures_for(model.recipe, list(table.split("val")), COMPARED)
-    twin = replace(source, model=quantized_copy(source.model, pictures, method))
-    notes = {"method": method, "images": len(pictures)}
+    twin = replace(source, model=quantized_copy(source.model, pictures, given.method))
+    notes: dict[str, Any] = {"method": given.method, "images": len(pictures)}
     whole, int8 = export_in_8_bits(twin, folder, films[:5], notes)
-    files = {
-        "fp32": whole,
-        "fp16": export_file(source, folder, films[:5], precision="fp16"),
-        "int8": int8,
-        "u8s8": export_u8s8(source, whole, films[:5], pictures, {"method": "max", "images": len(pictures)}),
-    }
-    splits: dict[str, SampleTable] = {name: table.split(name) for name in ("val", "test")}
+    files = {"fp32": whole, "int8": int8}
+    if "fp16" in given.precisions:
+        files["fp16"] = export_file(source, folder, films[:5], precision="fp16")
+    if "u8s8" in given.precisions:
+        notes = {"method": "max", "images": len(pictures)}
+        files["u8s8"] = export_u8s8(source, whole, films[:5], pictures, notes)
+    splits: dict[str, SampleTable] = {name: table.split(name) for name in given.splits}
     return {
         "calibration": len(pictures),
         "films": {name: len(each) for name, each in splits.items()},
@@ -182,17 +185,14 @@ def softmax(values: Floats) -> Floats:
 
 def tell(found: dict[str, Any]) -> None:
     """Print the tables."""
-    for split in ("val", "test"):
-        rows = []
-        for label, each in found.items():
-            if "auroc" not in each:
-                continue
-            figures = each["auroc"][split]
-            drops = [
-                f"{figures[name]:.4f} ({figures[name] - figures['fp32']:+.4f})" for name in ("fp16", "int8", "u8s8")
-            ]
-            rows.append((label, str(each["films"][split]), f"{figures['fp32']:.4f}", *drops))
-        show(f"AUROC, {split}", ("network", "films", "fp32", "fp16", "int8", "u8s8"), rows)
+    rows = [
+        (label, split, str(each["films"][split]), precision, f"{value:.4f}", f"{value - figures['fp32']:+.4f}")
+        for label, each in found.items()
+        for split, figures in each.get("auroc", {}).items()
+        for precision, value in figures.items()
+    ]
+    if rows:
+        show("AUROC", ("network", "split", "films", "precision", "AUROC", "against fp32"), rows)
     kinds = ("logit", "probability", "decisions")
     rows = [
         (label, *(f"{each['apart'][what][kind]:.2g}" for what in ("rounding", "file") for kind in kinds))
