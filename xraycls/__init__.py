@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from xraycls.inference.load import load_model
     from xraycls.models.classifier import build_classifier, load_classifier
     from xraycls.progress import TrainingProgress
+    from xraycls.workflows.calibrate import calibrate, remove_calibration
     from xraycls.workflows.cam import cam
     from xraycls.workflows.detect import detect
     from xraycls.workflows.detection.evaluate import evaluate_detector
@@ -46,6 +47,7 @@ _LAZY = {
     "SampleTable": "xraycls.data.table",
     "TrainingProgress": "xraycls.progress",
     "build_classifier": "xraycls.models.classifier",
+    "calibrate": "xraycls.workflows.calibrate",
     "cam": "xraycls.workflows.cam",
     "detect": "xraycls.workflows.detect",
     "evaluate": "xraycls.evaluation.report",
@@ -59,6 +61,7 @@ _LAZY = {
     "phantom_table": "xraycls.data.phantom",
     "predict": "xraycls.workflows.predict",
     "prepare": "xraycls.data.prepare",
+    "remove_calibration": "xraycls.workflows.calibrate",
     "sweep": "xraycls.workflows.sweep.run",
     "test": "xraycls.workflows.test",
     "train": "xraycls.workflows.train",
@@ -83,6 +86,7 @@ __all__ = [
     "XrayclsError",
     "__version__",
     "build_classifier",
+    "calibrate",
     "cam",
     "detect",
     "evaluate",
@@ -96,6 +100,7 @@ __all__ = [
     "phantom_table",
     "predict",
     "prepare",
+    "remove_calibration",
     "sweep",
     "test",
     "train",

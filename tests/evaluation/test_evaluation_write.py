@@ -16,7 +16,7 @@ from xraycls.evaluation.write import write_predictions, write_report
 from xraycls.types import Prediction
 
 CLASSES = ("NORMAL", '<script>alert("x")</script> & co')
-PICTURES = ["roc.png", "pr.png", "reliability.png", "confusion.png", "most_wrong.png"]
+PICTURES = ["roc.png", "pr.png", "reliability.png", "confusion.png", "decision.png", "most_wrong.png"]
 
 
 def predict(labels, probabilities, threshold=0.5):
@@ -50,7 +50,8 @@ def refuse(name):
 def test_everything_is_written_and_nothing_else(written):
     folder, _, _, files = written
     expected = [folder / "pictures" / name for name in PICTURES]
-    expected += [folder / "report.html", folder / "predictions.csv", folder / "test.json"]
+    tables = ("predictions.csv", "decision_curve.csv", "reliability.csv")
+    expected += [folder / name for name in ("report.html", *tables, "test.json")]
     assert files == expected
     assert sorted(path for path in folder.rglob("*") if path.is_file()) == sorted(expected)
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import xraycls
 from xraycls.cli.app import app
 from xraycls.data.options import ReadOptions
 from xraycls.data.source import read_table
-from xraycls.errors import DataError, UsageError
+from xraycls.errors import DataError, RunError, UsageError
 from xraycls.inference.load import load_classifier_model
 from xraycls.models.classifier import build_classifier, load_classifier, save_classifier
 from xraycls.training.interrupt import Interrupted
@@ -40,10 +41,10 @@ SETTINGS = {
 }
 
 
-def draw(folder: Path, count: int) -> Path:
+def draw(folder: Path, count: int, seed: int = 0) -> Path:
     """Films with a bright corner for each of two findings, of two images a patient; some labels are unknown."""
-    rng = np.random.default_rng(0)
-    lines = ["path,patient,split,Edema,Mass"]
+    rng = np.random.default_rng(seed)
+    lines = ["path,patient,split,Edema,Mass,Sex"]
     for number in range(count):
         split = ("train", "train", "val", "test")[number // 2 % 4]
         edema, mass = rng.integers(0, 2, 2)
@@ -54,7 +55,7 @@ def draw(folder: Path, count: int) -> Path:
         cells = [str(edema), str(mass)]
         if number % 7 == 0:
             cells[number % 2] = "" if number % 3 else "-1"
-        lines.append(f"{number}.png,{number // 2},{split},{','.join(cells)}")
+        lines.append(f"{number}.png,{number // 2},{split},{','.join(cells)},{'MF'[number // 8 % 2]}")
     (folder / "table.csv").write_text("\n".join(lines) + "\n")
     return folder / "table.csv"
 
@@ -134,6 +135,10 @@ def test_a_test_has_a_row_a_finding_and_agrees_with_its_predictions(run, table):
         called = [name in row["predicted"].split("|") for row in rows]
         assert called == [float(row[f"p_{name}"]) >= threshold for row in rows]
     assert result.report.n == len(rows) == 16
+    assert [(each["group"], each["images"]) for each in report["subgroups"]] == [("female", 8), ("male", 8)]
+    assert list(report["subgroups"][0]["figures"]) == ["mean", "Edema", "Mass"]
+    assert "Subgroups" in (run.path / "report.html").read_text()
+    assert (run.path / "subgroups.csv") in result.files
     assert "Edema" in (run.path / "report.html").read_text()
 
 
@@ -188,6 +193,14 @@ def test_a_pruned_and_an_exported_classifier_say_the_same(run, table, tmp_path):
     (after,), _ = xraycls.predict(pruned, film, device="cpu", precision="fp32")
     assert after.positive == before.positive
     assert after.probabilities == pytest.approx(before.probabilities, abs=1e-5)
+    assert xraycls.calibrate(run.path, table, device="cpu", split="val", options=SITE).path.is_file()
+    (calibrated,), _ = xraycls.predict(run.path, film, device="cpu", precision="fp32")
+    xraycls.export_model(run.path, tmp_path / "calibrated")
+    assert xraycls.predict(tmp_path / "calibrated", film)[0][0].probabilities == pytest.approx(
+        calibrated.probabilities, abs=1e-4
+    )
+    assert calibrated.probabilities != before.probabilities
+    assert xraycls.remove_calibration(run.path)
     for form in ("logits", "probabilities"):
         xraycls.export_model(run.path, tmp_path / form, form=form)
         (exported,), names = xraycls.predict(tmp_path / form, film)
@@ -261,3 +274,135 @@ def test_members_of_an_ensemble_know_the_same(run, tmp_path):
     save_classifier(stranger, tmp_path / "stranger.safetensors")
     with pytest.raises(UsageError, match=r"tells the classes Edema, Mass, and .* the findings Edema, Mass"):
         xraycls.predict([run.path, tmp_path / "stranger.safetensors"], tmp_path, device="cpu")
+
+
+@pytest.fixture
+def copied(run, tmp_path) -> RunFolder:
+    """The run in a folder of its own, to be calibrated."""
+    return RunFolder(Path(shutil.copytree(run.path, tmp_path / "copied")))
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory) -> Path:
+    """Films of another site."""
+    return draw(tmp_path_factory.mktemp("site"), 48, seed=1)
+
+
+SITE = ReadOptions(labels="Edema,Mass")
+
+
+def test_a_calibration_is_used_by_later_commands_and_can_be_taken_back(copied, site, tmp_path):
+    films = [site.parent / f"{number}.png" for number in range(12)]
+    before, _ = xraycls.predict(copied.path, films, device="cpu")
+    done = xraycls.calibrate(copied.path, site, method="platt", options=SITE, device="cpu", split="train")
+    assert done.path == copied.path / "checkpoints" / "best.calibration.json"
+    after, _ = xraycls.predict(copied.path, films, device="cpu")
+    for one, two in zip(before, after, strict=True):
+        expected = [float(map_(np.array(p))) for map_, p in zip(done.calibration.maps, one.probabilities, strict=True)]
+        assert two.probabilities == pytest.approx(expected, abs=1e-5)
+        assert two.positive == one.positive
+    assert any(one.probabilities != two.probabilities for one, two in zip(before, after, strict=True))
+    xraycls.test(copied.path, output=tmp_path / "test", device="cpu", resamples=10)
+    report = json.loads((tmp_path / "test/test.json").read_text())
+    assert report["metadata"]["probabilities"][0]["calibration"]["method"] == "platt"
+    assert [each["threshold"] for each in report["per_finding"].values()] == list(done.calibration.thresholds or ())
+    flags = ["calibrate", str(copied.path), "--remove"]
+    assert "is removed" in CliRunner().invoke(app, flags).stdout
+    assert "has no calibration" in CliRunner().invoke(app, flags).stdout
+    assert xraycls.predict(copied.path, films, device="cpu")[0] == before
+
+
+def test_thresholds_are_chosen_anew_on_the_calibration_data_when_asked(copied, site):
+    flags = ["--data", str(site), "--labels", "Edema,Mass", "--method", "isotonic", "--threshold", "sensitivity=0.9"]
+    done = CliRunner().invoke(app, ["calibrate", str(copied.path), *flags, "--device", "cpu", "--json"])
+    assert done.exit_code == 0, done.output
+    stored = json.loads(done.stdout)
+    assert stored["threshold_method"] == "sensitivity=0.9"
+    table = read_table(site, options=SITE)
+    table = table.with_samples(s for s in table if s.split != "test")
+    predictions, _ = xraycls.predict(copied.path, [s.path for s in table], device="cpu")
+    scores = np.array([p.probabilities for p in predictions])
+    for f, threshold in enumerate(stored["thresholds"]):
+        assert (scores[table.targets[:, f] == 1, f] >= threshold).mean() >= 0.9
+    assert stored["prevalence"] == pytest.approx([(t == 1).sum() / np.isin(t, (0, 1)).sum() for t in table.targets.T])
+
+
+def test_images_of_the_training_and_its_test_split_are_refused(copied, table, tmp_path):
+    moved = Path(shutil.copytree(table.parent, tmp_path / "moved")) / "table.csv"
+    moved.write_text("\n".join(line for line in moved.read_text().splitlines() if ",val," not in line))
+    with pytest.raises(RunError, match=r"32 of 32 images of .* was trained on"):
+        xraycls.calibrate(copied.path, moved, options=SITE, device="cpu")
+    with pytest.raises(UsageError, match="its test split is kept for testing"):
+        xraycls.calibrate(copied.path, table, options=SITE, split="test", device="cpu")
+    assert not (copied.path / "checkpoints/best.calibration.json").exists()
+
+
+def test_a_calibration_of_other_weights_is_not_used(copied, site, caplog):
+    weights = copied.best
+    xraycls.calibrate(copied.path, site, options=SITE, device="cpu")
+    film = site.parent / "0.png"
+    calibrated, _ = xraycls.predict(copied.path, film, device="cpu")
+    classifier, extra = load_classifier(weights)
+    save_classifier(classifier, weights, extra={"thresholds": extra["thresholds"]})
+    plain, _ = xraycls.predict(copied.path, film, device="cpu")
+    assert "was made for other weights" in caplog.text
+    assert plain[0].probabilities != calibrated[0].probabilities
+    path = copied.path / "checkpoints/best.calibration.json"
+    path.write_text(path.read_text().replace('"slope":', '"slop":'))
+    with pytest.raises(RunError, match=r"best.calibration.json is damaged"):
+        xraycls.predict(copied.path, film, device="cpu")
+
+
+def test_a_test_warns_of_images_that_the_model_was_calibrated_with(copied, site, tmp_path, caplog):
+    xraycls.calibrate(copied.path, site, options=SITE, split="train", device="cpu")
+    xraycls.test(copied.path, data=site, split="train", options=SITE, output=tmp_path / "t", device="cpu", resamples=10)
+    assert "24 of 24 images were trained or chosen with" in caplog.text
+
+
+def test_a_finding_with_too_few_images_is_left_as_it_is(copied, site, tmp_path, caplog):
+    rows = site.read_text().replace("Edema,Mass", "Edema,Other")
+    (tmp_path / "table.csv").write_text(rows)
+    done = xraycls.calibrate(
+        copied.path, tmp_path / "table.csv", images=site.parent, options=ReadOptions(labels="Edema,Other"), device="cpu"
+    )
+    assert "Mass is left as it is: it takes 5 images with and 5 without, and there are 0 and 0" in caplog.text
+    assert (done.outputs[0].left, done.calibration.maps[1].described()) == (None, {"slope": 1.0, "intercept": 0.0})
+
+
+def test_another_prevalence_scales_the_odds_and_calls_the_same(run, table, tmp_path):
+    films = [table.parent / f"{number}.png" for number in range(8)]
+    before, _ = xraycls.predict(run.path, films, device="cpu")
+    trained = load_classifier_model(run.path).prevalence or {}
+    targets = read_table(table, options=SITE).split("train").targets
+    shares = [(t == 1).sum() / np.isin(t, (0, 1)).sum() for t in targets.T]
+    assert [trained[name] for name in ("Edema", "Mass")] == pytest.approx(shares)
+    after, _ = xraycls.predict(run.path, films, device="cpu", prevalence="edema=0.02")
+    factor = 0.02 / 0.98 / (trained["Edema"] / (1 - trained["Edema"]))
+    for one, two in zip(before, after, strict=True):
+        odds = one.probabilities[0] / (1 - one.probabilities[0]) * factor
+        assert two.probabilities[0] == pytest.approx(odds / (1 + odds), rel=1e-6)
+        assert two.probabilities[1] == pytest.approx(one.probabilities[1], rel=1e-9)
+        assert two.positive == one.positive
+    flags = ["-o", str(tmp_path), "--device", "cpu", "--prevalence", "0.02"]
+    done = CliRunner().invoke(app, ["predict", str(run.path), str(films[0]), *flags])
+    assert done.exit_code == 0, done.output
+    (row,) = csv.DictReader((tmp_path / "predictions.csv").open())
+    assert row["adjusted"] == "for a prevalence of Edema=0.02, Mass=0.02"
+    assert float(row["p_Edema"]) == pytest.approx(after[0].probabilities[0], rel=1e-6)
+    xraycls.test(run.path, output=tmp_path / "test", device="cpu", resamples=10, prevalence="Mass=0.1")
+    about = json.loads((tmp_path / "test/test.json").read_text())["metadata"]["probabilities"]
+    assert about == [{"prevalence": {"Mass": 0.1}, "prevalence_before": {"Mass": pytest.approx(trained["Mass"])}}]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("1.2", "no share between 0 and 1"), ("Edema", "no share between"), ("Hernia=0.1", "Unknown finding 'Hernia'")],
+)
+def test_a_prevalence_that_is_none_is_one_sentence(run, table, text, words):
+    with pytest.raises(UsageError, match=words):
+        xraycls.predict(run.path, table.parent / "0.png", device="cpu", prevalence=text)
+
+
+def test_weights_that_tell_no_prevalence_are_refused(other, table):
+    with pytest.raises(RunError, match=r"doesn't tell the prevalence of Edema, Mass .* xraycls calibrate"):
+        xraycls.predict(other, table.parent / "0.png", device="cpu", prevalence="0.1")

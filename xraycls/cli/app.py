@@ -9,6 +9,7 @@ import typer
 
 from xraycls.cli import (
     bench,
+    calibrate,
     cam,
     convert_weights,
     data,
@@ -46,6 +47,7 @@ app = typer.Typer(
 app.command("train", rich_help_panel="Classifiers")(train.train)
 app.command("test", rich_help_panel="Classifiers")(test.test)
 app.command("predict", rich_help_panel="Classifiers")(predict.predict)
+app.command("calibrate", rich_help_panel="Classifiers")(calibrate.calibrate)
 app.command("cam", rich_help_panel="Classifiers")(cam.cam)
 app.command("ensemble", rich_help_panel="Classifiers")(ensemble.ensemble)
 app.command("prune", cls=AbbreviatedCommand, rich_help_panel="Classifiers")(prune.prune)

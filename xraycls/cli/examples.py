@@ -14,6 +14,11 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     ),
     "test": ("xraycls test runs/first", "xraycls test runs/first --data other_hospital --unseen-only"),
     "predict": ("xraycls predict runs/first film.jpeg", "xraycls predict ResNet18 new_images -o results"),
+    "calibrate": (
+        "xraycls calibrate runs/first --data other_hospital --method platt",
+        "xraycls calibrate runs/first --data films.csv --threshold sensitivity=0.95",
+        "xraycls calibrate runs/first --remove",
+    ),
     "cam": ("xraycls cam runs/first film.jpeg", "xraycls cam ResNet18 new_images --method gradcam++ -o maps"),
     "ensemble": ("xraycls ensemble runs/first runs/first -o runs/both --weights equal",),
     "prune": ("xraycls prune -m runs/first -o slim.safetensors -pth 0.3",),

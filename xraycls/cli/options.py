@@ -75,6 +75,12 @@ CacheOption = Annotated[
     ),
 ]
 DaliOption = Annotated[bool, typer.Option("--dali", help="The same as --loader dali.", rich_help_panel="Machine")]
+PrevalenceOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="P", help='Correct probabilities for this prevalence: 0.05, or "Edema=0.05,Mass=0.01"; the same calls.'
+    ),
+]
 RuntimeOption = Annotated[
     str,
     typer.Option(help="torch, or of exported folders onnxruntime or openvino; auto.", rich_help_panel="Machine"),

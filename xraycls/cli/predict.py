@@ -18,6 +18,7 @@ from xraycls.cli.options import (
     ModelArgument,
     PathsArgument,
     PrecisionOption,
+    PrevalenceOption,
     RuntimeOption,
     ThreadsOption,
     TTAOption,
@@ -48,6 +49,7 @@ def predict(
     no_ood_check: Annotated[
         bool, typer.Option("--no-ood-check", help="Don't mark pictures that are unlike the training data.")
     ] = False,
+    prevalence: PrevalenceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Predict images and folders; a bad file becomes a row with its error, and the exit code is 1 at the end.
@@ -59,12 +61,20 @@ def predict(
     from xraycls.errors import shown
     from xraycls.inference.choose import leading_models, open_classifiers
     from xraycls.progress import counting
-    from xraycls.workflows.predict import predict_with, prediction_rows, require_replaceable, write_predictions
+    from xraycls.workflows.predict import (
+        adjustments_said,
+        predict_with,
+        prediction_rows,
+        require_replaceable,
+        write_predictions,
+    )
+    from xraycls.workflows.prevalence import with_prevalence
 
     require_writable(output)
     replaced = require_replaceable(output)
     others = leading_models(paths)
-    trained = open_classifiers([run, *others], runtime=runtime, device=device, precision=precision)
+    opened = open_classifiers([run, *others], runtime=runtime, device=device, precision=precision)
+    trained = with_prevalence(opened, prevalence)
     classes = trained.classes
     pictures = list_images(paths[len(others) :], keep_masks=keep_masks)
     with counting("predicting") as progress:
@@ -79,10 +89,10 @@ def predict(
             ood_check=not no_ood_check,
             progress=progress,
         )
-    files = write_predictions(predictions, classes, output)
+    files = write_predictions(predictions, classes, output, adjustments_said(trained))
     failed = [p for p in predictions if p.error is not None]
     if as_json:
-        print(json.dumps(prediction_rows(predictions, classes)))
+        print(json.dumps(prediction_rows(predictions, classes, adjustments_said(trained))))
     else:
         for p in predictions[:20]:
             if p.error is not None:

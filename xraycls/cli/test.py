@@ -16,6 +16,7 @@ from xraycls.cli.options import (
     JsonOption,
     LoaderOption,
     PrecisionOption,
+    PrevalenceOption,
     RuntimeOption,
     ThreadsOption,
     TTAOption,
@@ -49,6 +50,11 @@ def test(
         bool, typer.Option("--unseen-only", help="Leave out images that the run was trained or chosen with.")
     ] = False,
     tta: TTAOption = None,
+    subgroups: Annotated[
+        str | None,
+        typer.Option(help='"sex,age,view,site,scanner", names of columns, or none; those that are there by default.'),
+    ] = None,
+    prevalence: PrevalenceOption = None,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at files that can't be read.")] = False,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
@@ -84,11 +90,14 @@ def test(
             resamples=resamples,
             unseen_only=unseen_only,
             tta=tta,
+            subgroups=subgroups,
+            prevalence=prevalence,
             options=options,
             progress=progress,
         )
     if as_json:
-        print(json.dumps(result.report.to_dict(), allow_nan=False))
+        groups = {"subgroups": [each.to_dict() for each in result.subgroups]} if result.subgroups else {}
+        print(json.dumps(result.report.to_dict() | groups, allow_nan=False))
     else:
         print_test(result)
 
@@ -99,6 +108,7 @@ def print_test(result: TestResult) -> None:
 
     from xraycls.evaluation.findings import FindingsReport
     from xraycls.evaluation.findings_page import few_findings, findings_table
+    from xraycls.evaluation.subgroups import subgroup_table
     from xraycls.evaluation.summary import caution, summary_table
 
     report = result.report
@@ -114,6 +124,12 @@ def print_test(result: TestResult) -> None:
     print_table(table)
     if said:
         print(f"{said}.")
+    if result.subgroups:
+        (header, *rows) = subgroup_table(result.subgroups)
+        table = Table(*header)
+        for row in rows:
+            table.add_row(*row)
+        print_table(table)
     if result.unreadable:
         print(f"{len(result.unreadable)} files could not be read and were left out.")
     for file in result.files:

@@ -6,6 +6,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 
+from xraycls.data.encoded import picture_within
 from xraycls.data.medmnist import read_pixels
 from xraycls.data.store import stored_checksums, stored_pixels
 from xraycls.data.table import SampleTable
@@ -52,6 +53,8 @@ def _size_or_checksum(sample: Sample) -> int:
 
 
 def _content(sample: Sample) -> bytes:
+    if (encoded := picture_within(sample)) is not None:
+        return _digest(encoded)
     if sample.member is not None and sample.row is not None:
         if sample.path.name == PIXELS:
             return _digest(stored_pixels(sample.path)[sample.row].tobytes())

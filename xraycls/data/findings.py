@@ -126,10 +126,7 @@ def for_task(table: SampleTable, options: ReadOptions) -> SampleTable:
     if options.task == "auto" and not options.labels and (len(table.findings) < 2 or _names_classes(table, options)):
         return table.single_label()
     if not table.findings:
-        raise UsageError(
-            f"{table.root} tells one label an image and no findings, of which there may be several",
-            'Name their columns with --labels A,B, or what separates them in a cell with --label-separator "|"',
-        )
+        table = findings_of_classes(table)
     if options.labels:
         table = with_findings(table, options.label_columns)
     known = table.labelled()
@@ -138,6 +135,29 @@ def for_task(table: SampleTable, options: ReadOptions) -> SampleTable:
     if left_out := len(table) - len(known):
         logger.warning("%d of %d images of %s have no known finding.", left_out, len(table), table.root)
     return table
+
+
+def findings_of_classes(table: SampleTable) -> SampleTable:
+    """The table with a finding for each class but the healthy one, such as the appearances of SIIM's studies.
+
+    Raises:
+        UsageError: no class is healthy, or no other is there.
+    """
+    others = [number for number, name in enumerate(table.classes) if not is_healthy(name)]
+    if not others or len(others) == len(table.classes):
+        raise UsageError(
+            f"{table.root} tells one label an image and no findings, of which there may be several",
+            'Name their columns with --labels A,B, or what separates them in a cell with --label-separator "|"',
+        )
+
+    def findings(label: int | None) -> Values:
+        return tuple(None if label is None else float(label == number) for number in others)
+
+    samples = (
+        replace(s, findings=findings(s.label), label=None if s.label is None else int(s.label in others)) for s in table
+    )
+    names = tuple(table.classes[number] for number in others)
+    return replace(table, samples=tuple(samples), classes=LABELS, findings=names)
 
 
 def _names_classes(table: SampleTable, options: ReadOptions) -> bool:

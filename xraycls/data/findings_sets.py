@@ -1,7 +1,8 @@
-"""Public sets of findings, told by the columns of their tables: CheXpert, MIMIC-CXR-JPG, PadChest and VinDr-CXR."""
+"""Public sets of findings, told by the columns of their tables: CheXpert, MIMIC-CXR-JPG, PadChest, VinDr-CXR, …"""
 
 from __future__ import annotations
 
+import logging
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,12 +13,15 @@ from typing import Protocol
 from xraycls.data.csv import Row, all_cells, finding_values, label_name, table_of_rows
 from xraycls.data.findings import Value, Values, listed_findings, values_of_lists
 from xraycls.data.formats.by_id import has_columns
+from xraycls.data.openi import is_openi, read_openi
 from xraycls.data.options import AS_IT_IS, ReadOptions
 from xraycls.data.records import Record, Records, plain, read_records, read_table_records
 from xraycls.data.split import split_named
 from xraycls.data.table import SampleTable
 from xraycls.errors import DataError
 from xraycls.types import UNCERTAIN, Split
+
+logger = logging.getLogger(__name__)
 
 CHEXPERT = (
     *("Enlarged Cardiomediastinum", "Cardiomegaly", "Lung Opacity", "Lung Lesion", "Edema", "Consolidation"),
@@ -42,6 +46,7 @@ _PADCHEST = {name: (name,) for name in ("ImageID", "Labels", "PatientID")}
 # What PadChest's labels say of a film or a report and not of a chest.
 _NO_FINDINGS_OF_PADCHEST = frozenset(("exclude", "suboptimal study", "unchanged"))
 
+_COVID = {name: (name,) for name in ("patientid", "finding", "modality", "filename")}
 _VINDR = {name: (name,) for name in ("image_id", "rad_id", "class_name")}
 _READERS_AGREE = 0.5  # share of the readers of a film from which a finding counts as present
 
@@ -62,16 +67,20 @@ class FindingsSet:
         title: as in sentences.
         detect: whether a file or folder is of it.
         read: its reader.
+        classes: whether its table read as any other has classes of its own, for one label an image.
     """
 
     title: str
     detect: Callable[[Path], bool]
     read: Reader
+    classes: bool = False
 
 
-def detect_findings_set(path: Path) -> FindingsSet | None:
-    """The set that a file or folder is of; None for others."""
-    return next((each for each in FINDINGS_SETS if each.detect(path)), None)
+def detect_findings_set(path: Path, options: ReadOptions = AS_IT_IS) -> FindingsSet | None:
+    """The set that a file or folder is of; None for others, and where the user speaks of classes that it spells."""
+    found = next((each for each in FINDINGS_SETS if each.detect(path)), None)
+    speaks = options.task == "single" or options.class_map is not None or options.positive is not None
+    return None if found and found.classes and speaks else found
 
 
 def read_chexpert(
@@ -291,9 +300,50 @@ def _is_vindr(path: Path) -> bool:
     return len(set(films)) < len(films)  # with one row a film it is a plain CSV
 
 
+def read_covid_chestxray(
+    path: Path, *, images: Path | None = None, strict: bool = False, options: ReadOptions = AS_IT_IS
+) -> SampleTable:
+    """Read ``metadata.csv`` of covid-chestxray-dataset, whose cells name findings from the general to the particular.
+
+    "Pneumonia/Viral/COVID-19" shows all three; "todo" and "Unknown" tell nothing. Rows of CT are left out.
+
+    Args:
+        path: the table.
+        images: the folder of the pictures; None for ``images`` beside the table, else its own.
+        strict: raise where a picture is missing instead of leaving it out.
+        options: of no effect.
+
+    Raises:
+        DataError: the table can't be read, or no picture is there.
+    """
+    records = read_records(path, _COVID, required=("finding", "filename"))
+    films = [record for record in records if "ct" not in record["modality"].lower().split("-") and record["filename"]]
+    if left_out := len(records) - len(films):
+        logger.info("%d of %d rows of %s are of CT or name no file, and are left out.", left_out, len(records), path)
+    lists = [listed_findings(record["finding"].replace(",", "/"), "/") for record in films]
+    names, values = values_of_lists([None if each is None else frozenset(map(str.strip, each)) for each in lists])
+    rows = [
+        Row(r.line, r["filename"], label_name(found), r["patientid"] or None, None, (*r.others, *_kept(r)), found)
+        for r, found in zip(films, values, strict=True)
+    ]
+    beside = path.parent / "images"
+    folder = images or (beside if beside.is_dir() else None)
+    return table_of_rows(path, rows, images=folder, strict=strict, findings=names)
+
+
+def _kept(record: Record) -> tuple[tuple[str, str], ...]:
+    return tuple((name, record[name]) for name in ("finding", "modality") if record[name])
+
+
+def _is_covid_chestxray(path: Path) -> bool:
+    return not path.is_dir() and has_columns(path, ("patientid", "finding", "RT_PCR_positive", "modality", "filename"))
+
+
 FINDINGS_SETS = (
     FindingsSet("CheXpert", _is_chexpert, read_chexpert),
     FindingsSet("MIMIC-CXR-JPG", _is_mimic, read_mimic),
     FindingsSet("PadChest", _is_padchest, read_padchest),
     FindingsSet("VinDr-CXR", _is_vindr, read_vindr),
+    FindingsSet("covid-chestxray-dataset", _is_covid_chestxray, read_covid_chestxray, classes=True),
+    FindingsSet("Open-i", is_openi, read_openi),
 )

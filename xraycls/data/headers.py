@@ -13,12 +13,12 @@ from typing import BinaryIO, TypeVar
 from PIL import Image as PillowImage
 
 from xraycls.data.dicom import DICOM_SUFFIXES, HEAD, is_dicom, read_header
+from xraycls.data.encoded import picture_within
 from xraycls.data.files import require_regular
 from xraycls.data.open import open_image
 from xraycls.data.processors import available_processors
-from xraycls.data.tfrecord.pictures import encoded_picture
 from xraycls.errors import DataError
-from xraycls.types import ENCODED, Sample
+from xraycls.types import Sample
 
 T = TypeVar("T")
 
@@ -67,8 +67,7 @@ def header_of(sample: Sample) -> PictureHeader:
     Raises:
         DataError: the file is missing, empty or not an image.
     """
-    if sample.member == ENCODED:
-        data = encoded_picture(sample)
+    if (data := picture_within(sample)) is not None:
         return _of_encoded(io.BytesIO(data), data[:HEAD], len(data)) or _of_decoded(sample, len(data))
     if sample.member is not None:
         image = open_image(sample)

@@ -11,13 +11,13 @@ import numpy.typing as npt
 
 from xraycls.data.depth import bits_of
 from xraycls.data.dicom import DICOM_SUFFIXES, is_dicom, open_dataset, open_dicom
+from xraycls.data.encoded import picture_within
 from xraycls.data.files import require_regular
 from xraycls.data.image import MOST_PIXELS, GreyImage, Image, decoded, open_encoded, to_uint8, too_large
 from xraycls.data.medmnist import read_pixels
 from xraycls.data.store import open_stored
-from xraycls.data.tfrecord.pictures import encoded_picture
 from xraycls.errors import DataError
-from xraycls.types import ENCODED, PIXELS, Sample
+from xraycls.types import PIXELS, Sample
 
 if TYPE_CHECKING:
     from xraycls.types import Content
@@ -34,8 +34,8 @@ def open_image(sample: Sample) -> Image:
     if sample.member is not None:
         if sample.path.name == PIXELS:
             return open_stored(sample)
-        if sample.member == ENCODED:
-            return open_encoded(encoded_picture(sample), sample.path)
+        if (encoded := picture_within(sample)) is not None:
+            return _open_bytes(encoded, Path(sample.name))
         return decoded(read_pixels(sample.path, sample.member, sample.row or 0))
     require_regular(sample.path)
     try:

@@ -32,7 +32,7 @@ def with_views(table: SampleTable, views: str) -> SampleTable:
     """
     wanted = {plain(name) for name in views.split(",") if name.strip()}
     wanted = wanted.union(*(_GROUPS[name] for name in wanted & _GROUPS.keys()))
-    seen = [_views_of(sample) for sample in table]
+    seen = [views_of(sample) for sample in table]
     if not any(seen):
         raise UsageError(
             f"--views {views} needs a column of projections, and {table.root} has none",
@@ -48,5 +48,6 @@ def with_views(table: SampleTable, views: str) -> SampleTable:
     return kept
 
 
-def _views_of(sample: Sample) -> tuple[str, ...]:
+def views_of(sample: Sample) -> tuple[str, ...]:
+    """What the columns of projections say of an image, in their order."""
     return tuple(value for name, value in sample.attributes if plain(name) in _COLUMNS)

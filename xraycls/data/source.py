@@ -23,6 +23,7 @@ from xraycls.data.formats.mapping import MAPPING, with_mapping
 from xraycls.data.formats.whole import is_ours
 from xraycls.data.medmnist import read_medmnist
 from xraycls.data.options import AS_IT_IS, ReadOptions
+from xraycls.data.parquet import is_parquet, read_parquet
 from xraycls.data.partial_store import JOURNAL
 from xraycls.data.patients import with_patients
 from xraycls.data.projections import with_views
@@ -53,8 +54,8 @@ def load_table(
     """A table to train on: every sample can be read, has a label and a split, and every class has training images.
 
     Args:
-        path: an image folder, a CSV, a MedMNIST ``.npz``, a prepared store or data in one of the formats of
-            :data:`xraycls.data.formats.FORMATS`; None for the phantom.
+        path: an image folder, a CSV, a MedMNIST ``.npz``, Parquet shards, a prepared store or data in one of the
+            formats of :data:`xraycls.data.formats.FORMATS`; None for the phantom.
         images: the folder that a CSV's paths start from, or the pictures of labels that lie elsewhere.
         val_fraction: share of the training images that becomes validation where none is given, 0–1.
         test_fraction: likewise for the test split.
@@ -193,7 +194,9 @@ def _read_source(
     if not is_prepared and not options.label_separator and (found := detect_format(path, images)):
         return with_mapping(found.read(path, images=images, strict=strict), path)
     suffix = path.suffix.lower()
-    if not (options.columns or options.label_separator) and (known := detect_findings_set(path)):
+    if not is_prepared and is_parquet(path):
+        return read_parquet(path, options=options)
+    if not (options.columns or options.label_separator) and (known := detect_findings_set(path, options)):
         return known.read(path, images=images, strict=strict, options=options)
     if suffix in _TABLES:
         return read_csv(path, images=images, strict=strict, options=options)
@@ -215,7 +218,7 @@ def _read_source(
     raise DataError(
         f"{path} is no data source",
         path,
-        f"Give a folder of images, a CSV (.csv, .tsv) or a MedMNIST archive (.npz), or boxes as {names}",
+        f"Give a folder of images, a CSV (.csv, .tsv), a MedMNIST archive (.npz) or Parquet, or boxes as {names}",
     )
 
 

@@ -96,9 +96,12 @@ class SampleTable:
 
     def name_of(self, sample: Sample) -> str:
         """A sample's name below the root: the same on every machine, and for a prepared picture that of its source."""
-        if sample.member is not None:
-            return sample.member if sample.path.name == PIXELS else f"{sample.member}[{sample.row}]"
-        return sample.path.as_posix().removeprefix(f"{self.root.as_posix()}/")  # much faster than relative_to
+        if sample.path.name == PIXELS and sample.member is not None:
+            return sample.member
+        if sample.member is not None and sample.path.suffix != ".parquet":
+            return f"{sample.member}[{sample.row}]"
+        below = sample.path.as_posix().removeprefix(f"{self.root.as_posix()}/")  # much faster than relative_to
+        return below if sample.member is None else f"{below}[{sample.row}]"  # a set has several shards
 
     def origin_of(self, sample: Sample) -> str:
         """What tells a picture from all others, prepared or not: the path of the file that it comes from."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from xraycls.evaluation.cases import FloatArray, IntArray, predicted_classes, ratio, sums
+from xraycls.evaluation.cases import FloatArray, IntArray, predicted_classes, ratio
 
 BINS = 15
 
@@ -78,7 +78,12 @@ class CalibrationGaps:
 
     def __init__(self, labels: IntArray, probabilities: FloatArray, bins: int = BINS) -> None:
         probability, outcome = _pairs(labels, probabilities)
-        self._bins, self._bin, self._gap = bins, _bin_of(probability, bins), probability - outcome
+        in_order = np.argsort(_bin_of(probability, bins), kind="stable")
+        counts = np.bincount(_bin_of(probability, bins), minlength=bins)
+        self._filled = np.flatnonzero(counts)
+        self._starts = (np.cumsum(counts) - counts)[self._filled]
+        self._order = None if np.array_equal(in_order, np.arange(len(in_order))) else in_order
+        self._gap = (probability - outcome)[in_order]
 
     def under(self, weights: FloatArray) -> FloatArray:
         """Σ over bins of |Σ weight · (probability - outcome)|, float64 [...], for weights [..., n].
@@ -86,7 +91,8 @@ class CalibrationGaps:
         Divided by the sum of the weights that is the expected calibration error: a bin's share times its gap doesn't
         depend on the bin's own weight.
         """
-        return np.asarray(np.abs(sums(self._bin, self._bins, weights * self._gap)).sum(axis=-1))
+        ordered = weights if self._order is None else weights.take(self._order, axis=-1)
+        return np.asarray(np.abs(np.add.reduceat(ordered * self._gap, self._starts, axis=-1)).sum(axis=-1))
 
 
 def reliability_curve(labels: IntArray, probabilities: FloatArray, bins: int = BINS) -> ReliabilityCurve:

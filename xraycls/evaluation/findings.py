@@ -215,7 +215,7 @@ def evaluate_findings(
     at = told[kept] if told.ndim == 2 else np.broadcast_to(told, p.shape)
     weighted = WeightedFindings(y, p, at)
     exact = weighted.under(np.ones(len(y)))
-    drawn = bootstrap(weighted.under, len(y), groups=members, resamples=resamples, seed=seed)
+    drawn = bootstrap(weighted.under, len(y), groups=members, resamples=resamples, seed=seed, dtype=np.int32)
     present = ((y == 1) & known).sum(axis=0)
     shown = (y == 1).astype(np.int64)
 

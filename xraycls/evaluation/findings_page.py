@@ -11,9 +11,11 @@ import numpy as np
 from xraycls.data.files import atomic_write
 from xraycls.evaluation import style
 from xraycls.evaluation.cases import BoolArray, FloatArray
+from xraycls.evaluation.decision import Outcomes, decision_plot, outcomes_of, reliability_panels
 from xraycls.evaluation.findings import FINDING_METRICS, FindingsReport
 from xraycls.evaluation.plots import training_plot
 from xraycls.evaluation.report import Estimate
+from xraycls.evaluation.subgroups import Subgroup, subgroup_page
 from xraycls.evaluation.summary import Table, format_estimate, format_threshold, format_value
 from xraycls.evaluation.write import write_test
 from xraycls.page import render
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 CAPTIONS = {
     "roc": "ROC curve of each finding",
     "pr": "Precision against recall of each finding",
+    "reliability": "Reliability: what a predicted probability turned out to mean",
+    "decision": "Decision curves: net benefit of calling from a threshold on",
     "training": "The training of the model",
 }
 _WIDTH = 6.8  # inches
@@ -42,6 +46,7 @@ def write_findings_report(
     metadata: Mapping[str, Any] | None = None,
     settings: Mapping[str, Any] | None = None,
     history: Sequence[Mapping[str, float]] = (),
+    subgroups: Sequence[Subgroup] = (),
 ) -> list[Path]:
     """Write everything there is to say about a test; arguments and files as of :func:`.write.write_report`.
 
@@ -49,10 +54,11 @@ def write_findings_report(
         XrayclsError: a file can't be written.
     """
     metadata = metadata or {}
-    pictures = _write_pictures(report, predictions, folder / "pictures", history)
-    return write_test(
-        report, predictions, folder, pictures, render_findings(report, pictures, metadata, settings), metadata
-    )
+    targets, scored = _arrays(predictions, len(report.classes))
+    outcomes = outcomes_of(targets, scored, report.classes)
+    pictures = _write_pictures(report, targets, scored, outcomes, folder / "pictures", history)
+    page = render_findings(report, pictures, metadata, settings, subgroups)
+    return write_test(report, predictions, folder, pictures, page, metadata, subgroups, outcomes)
 
 
 def findings_table(report: FindingsReport, shown: Sequence[str] = _HEADLINE) -> Table:
@@ -82,6 +88,7 @@ def render_findings(
     pictures: Mapping[str, Path],
     metadata: Mapping[str, Any],
     settings: Mapping[str, Any] | None = None,
+    subgroups: Sequence[Subgroup] = (),
 ) -> str:
     """The page.
 
@@ -90,6 +97,7 @@ def render_findings(
         pictures: from a key of ``CAPTIONS`` to a PNG file, in the order to show them.
         metadata: what was tested on what, and when.
         settings: of the training; None where they aren't known.
+        subgroups: the figures of groups of images.
 
     Returns:
         HTML; names of findings and files, and metadata, are escaped.
@@ -109,6 +117,7 @@ def render_findings(
         findings=findings_table(report, _SHOWN),
         calibration=findings_table(report, _CALIBRATION),
         together=together,
+        subgroups=subgroup_page(subgroups),
         intervals=f"In brackets: 95 % bootstrap intervals, {report.resamples:,} resamples of {of}. {means}{few}",
         pictures=[(CAPTIONS[key], path.read_bytes()) for key, path in pictures.items()],
         metadata=metadata,
@@ -116,16 +125,27 @@ def render_findings(
     )
 
 
-def _write_pictures(
-    report: FindingsReport, predictions: Sequence[Prediction], folder: Path, history: Sequence[Mapping[str, float]]
-) -> dict[str, Path]:
+def _arrays(predictions: Sequence[Prediction], findings: int) -> tuple[FloatArray, FloatArray]:
+    """Targets and probabilities, float64 [m, F] each, of the m images that could be read."""
     read = [p for p in predictions if p.error is None]
     told = [[np.nan if value is None else value for value in p.findings] for p in read]
-    targets = np.array(told, np.float64)
-    scored = np.array([p.probabilities for p in read], np.float64)
+    scored = np.array([p.probabilities for p in read], np.float64).reshape(-1, findings)
+    return np.array(told, np.float64).reshape(-1, findings), scored
+
+
+def _write_pictures(
+    report: FindingsReport,
+    targets: FloatArray,
+    scored: FloatArray,
+    outcomes: Mapping[str, Outcomes],
+    folder: Path,
+    history: Sequence[Mapping[str, float]],
+) -> dict[str, Path]:
     draw: dict[str, Callable[[], Figure]] = {
         "roc": lambda: _curves(report, targets, scored, "roc"),
         "pr": lambda: _curves(report, targets, scored, "pr"),
+        "reliability": lambda: reliability_panels(outcomes),
+        "decision": lambda: decision_plot(outcomes),
     }
     if history:
         draw["training"] = lambda: training_plot(history)

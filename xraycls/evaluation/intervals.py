@@ -17,6 +17,7 @@ import math
 from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from xraycls.evaluation.cases import FloatArray, IntArray
 
@@ -35,6 +36,7 @@ def bootstrap(
     groups: IntArray | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
+    dtype: npt.DTypeLike = np.float64,
 ) -> dict[str, FloatArray]:
     """The figures of every resample.
 
@@ -44,6 +46,7 @@ def bootstrap(
         groups: int64 [n], the group of each case, as :func:`group_indices` gives it; None: each stands alone.
         resamples: how many to draw.
         seed: the same seed gives the same resamples.
+        dtype: of the weights, which are whole numbers.
 
     Returns:
         Named figures [resamples, ...]; NaN where a resample leaves one undefined.
@@ -51,24 +54,29 @@ def bootstrap(
     rng = np.random.default_rng(seed)
     members = np.arange(n) if groups is None else groups
     rows = max(1, _CHUNK // n)
-    parts = [statistic(draw_counts(members, min(rows, resamples - start), rng)) for start in range(0, resamples, rows)]
+    parts = [
+        statistic(draw_counts(members, min(rows, resamples - start), rng, dtype)) for start in range(0, resamples, rows)
+    ]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def draw_counts(members: IntArray, resamples: int, rng: np.random.Generator) -> FloatArray:
+def draw_counts(
+    members: IntArray, resamples: int, rng: np.random.Generator, dtype: npt.DTypeLike = np.float64
+) -> FloatArray:
     """How often each case is drawn when whole groups are, with replacement.
 
     Args:
         members: int64 [n], the group of each case, 0 to G - 1 without gaps.
         resamples: R.
         rng: where chance comes from.
+        dtype: of the counts.
 
     Returns:
-        float64 [R, n], whole numbers; cases of one group have the same count.
+        [R, n], whole numbers; cases of one group have the same count.
     """
     n_groups = int(members.max()) + 1
     drawn = rng.integers(n_groups, size=(resamples, n_groups))
-    counts = np.stack([np.bincount(row, minlength=n_groups) for row in drawn]).astype(np.float64)
+    counts = np.stack([np.bincount(row, minlength=n_groups) for row in drawn]).astype(dtype)
     return counts if np.array_equal(members, np.arange(n_groups)) else counts.take(members, axis=1)
 
 

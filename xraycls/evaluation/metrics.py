@@ -25,7 +25,6 @@ from xraycls.evaluation.cases import (
     predicted_classes,
     ratio,
     squared_errors,
-    sums,
 )
 from xraycls.evaluation.ranking import RankedCases
 
@@ -158,7 +157,9 @@ class WeightedFigures:
         self._present = np.unique(labels)
         called = [predicted_classes(probabilities, threshold) for threshold in thresholds]
         # Cases with one label that are called the same at every threshold count together.
-        self._kinds, self._kind = np.unique(np.stack([labels, *called], axis=1), axis=0, return_inverse=True)
+        self._kinds, kind = np.unique(np.stack([labels, *called], axis=1), axis=0, return_inverse=True)
+        self._by_kind = np.argsort(kind, kind="stable")
+        self._starts = np.searchsorted(kind[self._by_kind], np.arange(len(self._kinds)))
         self._classes = np.arange(n_classes)
         ranked = [] if positive_only else [0]
         self._ranked = {
@@ -167,25 +168,27 @@ class WeightedFigures:
         self._gaps = CalibrationGaps(labels, probabilities)
         self._squared, self._log = squared_errors(labels, probabilities), log_losses(labels, probabilities)
 
-    def under(self, weights: FloatArray) -> list[AtThreshold]:
+    def under(self, weights: FloatArray | IntArray) -> list[AtThreshold]:
         """The figures at each threshold.
 
         Args:
-            weights: float64 [..., n], not negative, some above 0.
+            weights: float64 or whole numbers [..., n], not negative, some above 0; the latter are summed faster.
         """
-        total = weights.sum(axis=-1)
+        total = weights.sum(axis=-1, dtype=np.float64)
         areas = np.full((len(self._classes), 2, *total.shape), np.nan)
         for c, ranked in self._ranked.items():
             areas[c] = ranked.areas(weights)
         auroc, average_precision = np.moveaxis(areas, (1, 0), (0, -1))
         ranking = {"auroc": auroc, "average_precision": average_precision}
+        counts = weights.astype(np.float64, copy=False)
         free = {
-            "brier": np.einsum("...n,n->...", weights, self._squared) / total,
-            "ece": self._gaps.under(weights) / total,
-            "loss": np.einsum("...n,n->...", weights, self._log) / total,
+            "brier": np.einsum("...n,n->...", counts, self._squared) / total,
+            "ece": self._gaps.under(counts) / total,
+            "loss": np.einsum("...n,n->...", counts, self._log) / total,
         }
         found = []
-        by_kind, label = sums(self._kind, len(self._kinds), weights), self._kinds[:, 0]
+        by_kind = np.add.reduceat(weights.take(self._by_kind, axis=-1), self._starts, axis=-1).astype(np.float64)
+        label = self._kinds[:, 0]
         for called in self._kinds[:, 1:].T:
             each = _of_calls(by_kind, label, called, self._classes) | ranking
             accuracy = by_kind @ (label == called).astype(np.float64) / total

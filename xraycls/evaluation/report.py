@@ -206,6 +206,7 @@ def _figures(
         groups=None if groups is None else groups[order],
         resamples=resamples,
         seed=seed,
+        dtype=np.int32,
     )
     exact = _named(weighted.under(np.ones(len(labels))))
 

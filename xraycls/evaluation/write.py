@@ -7,14 +7,26 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from xraycls.data.files import atomic_write, readable_name
 from xraycls.data.rows import write_rows
 from xraycls.evaluation import style
 from xraycls.evaluation.cases import as_arrays
+from xraycls.evaluation.decision import (
+    DECISION_HEADER,
+    RELIABILITY_HEADER,
+    Outcomes,
+    decision_plot,
+    decision_rows,
+    outcomes_of,
+    reliability_rows,
+)
 from xraycls.evaluation.metrics import METRICS
 from xraycls.evaluation.mistakes import ImageOf, most_wrong, most_wrong_plot
 from xraycls.evaluation.plots import confusion_plot, pr_plot, reliability_plot, roc_plot, training_plot
 from xraycls.evaluation.report import Report, without_nan
+from xraycls.evaluation.subgroups import Subgroup, subgroup_page, subgroup_rows
 from xraycls.evaluation.summary import caution, class_table, format_threshold, format_value, summary_table
 from xraycls.page import render
 from xraycls.types import Prediction
@@ -30,6 +42,7 @@ CAPTIONS = {
     "reliability": "Reliability: what a predicted probability turned out to mean",
     "confusion": "Confusion matrix",
     "most_wrong": "The images predicted most wrongly",
+    "decision": "Decision curve: net benefit of calling from a threshold on",
     "training": "The training of the model",
 }
 
@@ -45,6 +58,7 @@ def write_report(
     metadata: Mapping[str, Any] | None = None,
     settings: Mapping[str, Any] | None = None,
     history: Sequence[Mapping[str, float]] = (),
+    subgroups: Sequence[Subgroup] = (),
 ) -> list[Path]:
     """Write everything there is to say about a test.
 
@@ -57,6 +71,7 @@ def write_report(
         metadata: what was tested on what; JSON values, under "metadata" in ``test.json``.
         settings: of the training, for the page.
         history: its rows of ``metrics.csv``, for a picture of the curves.
+        subgroups: the figures of groups of images, for the page, ``test.json`` and ``subgroups.csv``.
 
     Returns:
         The files written, the JSON last: where it is, the rest is complete.
@@ -66,9 +81,9 @@ def write_report(
     """
     metadata = metadata or {}
     pictures = _write_pictures(report, predictions, folder / "pictures", image_of, history)
-    return write_test(
-        report, predictions, folder, pictures, render_page(report, pictures, metadata, settings), metadata
-    )
+    page = render_page(report, pictures, metadata, settings, subgroups)
+    outcomes = _outcomes(report, predictions)
+    return write_test(report, predictions, folder, pictures, page, metadata, subgroups, outcomes)
 
 
 def write_test(
@@ -78,6 +93,8 @@ def write_test(
     pictures: Mapping[str, Path],
     page: str,
     metadata: Mapping[str, Any],
+    subgroups: Sequence[Subgroup] = (),
+    outcomes: Mapping[str, Outcomes] | None = None,
 ) -> list[Path]:
     """Write the page, the predictions and the figures of a test, whose pictures are there; arguments as above.
 
@@ -89,17 +106,32 @@ def write_test(
     """
     with atomic_write(folder / "report.html") as temporary:
         temporary.write_text(page, encoding="utf-8")
-    rows = write_predictions(predictions, report.classes, folder / "predictions.csv")
+    adjusted = str(metadata.get("adjusted", ""))
+    rows = write_predictions(predictions, report.classes, folder / "predictions.csv", adjusted)
     figures = folder / "test.json"
     unreadable = sum(prediction.error is not None for prediction in predictions)
-    content = {**report.to_dict(), "unreadable": unreadable, "metadata": without_nan(metadata)}
+    groups = {"subgroups": [each.to_dict() for each in subgroups]} if subgroups else {}
+    content = {**report.to_dict(), **groups, "unreadable": unreadable, "metadata": without_nan(metadata)}
+    tables: dict[str, tuple[Sequence[str], Sequence[Sequence[object]]]] = {
+        "subgroups.csv": subgroup_rows(subgroups) if subgroups else ([], []),
+        "decision_curve.csv": (DECISION_HEADER, decision_rows(outcomes or {})),
+        "reliability.csv": (RELIABILITY_HEADER, reliability_rows(outcomes or {})),
+    }
+    for name, (header, lines) in tables.items():
+        if lines:
+            write_rows(folder / name, header, lines)
+        else:
+            (folder / name).unlink(missing_ok=True)  # an earlier test may have left one
+    others = [folder / name for name, (_, lines) in tables.items() if lines]
     with atomic_write(figures) as temporary:
         text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False, default=str)
         temporary.write_text(text + "\n", encoding="utf-8")
-    return [*pictures.values(), folder / "report.html", rows, figures]
+    return [*pictures.values(), folder / "report.html", rows, *others, figures]
 
 
-def write_predictions(predictions: Sequence[Prediction], classes: Sequence[str], path: Path) -> Path:
+def write_predictions(
+    predictions: Sequence[Prediction], classes: Sequence[str], path: Path, adjusted: str = ""
+) -> Path:
     """Write a CSV: name, label, predicted, a probability a class as ``p_<class>``, error; UTF-8, a row an image.
 
     Where probabilities are means, their standard deviation over the members or views stands behind them: of the class
@@ -108,7 +140,8 @@ def write_predictions(predictions: Sequence[Prediction], classes: Sequence[str],
     Labels are class names, or findings separated by bars. A field is empty where it is unknown; probabilities keep nine
     digits, all of a float32.
     Where the pictures were held against the training data, ``unlike_training_data`` (yes or no) and ``distance`` stand
-    before the error; in the test of an ensemble, so does ``seen``: whether a member was trained or chosen with it.
+    before the error; in the test of an ensemble, so does ``seen``: whether a member was trained or chosen with it; and
+    ``adjusted``, what was done to the probabilities, where something was.
 
     Raises:
         XrayclsError: the file can't be written.
@@ -123,11 +156,11 @@ def write_predictions(predictions: Sequence[Prediction], classes: Sequence[str],
         name, error = readable_name(prediction.name), readable_name(prediction.error or "")
         spread = [f"{value:.6g}" for value in uncertainty_of(prediction)] or [""] * len(uncertainties)
         seen = [{True: "yes", False: "no", None: ""}[prediction.seen]] * tested
-        rows.append(
-            [name, label, predicted, *probabilities, *spread, *_distance(prediction)[: 2 * compared], *seen, error]
-        )
+        done = [adjusted] * bool(adjusted)
+        distance = _distance(prediction)[: 2 * compared]
+        rows.append([name, label, predicted, *probabilities, *spread, *distance, *seen, *done, error])
     titles = [f"p_{title}" for title in classes] + uncertainties + ["unlike_training_data", "distance"] * compared
-    titles += ["seen"] * tested
+    titles += ["seen"] * tested + ["adjusted"] * bool(adjusted)
     write_rows(path, ["name", "label", "predicted", *titles, "error"], rows)
     return path
 
@@ -153,6 +186,14 @@ def _distance(prediction: Prediction) -> list[str]:
     return ["yes" if prediction.unlike else "no", f"{prediction.distance:.6g}"]
 
 
+def _outcomes(report: Report, predictions: Sequence[Prediction]) -> dict[str, Outcomes]:
+    """The cases of the positive one of two classes; none of more classes."""
+    labels, probabilities = as_arrays(predictions, len(report.classes))
+    if report.positive_class is None:
+        return {}
+    return outcomes_of(labels[:, None].astype(np.float64), probabilities[:, 1:], (report.positive_class,))
+
+
 def _write_pictures(
     report: Report,
     predictions: Sequence[Prediction],
@@ -169,6 +210,8 @@ def _write_pictures(
         "reliability": lambda: reliability_plot(report, labels, probabilities),
         "confusion": lambda: confusion_plot(report),
     }
+    if outcomes := _outcomes(report, predictions):
+        draw["decision"] = lambda: decision_plot(outcomes)
     if history:
         draw["training"] = lambda: training_plot(history)
     if image_of and wrong:
@@ -185,7 +228,11 @@ def _write_pictures(
 
 
 def render_page(
-    report: Report, pictures: Mapping[str, Path], metadata: Mapping[str, Any], settings: Mapping[str, Any] | None = None
+    report: Report,
+    pictures: Mapping[str, Path],
+    metadata: Mapping[str, Any],
+    settings: Mapping[str, Any] | None = None,
+    subgroups: Sequence[Subgroup] = (),
 ) -> str:
     """The page.
 
@@ -194,6 +241,7 @@ def render_page(
         pictures: from a key of ``CAPTIONS`` to a PNG file, in the order to show them.
         metadata: what was tested on what, and when; a row each, nested values as JSON.
         settings: of the training; None where they aren't known.
+        subgroups: the figures of groups of images.
 
     Returns:
         HTML; names of classes and files, and metadata, are escaped.
@@ -204,6 +252,7 @@ def render_page(
         images=_images(report),
         headline=_headline(report),
         summary=summary_table(report),
+        subgroups=subgroup_page(subgroups),
         intervals=_about_intervals(report),
         classes=[(_at(each.threshold), class_table(report, each)) for each in figures],
         pictures=[(CAPTIONS[key], path.read_bytes()) for key, path in pictures.items()],

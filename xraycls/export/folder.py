@@ -6,8 +6,8 @@ import importlib.metadata
 import json
 import logging
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -47,6 +47,7 @@ class Source:
         threshold: the operating threshold of two classes; None without one.
         bits: of the grey levels in 16-bit pictures that it was trained with; None when unknown.
         thresholds: of a classifier of several findings a picture; None of all others.
+        prevalence: of each class or finding in its training; empty when unknown.
     """
 
     model: Classifier | Detector
@@ -55,6 +56,7 @@ class Source:
     threshold: float | None = None
     bits: int | None = None
     thresholds: tuple[float, ...] | None = None
+    prevalence: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,6 +280,7 @@ class _Writing:
             "boxes": model.rule if isinstance(model, MapDetector) else None,
             "bits": source.bits,
             "thresholds": source.thresholds,
+            "prevalence": dict(source.prevalence),
             "source": source.weights.name,
             "versions": {name: _version(name) for name in _PACKAGES},
         }

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xraycls.errors import UsageError
+from xraycls.inference.adjust import with_calibration
 from xraycls.inference.ensemble import AveragedPredictor, Ensemble, ProbabilityPredictor, called_from, ensemble_of
 from xraycls.inference.ensemble_file import is_ensemble, read_ensemble
 from xraycls.inference.exported import is_exported
@@ -16,7 +18,6 @@ from xraycls.inference.exported_predictor import (
     ExportedPredictor,
     load_exported,
     read_detections,
-    read_probabilities,
 )
 from xraycls.inference.tta import Move, moved_recipe, moves_of
 
@@ -29,30 +30,40 @@ if TYPE_CHECKING:
     from xraycls.inference.predictor import Predictor
     from xraycls.types import Detections
 
+logger = logging.getLogger(__name__)
+
 
 def open_classifier(
-    model: str | Path, *, runtime: str = "auto", device: str = "auto", precision: str = "auto"
+    model: str | Path,
+    *,
+    runtime: str = "auto",
+    device: str = "auto",
+    precision: str = "auto",
+    calibrated: bool = True,
 ) -> TrainedModel | ExportedModel:
-    """Returns a classifier.
+    """Returns a classifier, with the calibration beside its weights where there is one.
 
     Args:
         model: an exported folder or file; or as :func:`xraycls.inference.load.load_classifier_model` takes it.
         runtime: "auto", "torch", "onnxruntime" or "openvino".
         device: as in training.
         precision: that an exported model computes in.
+        calibrated: whether that calibration is used.
 
     Raises:
-        RunError: there is no such model, or it is a detector.
+        RunError: there is no such model, it is a detector, or its calibration is damaged.
         UsageError: the runtime can't compute it, or not so.
         MissingExtra: the runtime isn't installed.
     """
     if is_exported(model):
-        return load_exported(model, "classifier", runtime=runtime, precision=precision, device=device)
+        exported = load_exported(model, "classifier", runtime=runtime, precision=precision, device=device)
+        return with_calibration(exported) if calibrated else exported
     _check_torch(model, runtime)
     from xraycls.inference.load import load_classifier_model
     from xraycls.training.precision import choose_device
 
-    return load_classifier_model(model, choose_device(device))
+    trained = load_classifier_model(model, choose_device(device))
+    return with_calibration(trained) if calibrated else trained
 
 
 def open_classifiers(
@@ -68,7 +79,11 @@ def open_classifiers(
     one = partial(open_classifier, runtime=runtime, device=device, precision=precision)
     if len(models) == 1 and is_ensemble(models[0]):
         file = read_ensemble(Path(models[0]))
-        return called_from(ensemble_of(map(one, file.members), file.shares), file.threshold, file.thresholds or {})
+        together = ensemble_of(map(one, file.members), file.shares)
+        if together.adjustments:
+            logger.warning("Members of %s are calibrated, so the mean of their thresholds is taken.", models[0])
+            return together
+        return called_from(together, file.threshold, file.thresholds or {})
     for each in models:
         if is_ensemble(each):
             raise UsageError(f"{each} is several models as one already", "Name it alone, or its members beside others")
@@ -150,10 +165,14 @@ def _predictor_of_view(
 ) -> Predictor[FloatArray] | ExportedPredictor[FloatArray]:
     if isinstance(model, ExportedModel):
         check_loader(loader)
-        read = partial(read_probabilities, multi_label=model.multi_label)
         recipe = None if move == Move() else moved_recipe(model.file.recipe, move)
         return ExportedPredictor(
-            model=model, read=read, batch_size=batch_size, threads=threads, strict=strict, recipe=recipe
+            model=model,
+            read=model.probabilities,
+            batch_size=batch_size,
+            threads=threads,
+            strict=strict,
+            recipe=recipe,
         )
     from xraycls.inference.predictor import Predictor
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from xraycls.evaluation.cases import FloatArray
+from xraycls.inference.adjust import Adjustment, adjusted_probabilities
 from xraycls.inference.results import Decisions
 from xraycls.loaders.recipes.classification import Recipe
 from xraycls.models.classifier import Classifier
@@ -31,6 +32,8 @@ class TrainedModel(Decisions):
         bits: of the grey levels in 16-bit pictures that it was trained with; None when unknown.
         thresholds: of a classifier of findings, from which each is called, chosen on validation; else None.
         ood_check: tells pictures that are unlike the training data; None where the weights hold no check.
+        adjustments: what is done to its probabilities, in order; thresholds are of the last.
+        prevalence: of each class or finding in its training, sampling and weights counted; None when unknown.
     """
 
     classifier: Classifier
@@ -42,6 +45,8 @@ class TrainedModel(Decisions):
     bits: int | None = None
     thresholds: tuple[float, ...] | None = None
     ood_check: OODCheck | None = None
+    adjustments: tuple[Adjustment, ...] = ()
+    prevalence: Mapping[str, float] | None = None
 
     @property
     def multi_label(self) -> bool:
@@ -70,4 +75,5 @@ class TrainedModel(Decisions):
 
     def outputs(self, raw: torch.Tensor, batch: Batch, names: Sequence[str]) -> list[FloatArray]:
         """Returns the probabilities of each picture, float64 [C]."""
-        return list(self.classifier.probabilities(raw.cpu().double()).numpy())
+        probabilities = self.classifier.probabilities(raw.cpu().double()).numpy()
+        return list(adjusted_probabilities(probabilities, self.adjustments, multi_label=self.multi_label))

@@ -11,6 +11,7 @@ import numpy as np
 from xraycls.data.class_names import plain_class
 from xraycls.errors import UsageError
 from xraycls.evaluation.cases import FloatArray
+from xraycls.inference.adjust import Adjustment
 from xraycls.inference.inputs import samples_of
 from xraycls.inference.results import Decisions, Result
 
@@ -67,6 +68,11 @@ class Ensemble(Decisions):
     def run(self) -> RunFolder | None:
         """The run of the first member, whose data are taken where no others are named."""
         return self.members[0].run
+
+    @property
+    def adjustments(self) -> tuple[Adjustment, ...]:
+        """What is done to the probabilities of the members."""
+        return tuple(each for member in self.members for each in member.adjustments)
 
 
 def ensemble_of(members: Iterable[TrainedModel | ExportedModel], shares: Sequence[float] | None = None) -> Ensemble:

@@ -61,6 +61,7 @@ class ExportedFile:
         background: where TAO's labels list the background; None where they don't.
         bits: of the grey levels in 16-bit pictures that it was trained with; None when unknown.
         thresholds: of a classifier of several findings a picture, from which each is called; None of all others.
+        prevalence: of each class or finding in its training; empty when unknown.
         source: the file of weights that it was made from.
         source_sha256: of that file.
         versions: of the packages that wrote it.
@@ -93,6 +94,7 @@ class ExportedFile:
     background: Literal["first", "last"] | None = None
     bits: int | None = None
     thresholds: tuple[float, ...] | None = None
+    prevalence: dict[str, float] = field(default_factory=dict)
     source: str = ""
     source_sha256: str = ""
     versions: dict[str, str] = field(default_factory=dict)

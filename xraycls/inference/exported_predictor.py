@@ -17,6 +17,7 @@ from xraycls.data.processors import available_processors
 from xraycls.data.table import SampleTable
 from xraycls.errors import DataError, RunError
 from xraycls.evaluation.cases import FloatArray
+from xraycls.inference.adjust import Adjustment, adjusted_probabilities
 from xraycls.inference.exported import ExportedFile, find_exported
 from xraycls.inference.exported_detections import detections_of
 from xraycls.inference.inputs import samples_of
@@ -39,11 +40,13 @@ class ExportedModel(Decisions):
         path: the file.
         file: its description.
         session: what computes it.
+        adjustments: what is done to its probabilities, in order; thresholds are of the last.
     """
 
     path: Path
     file: ExportedFile
     session: Session
+    adjustments: tuple[Adjustment, ...] = ()
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -71,6 +74,11 @@ class ExportedModel(Decisions):
         return self.file.thresholds
 
     @property
+    def prevalence(self) -> dict[str, float]:
+        """Of each class or finding in its training; empty when unknown."""
+        return self.file.prevalence
+
+    @property
     def reported(self) -> float | None:
         """Score from which detections are reported; None where it wasn't chosen on validation."""
         return self.file.threshold
@@ -88,6 +96,11 @@ class ExportedModel(Decisions):
     def run_on(self, images: Iterable[GreyImage]) -> Arrays:
         """Returns the outputs for pictures uint8 [H, W], by name."""
         return self.session.run(self.file.input_of(np.stack(list(images))[:, None]))
+
+    def probabilities(self, outputs: Arrays, views: Floats) -> list[FloatArray]:
+        """Returns the probabilities of each picture, float64 [C]; arguments as of :func:`read_probabilities`."""
+        found = read_probabilities(outputs, views, multi_label=self.multi_label)
+        return list(adjusted_probabilities(np.stack(found), self.adjustments, multi_label=self.multi_label))
 
 
 def load_exported(

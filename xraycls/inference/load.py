@@ -74,10 +74,22 @@ def load_classifier_model(name: str | Path, device: torch.device | str = "cpu", 
         thresholds = (
             tuple(float(chosen.get(name, 0.5)) for name in classifier.classes) if classifier.multi_label else None
         )
+        prevalence = {str(n): float(share) for n, share in json.loads(metadata.get("prevalence", "{}")).items()}
         check = OODCheck.parse(metadata[OOD_KEY]) if OOD_KEY in metadata else None
         for name in check.layers if check else ():
             classifier.net.get_submodule(name)
-    return TrainedModel(classifier, recipe, metadata.get("engine"), threshold, weights, run, bits, thresholds, check)
+    return TrainedModel(
+        classifier,
+        recipe,
+        metadata.get("engine"),
+        threshold,
+        weights,
+        run,
+        bits,
+        thresholds,
+        check,
+        prevalence=prevalence or None,
+    )
 
 
 def load_detector_model(

@@ -22,7 +22,7 @@ from xraycls.explain.exact import scaled_map
 from xraycls.explain.overlay import side_by_side
 from xraycls.inference.choose import open_classifiers
 from xraycls.inference.ensemble import Ensemble, mean_and_spread
-from xraycls.inference.exported_predictor import ExportedModel, ExportedPredictor, read_probabilities
+from xraycls.inference.exported_predictor import ExportedModel, ExportedPredictor
 from xraycls.inference.inputs import samples_of
 from xraycls.inference.results import overlapped
 from xraycls.inference.runtimes import Arrays
@@ -205,7 +205,7 @@ def _seen_exported(trained: ExportedModel, samples: Sequence[Sample], method: st
         raise UsageError(f"{trained.path} gives no class activation maps", "Explain the model that it was made from")
     if method.lower() != "gradcam":
         raise UsageError(f"An exported model gives the maps of gradcam, not of --method {method}", "Leave it out")
-    read = partial(_with_maps, multi_label=trained.multi_label)
+    read = partial(_with_maps, trained)
     predictor = ExportedPredictor(model=trained, read=read, batch_size=_AT_A_TIME, threads=_THREADS)
 
     def explained(maps: FloatArray, index: int) -> npt.NDArray[np.float32]:
@@ -216,9 +216,9 @@ def _seen_exported(trained: ExportedModel, samples: Sequence[Sample], method: st
         yield _Seen(result.sample, result.error, probabilities, partial(explained, maps))
 
 
-def _with_maps(outputs: Arrays, views: Floats, *, multi_label: bool) -> list[tuple[FloatArray, FloatArray]]:
+def _with_maps(trained: ExportedModel, outputs: Arrays, views: Floats) -> list[tuple[FloatArray, FloatArray]]:
     """Probabilities [C] and maps [C, h, w] of each picture."""
-    return list(zip(read_probabilities(outputs, views, multi_label=multi_label), outputs["cam"], strict=True))
+    return list(zip(trained.probabilities(outputs, views), outputs["cam"], strict=True))
 
 
 def _drawn(title: str, classes: tuple[str, ...], explained: _Explained) -> Explanation:

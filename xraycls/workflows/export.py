@@ -34,6 +34,7 @@ from xraycls.export.graph import PRECISIONS
 from xraycls.export.quantized import RANGES, quantized_copy, ranges_of, write_ranges
 from xraycls.export.ranges import METHODS
 from xraycls.export.triton import BACKENDS, Backend, write_repository
+from xraycls.inference.adjust import calibration_file, read_calibration, write_calibration
 from xraycls.inference.classification import TrainedModel
 from xraycls.inference.inputs import samples_of
 from xraycls.inference.load import load_model
@@ -133,7 +134,9 @@ def export_model(
     pictures = pictures_for(opened.source.recipe, samples)
     folder = Path(output)
     if precision not in IN_8_BITS:
-        return export_file(opened.source, folder, pictures, form=form, precision=precision, kind=input)
+        written = export_file(opened.source, folder, pictures, form=form, precision=precision, kind=input)
+        _carry_calibration(opened.source.weights, [written.path])
+        return written
     if max_drop is not None and opened.validation is None:
         raise UsageError("There are no validation images to measure --max-drop on", "Export from the run folder")
     ranges = opened.calibrated(calibration, calibration_images, calibration_method, precision)
@@ -143,7 +146,18 @@ def export_model(
     else:
         whole = export_file(opened.source, folder, pictures, form=form, kind=input)
         done = export_u8s8(opened.source, whole, pictures, ranges.pictures, ranges.described)
+    _carry_calibration(opened.source.weights, [whole.path, done.path])
     return _judged(whole, done, opened.validation, max_drop)
+
+
+def _carry_calibration(weights: Path, files: Sequence[Path]) -> None:
+    """Put the calibration beside weights beside what was made from them, too, whose own outputs stay the network's."""
+    calibration = read_calibration(weights)
+    for file in files:
+        if calibration is None:
+            calibration_file(file).unlink(missing_ok=True)  # an earlier export may have left one
+        else:
+            logger.info("The calibration of %s lies in %s.", weights, write_calibration(calibration, file))
 
 
 def serve_settings(
@@ -290,6 +304,7 @@ def _open(model: str | Path, key: str, suppression: Suppression | None) -> _Open
             threshold=trained.threshold,
             bits=trained.bits,
             thresholds=trained.thresholds,
+            prevalence=trained.prevalence or {},
         )
         if trained.run:
             with contextlib.suppress(XrayclsError):  # the data of its training may be elsewhere by now

@@ -19,6 +19,7 @@ from xraycls.inference.exported_predictor import ExportedModel
 from xraycls.inference.inputs import samples_of
 from xraycls.inference.tta import moves_of
 from xraycls.types import Prediction, Sample
+from xraycls.workflows.prevalence import with_prevalence
 
 if TYPE_CHECKING:
     from xraycls.inference.classification import TrainedModel
@@ -49,6 +50,7 @@ def predict(
     runtime: str = "auto",
     tta: str | None = None,
     ood_check: bool = True,
+    prevalence: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[list[Prediction], tuple[str, ...]]:
     """Returns predictions for pictures, in order, and the names of the classes.
@@ -69,6 +71,8 @@ def predict(
         runtime: "auto", "torch", "onnxruntime" or "openvino"; exported folders need no torch.
         tta: views whose probabilities are averaged, such as "flip" or "flip,rotate,shift,scale"; None for one view.
         ood_check: mark pictures that are unlike the training data (:attr:`~xraycls.types.Prediction.unlike`).
+        prevalence: correct probabilities for another prevalence than that of the training, such as "0.05" or
+            "Edema=0.05,Mass=0.01" (Saerens et al. 2002); the same images are called.
         progress: told how many pictures are done, of how many.
 
     Raises:
@@ -85,7 +89,8 @@ def predict(
         ('film.jpeg', 2)
     """
     models = [model] if isinstance(model, str | Path) else model
-    trained = open_classifiers(models, runtime=runtime, device=device, precision=precision)
+    opened = open_classifiers(models, runtime=runtime, device=device, precision=precision)
+    trained = with_prevalence(opened, prevalence)
     predictions = predict_with(
         trained,
         paths,
@@ -162,8 +167,15 @@ def _no_check(trained: TrainedModel | ExportedModel | Ensemble) -> str:
     )
 
 
-def prediction_rows(predictions: Sequence[Prediction], classes: Sequence[str]) -> list[dict[str, Any]]:
-    """One mapping a prediction, for JSON."""
+def adjustments_said(trained: TrainedModel | ExportedModel | Ensemble) -> str:
+    """What was done to the probabilities of a model after its training, for tables; "" for nothing."""
+    return "; ".join(dict.fromkeys(each.said for each in trained.adjustments))
+
+
+def prediction_rows(
+    predictions: Sequence[Prediction], classes: Sequence[str], adjusted: str = ""
+) -> list[dict[str, Any]]:
+    """One mapping a prediction, for JSON; ``adjusted`` says what was done to the probabilities."""
     uncertainties = uncertainty_names(predictions, classes)
     return [
         {
@@ -173,6 +185,7 @@ def prediction_rows(predictions: Sequence[Prediction], classes: Sequence[str]) -
             **(dict(zip(uncertainties, uncertainty_of(p), strict=True)) if p.uncertainty else {}),
             "unlike_training_data": p.unlike,
             "distance": p.distance,
+            **({"adjusted": adjusted} if adjusted else {}),
             "error": p.error,
         }
         for p in predictions
@@ -195,10 +208,14 @@ def require_replaceable(folder: Path) -> bool:
     return bool(there)
 
 
-def write_predictions(predictions: Sequence[Prediction], classes: Sequence[str], folder: Path) -> list[Path]:
-    """Write ``predictions.csv`` and ``predictions.json`` into a folder."""
-    table = write_csv(predictions, classes, folder / "predictions.csv")
+def write_predictions(
+    predictions: Sequence[Prediction], classes: Sequence[str], folder: Path, adjusted: str = ""
+) -> list[Path]:
+    """Write ``predictions.csv`` and ``predictions.json`` into a folder; arguments as of :func:`prediction_rows`."""
+    table = write_csv(predictions, classes, folder / "predictions.csv", adjusted)
     listing = folder / "predictions.json"
     with atomic_write(listing) as temporary:
-        temporary.write_text(json.dumps(prediction_rows(predictions, classes), indent=2) + "\n", encoding="utf-8")
+        temporary.write_text(
+            json.dumps(prediction_rows(predictions, classes, adjusted), indent=2) + "\n", encoding="utf-8"
+        )
     return [table, listing]

@@ -14,6 +14,7 @@ from xraycls.data.files import readable_name
 from xraycls.data.identity import Identities, identities, known_among, read_identities
 from xraycls.data.table import SampleTable
 from xraycls.errors import DataError, XrayclsError
+from xraycls.inference.adjust import calibrated_with
 from xraycls.training.run_folder import RunFolder
 from xraycls.types import Sample
 from xraycls.workflows.resume import in_order_of
@@ -110,8 +111,12 @@ def without_seen(
 def known_to(
     runs: Sequence[RunFolder], table: SampleTable, splits: Sequence[str] = _SEEN
 ) -> list[npt.NDArray[np.bool_]]:
-    """Which images of a table are in some splits of each run, by path or by content: bool [n]."""
-    found = identities(table.samples) if any((run.path / IDENTITIES).is_file() for run in runs) else None
+    """Which images of a table are in some splits of each run, by path or by content: bool [n].
+
+    Those that the run was calibrated with count as validation.
+    """
+    files = [file for run in runs for file in (run.path / IDENTITIES, calibrated_with(run.best))]
+    found = identities(table.samples) if any(file.is_file() for file in files) else None
     return [_known(run, table, splits, found) for run in runs]
 
 
@@ -121,8 +126,12 @@ def _known(
     listed = run.read_samples()
     seen = {name for name, split in listed.items() if split in splits}
     same = np.array([readable_name(table.origin_of(s)) in seen for s in table], np.bool_)
+    if found is None:
+        return same
+    if "val" in splits and (calibrated := read_identities(calibrated_with(run.best))) is not None:
+        same |= known_among(found, calibrated)
     known = read_identities(run.path / IDENTITIES)
-    if known is None or found is None:
+    if known is None:
         return same
     rows = np.array([split in splits for split in listed.values() if split in _SEEN], np.bool_)
     if len(rows) == len(known):  # they were written in one order

@@ -19,6 +19,7 @@ from xraycls.evaluation.thresholds import choose_threshold
 from xraycls.training.config import TrainConfig
 from xraycls.training.findings import MultiLabel, check_uncertain, positive_weights, uncertain_values
 from xraycls.training.task import Classification, Floats, Labels, balanced_class_weights
+from xraycls.workflows.prevalence import trained_prevalence
 
 
 def build_task(
@@ -69,6 +70,8 @@ def _chooser_of_findings(
 
 def _travelling(config: TrainConfig, engine: str, table: SampleTable) -> dict[str, str]:
     settings = {"augment": config.augment, "engine": engine, "threshold_method": config.threshold}
+    if shares := trained_prevalence(config, table.split("train")):
+        settings["prevalence"] = json.dumps(shares)
     if bits := depth_of(table):
         settings["bits"] = str(bits)
     return settings

@@ -20,12 +20,14 @@ from xraycls.data.image import GreyImage
 from xraycls.data.open import open_image
 from xraycls.data.options import AS_IT_IS, ReadOptions
 from xraycls.data.source import read_table
+from xraycls.data.subgroups import Grouping, groupings_of
 from xraycls.data.table import SampleTable
 from xraycls.errors import DataError, RunError
 from xraycls.evaluation.cases import BoolArray, FloatArray
 from xraycls.evaluation.findings import FindingsReport, evaluate_findings
 from xraycls.evaluation.findings_page import write_findings_report
 from xraycls.evaluation.report import Report, evaluate
+from xraycls.evaluation.subgroups import Subgroup, evaluate_subgroups, subgroup_warnings
 from xraycls.evaluation.write import write_report
 from xraycls.inference.choose import open_classifiers, predictor_of_classifier
 from xraycls.inference.ensemble import Ensemble
@@ -33,6 +35,7 @@ from xraycls.inference.tta import described_moves
 from xraycls.training.config import read_config
 from xraycls.types import Prediction, Split
 from xraycls.version import __version__
+from xraycls.workflows.prevalence import with_prevalence
 from xraycls.workflows.resume import check_same_data, in_order_of
 from xraycls.workflows.run_data import run_table
 from xraycls.workflows.seen import moved, splits_of_run, without_seen
@@ -53,6 +56,7 @@ class TestResult:
         report: every figure with its interval.
         files: what was written: test.json, predictions.csv, report.html and the pictures.
         unreadable: file → why it was left out.
+        subgroups: the figures of groups of images, such as women and men.
     """
 
     __test__ = False  # not a test case for pytest
@@ -60,6 +64,7 @@ class TestResult:
     report: Report | FindingsReport
     files: list[Path]
     unreadable: dict[str, str]
+    subgroups: tuple[Subgroup, ...] = ()
 
 
 def test(
@@ -79,6 +84,8 @@ def test(
     resamples: int = 2000,
     unseen_only: bool = False,
     tta: str | None = None,
+    subgroups: str | None = None,
+    prevalence: str | None = None,
     options: ReadOptions = AS_IT_IS,
     progress: Callable[[int, int], None] | None = None,
 ) -> TestResult:
@@ -101,10 +108,15 @@ def test(
         resamples: of the bootstrap, for the intervals.
         unseen_only: leave out the images that the run was trained or chosen with, by content.
         tta: views whose probabilities are averaged, as of :func:`xraycls.predict`; thresholds stay those of one view.
+        subgroups: what groups of images are told apart by, such as "sex,age" or the names of columns; None for age,
+            sex, view, site and scanner where the table or DICOM headers tell them, "none" for no groups.
+        prevalence: correct probabilities for another prevalence than that of the training, such as "0.05" or
+            "Edema=0.05,Mass=0.01"; thresholds move with them, so that the same images are called.
         options: how other data is to be read.
         progress: told of (images done, images).
 
     Raises:
+        UsageError: nothing tells groups that were asked for, or no such prevalence.
         RunError: no such run, or one of other classes.
         DataError: no labelled images in the split.
 
@@ -117,16 +129,19 @@ def test(
         'test.json'
     """
     models = [model] if isinstance(model, str | Path) else model
-    trained = open_classifiers(models, runtime=runtime, device=device, precision=precision)
+    opened = open_classifiers(models, runtime=runtime, device=device, precision=precision)
+    trained = with_prevalence(opened, prevalence)
     predictor = predictor_of_classifier(
         trained, batch_size=batch_size, precision=precision, loader=loader, threads=threads, strict=strict, tta=tta
     )
     given = None if data is None else Path(data)
     table, seen = _table(trained, given, images, split, strict, options, unseen_only)
+    groupings = groupings_of(table, subgroups)
     folder = output or _folder(trained, data, split)
     require_writable(folder)
     tested = predict_table(trained, predictor, table, progress)
     report = evaluate_tested(tested, threshold=trained.threshold, thresholds=trained.thresholds, resamples=resamples)
+    grouped = _grouped(tested, report, groupings, resamples)
     metadata: dict[str, Any] = {"model": trained.network, "weights": str(trained.weights), "split": split}
     if isinstance(trained, Ensemble):
         told = zip(tested.predictions, seen.tolist(), strict=True)
@@ -136,6 +151,9 @@ def test(
         logger.info("No member was trained or chosen with %d of the %d images.", (~seen).sum(), len(seen))
     if views := described_moves(tta):
         metadata["tta"] = views
+    if trained.adjustments:
+        metadata["adjusted"] = "; ".join(dict.fromkeys(each.said for each in trained.adjustments))
+        metadata["probabilities"] = [dict(each.described) for each in trained.adjustments]
     run = None if isinstance(trained, Ensemble) else trained.run
     files = write_tested(
         tested,
@@ -144,8 +162,28 @@ def test(
         metadata,
         settings=read_config(run.config) if run else None,
         history=run.read_metrics() if run else (),
+        subgroups=grouped,
     )
-    return TestResult(report, files, tested.failures)
+    return TestResult(report, files, tested.failures, tuple(grouped))
+
+
+def _grouped(
+    tested: Tested, report: Report | FindingsReport, groupings: Sequence[Grouping], resamples: int
+) -> list[Subgroup]:
+    """The figures of groups of the images that could be read, with a warning for those that lie apart."""
+    kept = tested.readable
+    read = tested.table.with_samples(tested.table[row] for row in kept)
+    grouped = evaluate_subgroups(
+        report,
+        read.targets if read.findings else read.labels,
+        tested.probabilities[kept],
+        {each.name: [each.values[row] for row in kept] for each in groupings},
+        groups=[sample.patient for sample in read],
+        resamples=resamples,
+    )
+    for warning in subgroup_warnings(grouped):
+        logger.warning("%s.", warning)
+    return grouped
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +277,7 @@ def write_tested(
     *,
     settings: Mapping[str, Any] | None = None,
     history: Sequence[Mapping[str, float]] = (),
+    subgroups: Sequence[Subgroup] = (),
 ) -> list[Path]:
     """Write the files of a test, and return their paths; arguments as of :func:`xraycls.evaluation.write.write_report`.
 
@@ -255,7 +294,13 @@ def write_tested(
     }
     if isinstance(report, FindingsReport):
         return write_findings_report(
-            report, tested.predictions, folder, metadata=metadata, settings=settings, history=history
+            report,
+            tested.predictions,
+            folder,
+            metadata=metadata,
+            settings=settings,
+            history=history,
+            subgroups=subgroups,
         )
     picture: Callable[[int], GreyImage] = lambda index: open_image(table[index]).pixels()  # noqa: E731
     return write_report(
@@ -266,6 +311,7 @@ def write_tested(
         metadata=metadata,
         settings=settings,
         history=history,
+        subgroups=subgroups,
     )
 
 

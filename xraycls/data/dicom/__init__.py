@@ -3,7 +3,7 @@
 import logging
 import warnings
 
-from xraycls.data.dicom.header import Header, patient_from_dicom, read_header
+from xraycls.data.dicom.header import Header, patient_from_dicom, read_header, scanner_of
 from xraycls.data.dicom.open import open_dataset, open_dicom, read_dicom
 from xraycls.data.dicom.pseudonym import pseudonym
 from xraycls.data.dicom.sniff import (
@@ -31,6 +31,7 @@ __all__ = [
     "pseudonym",
     "read_dicom",
     "read_header",
+    "scanner_of",
 ]
 
 # pydicom's warnings repeat the values that they complain of, names of patients among them. Threads share the filters:

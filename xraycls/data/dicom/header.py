@@ -28,6 +28,8 @@ _KEYWORDS = (
     "PatientAge",
     "BurnedInAnnotation",
 )
+_SCANNER = ("Manufacturer", "ManufacturerModelName")
+_LONGEST_NAME = 64  # characters, as of VR LO
 _CODE = re.compile(r"[A-Z0-9_ ]{1,16}")  # of VR CS (PS3.5, 6.2); whatever else stands there may be a name
 _SEXES = {"M": "M", "F": "F", "O": "O", "MALE": "M", "FEMALE": "F", "OTHER": "O"}
 _AGE = re.compile(r"(\d{1,3})\s*([YMWD]?)", re.IGNORECASE)
@@ -103,6 +105,16 @@ def patient_from_dicom(path: Path) -> str | None:
         return _patient(read_elements(path, ("PatientID",)))
     except DataError:
         return None
+
+
+def scanner_of(path: Path) -> str | None:
+    """Manufacturer and model of what took a DICOM file; None where it doesn't say or can't be read."""
+    try:
+        dataset = read_elements(path, _SCANNER)
+    except DataError:
+        return None
+    parts = [value_of(dataset, keyword, lambda value: " ".join(str(value).split())) for keyword in _SCANNER]
+    return " ".join(part for part in parts if part)[:_LONGEST_NAME] or None
 
 
 def _patient(dataset: Dataset) -> str | None:
