@@ -29,6 +29,7 @@ DECISION_HEADER = ("finding", "threshold", "net_benefit", "net_benefit_of_callin
 RELIABILITY_HEADER = ("finding", "from", "to", "images", "mean_probability", "observed")
 
 _PANEL = 2.3  # inches
+_ALONE = 6.8
 _ACROSS = 4
 
 
@@ -140,9 +141,9 @@ def _panels(
     across = min(_ACROSS, max(len(outcomes), 1))
     down = max(math.ceil(len(outcomes) / across), 1)
     n = max((len(each.positive) for each in outcomes.values()), default=0)
-    figure = style.new_figure(
-        max(across * _PANEL, 4.8), down * _PANEL + 1.0, title, f"{n:,} images, {len(outcomes)} findings"
-    )
+    side = _PANEL if len(outcomes) > 1 else _ALONE
+    title_below = f"{n:,} images, {len(outcomes)} findings" if len(outcomes) != 1 else f"{n:,} images"
+    figure = style.new_figure(max(across * side, _ALONE), down * side + 1.0, title, title_below)
     panels = figure.subplots(down, across, squeeze=False).ravel()
     for axes in panels[len(outcomes) :]:
         axes.set_visible(False)
