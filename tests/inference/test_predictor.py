@@ -16,6 +16,7 @@ from xraycls.inference.classification import TrainedModel
 from xraycls.inference.predictor import Predictor
 from xraycls.inference.results import overlapped
 from xraycls.models.classifier import build_classifier, save_classifier
+from xraycls.training import precision
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +42,23 @@ def test_probabilities_are_those_of_the_classifier_on_pictures_drawn_one_by_one(
     with torch.inference_mode():
         expected = model.classifier(drawn).softmax(1).numpy()
     np.testing.assert_allclose(np.array([result.output for result in results]), expected, atol=1e-5)
+
+
+def test_pictures_are_classified_in_the_precision_that_the_model_was_validated_in(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(precision, "computes_bf16", lambda device: True)
+    table = read_table(tiny).split("val")
+    torch.manual_seed(0)
+    classifier, _ = build_classifier("ResNet18", ("NORMAL", "PNEUMONIA"), weights="none", size=32)
+
+    def found(validated, asked):
+        save_classifier(classifier, tmp_path / "model.safetensors", extra={"precision": validated})
+        model = xraycls.load_model(tmp_path / "model.safetensors")
+        return np.array([result.output for result in Predictor(model=model, precision=asked, threads=1).over(table)])
+
+    exact, coarse = found("fp32", "fp32"), found("fp32", "bf16")
+    assert not np.array_equal(exact, coarse)
+    assert np.array_equal(found("fp32", "auto"), exact)
+    assert np.array_equal(found("bf16", "auto"), coarse)
 
 
 def test_a_file_its_bytes_and_its_pixels_give_the_same(model, tiny):

@@ -152,6 +152,25 @@ def test_the_size_of_every_kind_of_jpeg_is_read_as_pillow_does(tmp_path, options
     assert image.decode(1).shape == (image.height, image.width) == (77, 333)
 
 
+@pytest.mark.parametrize(
+    ("tags", "is_simple"), [({}, True), ({271: "maker"}, True), ({274: 1}, True), ({271: "maker", 274: 6}, False)]
+)
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_the_size_of_jpegs_with_exif_is_told_from_the_header_unless_they_are_turned(tmp_path, tags, is_simple, order):
+    path = tmp_path / "a.jpeg"
+    exif = PillowImage.Exif()
+    exif.endian = order
+    exif.update(tags)
+    PillowImage.fromarray(smooth(333, 77)).save(path, exif=exif.tobytes())
+    whole = path.read_bytes()
+    assert _jpeg_size(whole) == ((333, 77) if is_simple else None)
+    image = open_image(Sample(path))
+    assert image.decode(1).shape == (image.height, image.width) == ((77, 333) if is_simple else (333, 77))
+    cut = whole.index(b"Exif") + 12
+    damaged = whole[:cut] + b"\xff\xff" + whole[cut + 2 :]
+    assert _jpeg_size(damaged) is None
+
+
 def test_the_size_of_real_jpegs_is_read_as_pillow_does(shared):
     for path in sorted((shared / "data" / "kermany_native").glob("*/*.jpeg"))[::5]:
         with PillowImage.open(path) as picture:

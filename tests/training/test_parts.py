@@ -12,11 +12,12 @@ from torch import nn
 
 from xraycls.data.files import atomic_write, share_file
 from xraycls.errors import RunError, TrainingError, UsageError, XrayclsError
+from xraycls.training import precision
 from xraycls.training.checkpoint import load_state, save_state
 from xraycls.training.config import TrainConfig, parse_config, read_config
 from xraycls.training.memory import explained_out_of_memory
 from xraycls.training.optimizers import OPTIMIZERS, build_optimizer
-from xraycls.training.precision import autocast, choose_device, choose_precision, computes_bf16
+from xraycls.training.precision import autocast, choose_device, choose_precision, computes_bf16, validated_precision
 from xraycls.training.run_folder import RunFolder
 from xraycls.training.task import balanced_class_weights
 
@@ -63,6 +64,16 @@ def test_precision_is_bf16_exactly_where_the_device_computes_it():
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
     with pytest.raises(UsageError, match="fp16 needs a GPU"):
         choose_precision("fp16", cpu)
+
+
+@pytest.mark.parametrize("able", [True, False])
+def test_answers_are_computed_in_the_precision_of_validation_where_the_device_has_it(monkeypatch, able):
+    monkeypatch.setattr(precision, "computes_bf16", lambda device: able)
+    cpu, own = torch.device("cpu"), "bf16" if able else "fp32"
+    expected = {"fp32": "fp32", "bf16": own, "fp16": own, None: own, "something": own}
+    assert {validated: validated_precision("auto", validated, cpu) for validated in expected} == expected
+    assert validated_precision("fp32", "bf16", cpu) == "fp32"
+    assert validated_precision("bf16", "fp32", cpu) == "bf16"
 
 
 def test_devices_that_are_not_there_are_one_sentence():

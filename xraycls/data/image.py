@@ -42,6 +42,7 @@ _JPEG_END, _PNG_END = b"\xff\xd9", b"IEND"
 _TAIL = 1024  # bytes within which a whole file ends, whatever a camera appended
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # start of frame, but not Huffman tables and the like
 _APP1 = 0xE1
+_EXIF_MAGICS = (b"Exif\0\0II*\0", b"Exif\0\0MM\0*")
 _EXIF_ORIENTATION = 274
 _PHOTOMETRIC = 262
 _TURNED, _SIDEWAYS = range(2, 9), range(5, 9)
@@ -139,7 +140,7 @@ def open_encoded(encoded: bytes, path: Path, *, bits: int | None = None) -> Imag
 
 
 def _jpeg_size(encoded: bytes) -> tuple[int, int] | None:
-    """Width and height of a grey or YCbCr JPEG without EXIF, ten times as fast as Pillow; None for others.
+    """Width and height of a grey or YCbCr JPEG that is stored upright, ten times as fast as Pillow; None for others.
 
     A JPEG is a row of segments, marker and length, up to the frame header (ITU-T T.81, B.1.1.4 and B.2.2).
     """
@@ -149,10 +150,21 @@ def _jpeg_size(encoded: bytes) -> tuple[int, int] | None:
         if marker in _FRAMES:
             height, width = (int.from_bytes(encoded[start + at : start + at + 2]) for at in (5, 7))
             return (width, height) if width and height and encoded[start + 9] in (1, 3) else None
-        if marker == _APP1:  # EXIF may turn the picture
+        end = start + 2 + int.from_bytes(encoded[start + 2 : start + 4])
+        if marker == _APP1 and not _is_upright(encoded[start + 4 : end]):
             return None
-        start += 2 + int.from_bytes(encoded[start + 2 : start + 4])
+        start = end
     return None
+
+
+def _is_upright(segment: bytes) -> bool:
+    """Whether an APP1 segment is EXIF that surely doesn't turn the picture; XMP may do so, too."""
+    if not segment.startswith(_EXIF_MAGICS):
+        return False
+    try:
+        return _tiff_number(segment[6:], _EXIF_ORIENTATION) in (None, 1)
+    except struct.error:
+        return False
 
 
 def _png_size(encoded: bytes) -> tuple[int, int] | None:
@@ -198,21 +210,30 @@ def _white_is_zero(encoded: bytes) -> bool:
 
     The first directory is read as TIFF 6.0, section 2, and BigTIFF lay it out: Pillow doesn't open all such files.
     """
-    order = {b"II": "<", b"MM": ">"}.get(encoded[:2])
-    if order is None:
-        return False
-    is_big = encoded[2:4] in (b"+\0", b"\0+")
-    entry = f"{order}HHQQ" if is_big else f"{order}HHII"
     try:
-        (start,) = struct.unpack_from(f"{order}Q" if is_big else f"{order}I", encoded, 8 if is_big else 4)
-        (count,) = struct.unpack_from(f"{order}Q" if is_big else f"{order}H", encoded, start)
-        first, size = start + (8 if is_big else 2), struct.calcsize(entry)
-        for at in range(first, min(first + count * size, len(encoded)), size):
-            if struct.unpack_from(f"{order}H", encoded, at)[0] == _PHOTOMETRIC:
-                return bool(struct.unpack_from(f"{order}H", encoded, at + (12 if is_big else 8))[0] == 0)
+        return _tiff_number(encoded, _PHOTOMETRIC) == 0
     except struct.error:  # cut short
-        pass
-    return False
+        return False
+
+
+def _tiff_number(tiff: bytes, tag: int) -> int | None:
+    """A number of 16 bits in the first directory of a TIFF or of EXIF, which is one; None where it isn't there.
+
+    Raises:
+        struct.error: the directory is cut short.
+    """
+    order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
+    if order is None:
+        return None
+    is_big = tiff[2:4] in (b"+\0", b"\0+")
+    entry = f"{order}HHQQ" if is_big else f"{order}HHII"
+    (start,) = struct.unpack_from(f"{order}Q" if is_big else f"{order}I", tiff, 8 if is_big else 4)
+    (count,) = struct.unpack_from(f"{order}Q" if is_big else f"{order}H", tiff, start)
+    first, size = start + (8 if is_big else 2), struct.calcsize(entry)
+    for at in range(first, min(first + count * size, len(tiff)), size):
+        if struct.unpack_from(f"{order}H", tiff, at)[0] == tag:
+            return int(struct.unpack_from(f"{order}H", tiff, at + (12 if is_big else 8))[0])
+    return None
 
 
 def _decode(encoded: bytes, path: Path, reduce: int, bits: int | None = None) -> GreyImage:

@@ -34,6 +34,7 @@ class TrainedModel(Decisions):
         ood_check: tells pictures that are unlike the training data; None where the weights hold no check.
         adjustments: what is done to its probabilities, in order; thresholds are of the last.
         prevalence: of each class or finding in its training, sampling and weights counted; None when unknown.
+        precision: number format that it was validated in; None when unknown.
     """
 
     classifier: Classifier
@@ -47,6 +48,7 @@ class TrainedModel(Decisions):
     ood_check: OODCheck | None = None
     adjustments: tuple[Adjustment, ...] = ()
     prevalence: Mapping[str, float] | None = None
+    precision: str | None = None
 
     @property
     def multi_label(self) -> bool:

@@ -89,6 +89,7 @@ def load_classifier_model(name: str | Path, device: torch.device | str = "cpu", 
         thresholds,
         check,
         prevalence=prevalence or None,
+        precision=metadata.get("precision"),
     )
 
 

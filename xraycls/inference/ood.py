@@ -58,6 +58,11 @@ class FeaturedModel:
         return self.trained.engine
 
     @property
+    def precision(self) -> str | None:
+        """Number format that it was validated in; None when unknown."""
+        return self.trained.precision
+
+    @property
     def bits(self) -> int | None:
         """Of the grey levels in 16-bit pictures that it was trained with; None when unknown."""
         return self.trained.bits

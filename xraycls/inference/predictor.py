@@ -18,7 +18,7 @@ from xraycls.inference.results import Output, Result
 from xraycls.loaders.choose import build_loader, choose_engine, notice
 from xraycls.loaders.recipes.protocol import ViewRecipe
 from xraycls.training.memory import explained_out_of_memory
-from xraycls.training.precision import Precision, autocast, choose_precision
+from xraycls.training.precision import Precision, autocast, validated_precision
 from xraycls.types import Batch
 
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ class Model(Protocol[OutputOf]):
     @property
     def engine(self) -> str | None: ...  # noqa: D102
     @property
+    def precision(self) -> str | None: ...  # noqa: D102
+    @property
     def device(self) -> torch.device: ...  # noqa: D102
 
     def launch(self, images: torch.Tensor) -> Any:
@@ -65,7 +67,8 @@ class Predictor(Generic[Output]):
     Args:
         model: a loaded model, as :func:`xraycls.inference.load.load_model` returns it.
         batch_size: pictures at a time.
-        precision: "auto", "bf16", "fp16" or "fp32".
+        precision: "bf16", "fp16", "fp32", or "auto" for the one that the model was validated in; see
+            :func:`~xraycls.training.precision.validated_precision`.
         loader: an engine of :data:`xraycls.loaders.choose.ENGINES`.
         threads: that read pictures; None for one a processor.
         strict: raise DataError at the first picture that can't be read, instead of a result with an error.
@@ -95,7 +98,7 @@ class Predictor(Generic[Output]):
     def over(self, table: SampleTable) -> Iterator[Result[Output]]:
         """Returns an iterator over the results for the samples of a table; raises errors as a call does."""
         device = self.model.device
-        precision = choose_precision(self.precision, device)
+        precision = validated_precision(self.precision, self.model.precision, device)
         engine = choose_engine(self.loader, table, device)
         self._log_engine(engine, device)
         launched: deque[tuple[Batch, Any]] = deque()  # a GPU computes a batch while the one before is read back

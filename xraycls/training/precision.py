@@ -53,6 +53,26 @@ def choose_precision(asked: str, device: torch.device) -> Precision:
     raise UsageError(f"Unknown --precision {asked!r}", "Choose auto, bf16, fp16 or fp32")
 
 
+def validated_precision(asked: str, validated: str | None, device: torch.device) -> Precision:
+    """The number format in which a trained model answers.
+
+    Args:
+        asked: "auto" takes the one that it was validated in, so that its figures and thresholds hold.
+        validated: that one; None when unknown. Where the device doesn't compute in it, "auto" is that of
+            :func:`choose_precision`.
+        device: that computes.
+
+    Raises:
+        UsageError: as :func:`choose_precision`.
+
+    Example:
+        >>> validated_precision("auto", "fp32", torch.device("cpu"))
+        'fp32'
+    """
+    able = {"fp32": True, "bf16": computes_bf16(device), "fp16": device.type != "cpu"}
+    return choose_precision(validated if asked == "auto" and validated and able.get(validated) else asked, device)
+
+
 def computes_bf16(device: torch.device) -> bool:
     """Whether the device has bf16 arithmetic of its own: Ampere and later, CPUs with AMX or AVX512-BF16."""
     if device.type == "cuda":

@@ -42,6 +42,7 @@ class _Readings:
     classes: tuple[str, ...]
     recipe: ViewRecipe
     engine: str | None
+    precision: str | None
     device: torch.device
 
     def launch(self, images: torch.Tensor) -> Raw:
@@ -119,7 +120,15 @@ def choose_reading(
     trained = load_detector_model(model, runtime.device, key=key)
     table = data.validation
     candidates = trained.detector.config.candidates(sum(len(sample.boxes) for sample in table))
-    readings = _Readings(trained.detector, candidates, trained.classes, trained.recipe, trained.engine, trained.device)
+    readings = _Readings(
+        trained.detector,
+        candidates,
+        trained.classes,
+        trained.recipe,
+        trained.engine,
+        trained.precision,
+        trained.device,
+    )
     predictor = Predictor(
         model=readings,
         batch_size=job.evaluation.batch_size,

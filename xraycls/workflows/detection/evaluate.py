@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,7 +16,7 @@ from xraycls.data.box_sources import BoxTables, read_judged, read_validation
 from xraycls.data.depth import one_depth
 from xraycls.data.files import atomic_write
 from xraycls.data.table import SampleTable
-from xraycls.errors import DataError, UsageError, XrayclsError
+from xraycls.errors import DataError, UsageError
 from xraycls.evaluation.detection.average_precision import AveragePrecision, StrictAveragePrecision
 from xraycls.evaluation.detection.plots import write_pictures
 from xraycls.evaluation.detection.table import DetectionReport
@@ -31,7 +30,7 @@ from xraycls.inference.results import Result
 from xraycls.loaders.recipes.protocol import ViewRecipe
 from xraycls.models.detection.base import Raw, Suppression
 from xraycls.training.job import DetectionJob, EvaluationConfig
-from xraycls.training.precision import Precision, choose_device, choose_precision
+from xraycls.training.precision import choose_device, validated_precision
 from xraycls.training.run_folder import RunFolder
 from xraycls.types import Batch, Detections
 from xraycls.workflows.detection.data import warn_of_absent
@@ -69,6 +68,7 @@ class _WithRegions:
     classes: tuple[str, ...]
     recipe: ViewRecipe
     engine: str | None
+    precision: str | None
     device: torch.device
 
     def launch(self, images: torch.Tensor) -> Raw:
@@ -207,7 +207,8 @@ def judge(
             trained.file.confidence,
         )
     else:
-        bits, recipe, number = trained.bits, trained.recipe, _precision(precision, trained)
+        bits, recipe = trained.bits, trained.recipe
+        number = validated_precision(precision, trained.precision, trained.device)
         least = trained.detector.config.suppression.confidence
     table = table.with_samples(one_depth(table.samples, table.root, bits))
     detections, regions = dict[int, Detections](), dict[int, NDArray[np.float32]]()
@@ -257,7 +258,7 @@ def _results(
         return
     model = replace(trained, pixels="input")
     predictor = Predictor(
-        model=_WithRegions(model, trained.classes, trained.recipe, trained.engine, trained.device),
+        model=_WithRegions(model, trained.classes, trained.recipe, trained.engine, trained.precision, trained.device),
         batch_size=batch_size,
         precision=precision,
         loader=loader,
@@ -273,14 +274,6 @@ def check_classes(trained: TrainedDetector | ExportedModel, classes: tuple[str, 
             f"The model finds {', '.join(trained.classes)}, and the data have {', '.join(classes)}",
             "Give the spec or the data that the model was trained with",
         )
-
-
-def _precision(asked: str, trained: TrainedDetector) -> Precision:
-    """The number format asked for; "auto" is that of the training's validation where the device has it."""
-    if asked == "auto" and trained.precision:
-        with contextlib.suppress(XrayclsError):  # fp16 of a GPU, on a CPU
-            return choose_precision(trained.precision, trained.device)
-    return choose_precision(asked, trained.device)
 
 
 def _written(report: DetectionReport, folder: Path, *, curves: bool) -> tuple[Path, ...]:

@@ -76,6 +76,7 @@ class _WithMaps:
     classes: tuple[str, ...]
     recipe: ViewRecipe
     engine: str | None
+    precision: str | None
     device: torch.device
 
     def launch(self, images: torch.Tensor) -> Raw:
@@ -150,7 +151,7 @@ def predict_boxes(
         targets, truths = _targets(images, folder, labels)
         streams = [
             Predictor(
-                model=_WithMaps(each, classes, each.recipe, each.engine, each.device),
+                model=_WithMaps(each, classes, each.recipe, each.engine, each.precision, each.device),
                 batch_size=batch_size,
                 precision=precision,
                 loader=loader,
