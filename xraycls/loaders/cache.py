@@ -341,11 +341,18 @@ def _image(width: int, height: int, pixels: GreyImage) -> Image:
     return Image(width, height, lambda _: pixels, (1,), (across / width, down / height))
 
 
-def _name(sample: Sample, width: int, height: int) -> str | None:
-    """What a sample's picture of a working size is called; None where its file isn't there."""
+def picture_facts(sample: Sample) -> tuple[object, ...] | None:
+    """What tells a sample's picture from others, as long as nobody writes to its file; None where there is no file."""
     try:
         stat = sample.path.stat()
     except OSError:
         return None
-    facts = (_VERSION, str(sample.path.absolute()), stat.st_size, stat.st_mtime_ns, sample.member, sample.row)
+    return (_VERSION, str(sample.path.absolute()), stat.st_size, stat.st_mtime_ns, sample.member, sample.row)
+
+
+def _name(sample: Sample, width: int, height: int) -> str | None:
+    """What a sample's picture of a working size is called; None where its file isn't there."""
+    facts = picture_facts(sample)
+    if facts is None:
+        return None
     return hashlib.blake2b(repr((*facts, width, height)).encode(), digest_size=20).hexdigest()

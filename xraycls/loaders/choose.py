@@ -25,6 +25,34 @@ logger = logging.getLogger(__name__)
 ENGINES = ("auto", "torch", "dali", "resident")
 
 
+def build_sampler(
+    table: SampleTable,
+    batch_size: int,
+    *,
+    training: bool,
+    balance: bool = False,
+    seed: int = 0,
+    rank: int = 0,
+    world: int = 1,
+    weights: npt.NDArray[np.float64] | None = None,
+) -> Sampler:
+    """Which of a table's samples form which batch; the arguments are those of :func:`build_loader`.
+
+    Raises:
+        UsageError: a training batch over all processes is larger than the data.
+    """
+    if training and batch_size * world > len(table):
+        raise UsageError(
+            f"A batch of {batch_size * world} is larger than the {len(table)} training images",
+            f"Lower --batch-size to at most {max(len(table) // world, 1)}",
+        )
+    if balance and table.findings:
+        balance, weights = False, weights_of_findings(table.targets)
+    return Sampler(
+        table.labels, batch_size, training=training, balance=balance, seed=seed, rank=rank, world=world, weights=weights
+    )
+
+
 def build_loader(
     table: SampleTable,
     recipe: ViewRecipe,
@@ -70,20 +98,13 @@ def build_loader(
             an unknown engine, or one that can't work here.
         MissingExtra: the engine's package isn't installed.
     """
-    if training and batch_size * world > len(table):
-        raise UsageError(
-            f"A batch of {batch_size * world} is larger than the {len(table)} training images",
-            f"Lower --batch-size to at most {max(len(table) // world, 1)}",
-        )
     if training and len(table) < recipe.pictures:
         raise UsageError(
             f"A mosaic takes {recipe.pictures} pictures, and there are only {len(table)} training images",
             "Add images, or set mosaic_prob to 0",
         )
-    if balance and table.findings:
-        balance, weights = False, weights_of_findings(table.targets)
-    sampler = Sampler(
-        table.labels, batch_size, training=training, balance=balance, seed=seed, rank=rank, world=world, weights=weights
+    sampler = build_sampler(
+        table, batch_size, training=training, balance=balance, seed=seed, rank=rank, world=world, weights=weights
     )
     if threads is None:
         threads = max(available_processors() // int(os.environ.get("LOCAL_WORLD_SIZE", 1)), 1)

@@ -108,10 +108,12 @@ class TrainConfig(BaseModel):
     views: str | None = _setting(READ, None, 'Projections to keep: frontal, lateral, or "PA,AP".')
     base_model: str = _setting(MODEL, "resnet18", "See xraycls models; any timm net as timm:NAME.")
     weights: str = _setting(MODEL, "imagenet", "imagenet, none, xrv:NAME, or a file (.pt, .pth, .safetensors).")
-    freeze: str = _setting(MODEL, "none", "backbone, none, or a number of stages.")
+    freeze: str = _setting(MODEL, "none", "none, a number of stages, or backbone: the head alone is trained.")
     size: int | None = _setting(MODEL, None, "Side of the input, pixels; the model's own by default.", ge=8)
     dropout: float | None = _setting(MODEL, None, "Of the features in front of the head.", ge=0, lt=1)
-    augment: str = _setting(DATA, "radiograph", "radiograph, classic2021 or none.")
+    augment: str = _setting(
+        DATA, "radiograph", "radiograph, classic2021 or none; none where it isn't given and the backbone is frozen."
+    )
     loader: str = _setting(
         MACHINE,
         "auto",

@@ -40,9 +40,12 @@ def resolved(config: TrainConfig) -> TrainConfig:
     for name in ("val_fraction", "test_fraction", "redraw_val") if config.folds is not None else ():
         if getattr(config, name) != TrainConfig.model_fields[name].default:
             raise UsageError(f"--{name.replace('_', '-')} and --folds don't go together: every fold is an equal share")
+    # The features of a frozen backbone are computed once where pictures look the same in every epoch.
+    augment = "none" if config.freeze == "backbone" and "augment" not in config.model_fields_set else config.augment
     return config.updated(
         {
             "base_model": find(base_model).name,
+            "augment": augment,
             "optimizer": config.optimizer.lower(),
             "data": config.data and config.data.resolve(),
             "images": config.images and config.images.resolve(),

@@ -28,7 +28,7 @@ from xraycls.models.zoo import find
 from xraycls.training.checkpoint import load_state
 from xraycls.training.config import TrainConfig, TrainSettings, parse_config
 from xraycls.training.distributed import current_world, joined
-from xraycls.training.loop import Messages, Outcome, Training
+from xraycls.training.loop import Loader, Messages, Outcome, Training
 from xraycls.training.memory import explained_out_of_memory
 from xraycls.training.optimizers import build_optimizer
 from xraycls.training.precision import choose_device, choose_precision
@@ -39,6 +39,7 @@ from xraycls.training.runtime import Runtime
 from xraycls.training.tensorboard import TensorBoardReporter
 from xraycls.workflows.advice import LoaderAdvice
 from xraycls.workflows.ood import add_ood_check
+from xraycls.workflows.probe import FeatureFiles, build_probe, is_probe
 from xraycls.workflows.resume import (
     check_same_data,
     check_same_processes,
@@ -221,14 +222,11 @@ def _train(
     hint = f"Try {smaller}" if config.batch_size > 1 else "Try a smaller --size or another --base-model"
     with explained_out_of_memory(hint, config.batch_size):
         classifier.to(device=runtime.device, memory_format=memory_format)  # type: ignore[call-overload]
+        if resume:
+            _restore(run, partial(classifier.load_state_dict, state["model"]))  # a probe's features follow from it
         training = _training(config, engine, data, table, classifier, recipe, run, runtime, reporter)
         if resume:
-            try:
-                training.load_state_dict(state)
-            except ValueError as error:
-                raise RunError(
-                    f"{run.state} is damaged, or of another network ({error})", "Start a new run with another --output"
-                ) from error
+            _restore(run, partial(training.load_state_dict, state))
             del state
             reporter.message(_told_resumed(training))
             _tell_other_engine(run, engine, reporter)
@@ -245,6 +243,17 @@ def _train(
     return TrainResult(run, outcome, config)
 
 
+def _restore(run: RunFolder, load: Callable[[], object]) -> None:
+    """Load from the saved state; raises RunError where it doesn't fit."""
+    try:
+        load()
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        said = next(iter(str(error).splitlines()), type(error).__name__)
+        raise RunError(
+            f"{run.state} is damaged, or of another network ({said})", "Start a new run with another --output"
+        ) from error
+
+
 def _training(
     config: TrainConfig,
     engine: str,
@@ -257,7 +266,7 @@ def _training(
     reporter: Reporter,
 ) -> Training:
     """Wire loaders, task and early stopping to the loop."""
-    train_table = table.split("train")
+    train_table, val_table = table.split("train"), table.split("val")
     loader = partial(
         build_loader,
         recipe=recipe,
@@ -276,18 +285,25 @@ def _training(
         not_finite="Lower --learning-rate, set --clip-norm 1, or use --precision fp32",
         stopped=f"All is saved; go on with --resume {run.path}",
     )
-    val_table = table.split("val")
-    cache = data.cache(config, table, recipe.canvas)
-    if cache and (engine == "torch" or (engine == "dali" and runtime.device.type == "cpu")):
-        reporter.message("Decoded pictures are kept for later epochs; --cache off decodes every file again.")
-    train_loader = loader(train_table, training=True, balance=config.balance, cache=cache and cache.of(train_table))
-    val_loader = loader(val_table, training=False, cache=cache and cache.of(val_table))
-    optimizer = build_optimizer(config.optimizer, classifier.parameters(), config.learning_rate, config.weight_decay)
+    model: Classifier = classifier
+    loaders: tuple[Loader, Loader]
+    if is_probe(config, classifier, runtime.world.size, reporter):
+        files = FeatureFiles(classifier, config, run, runtime, reporter)
+        model, loaders = build_probe(files, train_table, val_table, engine, loader)
+    else:
+        cache = data.cache(config, table, recipe.canvas)
+        if cache and (engine == "torch" or (engine == "dali" and runtime.device.type == "cpu")):
+            reporter.message("Decoded pictures are kept for later epochs; --cache off decodes every file again.")
+        loaders = (
+            loader(train_table, training=True, balance=config.balance, cache=cache and cache.of(train_table)),
+            loader(val_table, training=False, cache=cache and cache.of(val_table)),
+        )
+    optimizer = build_optimizer(config.optimizer, model.parameters(), config.learning_rate, config.weight_decay)
     return Training(
-        classifier,
+        model,
         task,
-        train_loader,
-        val_loader,
+        loaders[0],
+        loaders[1],
         config.loop(metric(config.monitor).higher_is_better),
         run,
         runtime,
