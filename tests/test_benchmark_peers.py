@@ -260,6 +260,22 @@ def test_an_environment_may_have_a_torch_of_its_own(tmp_path, installer):
     assert not list(tmp_path.rglob("shared.pth"))
 
 
+@pytest.mark.parametrize(
+    ("output", "expected"),
+    [
+        (
+            "Traceback\n  Exception: no package opencv4\n\n× Encountered error while generating metadata.\n",
+            "Exception: no package opencv4",
+        ),
+        ("ERROR: Could not find a version\nERROR: No matching distribution\nhint\n", "ERROR: No matching distribution"),
+        ("killed\n", "killed"),
+        ("", "no output"),
+    ],
+)
+def test_the_line_of_an_installer_that_says_most_is_shown(output, expected):
+    assert environments._error(output) == expected
+
+
 def test_what_cannot_be_installed_is_told_in_a_sentence_and_not_tried_again(tmp_path, installer):
     installer.append("fail")
     sentence = "The environment kornia can't be installed: ERROR: No matching distribution found for x"

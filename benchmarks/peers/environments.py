@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import subprocess
 import sys
 import sysconfig
@@ -84,9 +85,16 @@ def _install(place: Path, python: Path, packages: tuple[str, ...], own_torch: bo
 def _call(command: list[str], place: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-        error = next((line for line in reversed(lines) if "error" in line.lower()), lines[-1] if lines else "no output")
-        raise DataError(f"The environment {place.name} can't be installed: {error}")
+        raise DataError(f"The environment {place.name} can't be installed: {_error(done.stdout + done.stderr)}")
+
+
+def _error(output: str) -> str:
+    """The line of an installer's output that says most: the exception of a build, or the last that speaks of an error."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()] or ["no output"]
+    for pattern in (r"\w*(Error|Exception): .", r"(?i)error"):
+        if found := [line for line in lines if re.search(pattern, line)]:
+            return found[-1]
+    return lines[-1]
 
 
 def _versions(python: Path, place: Path) -> list[str]:
