@@ -89,7 +89,7 @@ def _call(command: list[str], place: Path) -> None:
 
 
 def _error(output: str) -> str:
-    """The line of an installer's output that says most: the exception of a build, or the last that speaks of an error."""
+    """The line of an installer's output that says most: the exception of a build, or the last one on an error."""
     lines = [line.strip() for line in output.splitlines() if line.strip()] or ["no output"]
     for pattern in (r"\w*(Error|Exception): .", r"(?i)error"):
         if found := [line for line in lines if re.search(pattern, line)]:

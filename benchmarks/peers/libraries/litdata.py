@@ -31,5 +31,11 @@ def prepare(task: Task) -> None:
 def loader(task: Task) -> Epochs:
     """Its dataset and loader."""
     dataset = _Chunks(str(task.store / "chunks"), shuffle=True)
-    workers = {"num_workers": task.workers, "persistent_workers": True}
-    return partial(iter, StreamingDataLoader(dataset, task.batch_size, collate_fn=collated(task), **workers))
+    loader = StreamingDataLoader(
+        dataset,
+        batch_size=task.batch_size,
+        num_workers=task.workers,
+        persistent_workers=True,
+        collate_fn=collated(task),
+    )
+    return partial(iter, loader)
