@@ -88,6 +88,24 @@ def test_the_command_takes_the_folder_or_every_file_by_itself(challenge, tmp_pat
     assert len(rows(tmp_path / "out" / "train.csv")) == 5
 
 
+def test_the_flags_of_the_first_pipeline_make_one_table_at_a_time(challenge, tmp_path):
+    flags = {
+        "training": f"-i {challenge}/stage_2_train_images -l {challenge} -t training",
+        "prediction": f"-i {challenge}/stage_2_test_images -t prediction",
+        "train": f"{challenge} --type train",
+    }
+    for name, words in flags.items():
+        with pytest.raises(SystemExit) as end:
+            main(["data", "rsna-features", *words.split(), "-o", str(tmp_path / name)])
+        assert not end.value.code
+    assert {name: sorted(path.name for path in (tmp_path / name).iterdir()) for name in flags} == {
+        "training": ["train.csv"],
+        "prediction": ["predict.csv"],
+        "train": ["train.csv"],
+    }
+    assert rows(tmp_path / "prediction" / "predict.csv") == [PREDICT_COLUMNS, ("d", "F", "120", "PA")]
+
+
 def test_other_tables_stay(challenge, tmp_path):
     sources = RsnaSources.below(challenge)
     for _ in range(2):  # its own are replaced

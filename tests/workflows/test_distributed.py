@@ -1,6 +1,9 @@
 """Two processes are one training: the same weights as one process with the same global batch."""
 
+import json
+import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -63,3 +66,49 @@ def test_a_distributed_run_interrupted_by_ctrl_c_goes_on(tiny, tmp_path):
         torch.testing.assert_close(a[name], b[name], rtol=1e-4, atol=1e-6)
     for first, second in zip(resumed.read_metrics(), whole.read_metrics(), strict=True):
         assert abs(first["train_loss"] - second["train_loss"]) < 1e-4
+
+
+def workers_of(agent: subprocess.Popen) -> list[int]:
+    """The processes that an agent of torchrun has started and that train."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = int(stat.read_text().rpartition(")")[2].split()[1])
+            if parent == agent.pid and b"xraycls" in (stat.parent / "cmdline").read_bytes():
+                found.append(int(stat.parent.name))
+        except OSError:
+            continue
+    return found
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks for processes in /proc")
+@pytest.mark.exhaustive
+def test_two_nodes_of_torchrun_are_one_training_and_a_lost_process_is_replaced(tiny, tmp_path):
+    """Two agents that meet on 127.0.0.1 as two nodes; a killed process restarts both, and they go on with the run."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        meeting = f"127.0.0.1:{free.getsockname()[1]}"
+    run = RunFolder(tmp_path / "run")
+    command = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1"]
+    command += ["--rdzv-backend", "c10d", "--rdzv-endpoint", meeting, "--max-restarts", "9", "-m", "xraycls", "train"]
+    command += ["--data", str(tiny), "-o", str(run.path), *SETTINGS, "--batch-size", "2", "--epochs", "6"]
+    with (tmp_path / "printed.txt").open("wb") as printed:
+        nodes = [subprocess.Popen([*command, "--resume", "auto"], stdout=printed, stderr=printed) for _ in range(2)]
+    try:
+        while not run.metrics.is_file():
+            assert all(node.poll() is None for node in nodes), (tmp_path / "printed.txt").read_text()
+            time.sleep(0.05)
+        (worker,) = workers_of(nodes[1])
+        os.kill(worker, signal.SIGKILL)
+        assert len(run.read_metrics()) < 6
+        assert [node.wait(timeout=900) for node in nodes] == [0, 0], (tmp_path / "printed.txt").read_text()
+        assert "lost the connection to another one" in (tmp_path / "printed.txt").read_text()
+    finally:
+        for node in nodes:
+            node.kill()
+    alone = train(tiny, tmp_path / "alone", "--batch-size", "4", "--epochs", "6")
+    a, b = load_file(run.last), load_file(alone.last)
+    for name in a:
+        torch.testing.assert_close(a[name], b[name], rtol=1e-4, atol=1e-6)
+    assert [row["epoch"] for row in run.read_metrics()] == [1, 2, 3, 4, 5, 6]
+    assert json.loads((run.path / "environment.json").read_text())["processes"] == 2

@@ -16,9 +16,12 @@ import typer
 import xraycls
 from xraycls.cli import main
 from xraycls.cli.app import app
+from xraycls.data.phantom import write_phantom
 from xraycls.data.rows import read_rows
 from xraycls.errors import DataError, MissingExtra, TrainingError, UsageError
 from xraycls.training.config import TrainConfig
+from xraycls.training.job import DetectionJob
+from xraycls.training.run_folder import RunFolder
 from xraycls.workflows.sweep import child, local
 from xraycls.workflows.sweep import run as runs
 from xraycls.workflows.sweep.folder import Goal, SweepConfig, Trial, read_trials
@@ -376,6 +379,31 @@ def test_folds_on_several_gpus_are_a_sweep(tmp_path, tiny, capsys):
     assert "--set data.folds=2 --over data.fold=0,1 --workers 2" in " ".join(capsys.readouterr().err.split())
     settings = {"data": str(tiny), "backbone": "resnet10", "size": 64, "data.folds": 2, "data.fold": 1}
     assert TRAINERS["unet"].goal(settings).monitor == "mAP"
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("trainer", ["unet", "detector"])
+def test_detectors_are_swept_for_real(trainer, tmp_path):
+    write_phantom(tmp_path / "films", images=24, size=96)
+    settings = {"data": str(tmp_path / "films"), "device": "cpu", "precision": "fp32", "epochs": 2, "bs": 8}
+    if trainer == "unet":
+        settings |= {"backbone": "resnet10", "size": 64, "loop.ema_warmup": 1}
+    else:
+        settings |= {"detector.network": "ssd", **SSD}
+    optimizer = "optimizer" if trainer == "unet" else "optimizer.name"
+    done = sweep(
+        trainer, {optimizer: "adam,sgd"}, output=tmp_path / "s", workers=2, when={"sgd": {"seed": 3}}, **settings
+    )
+    assert [(trial.state, len(trial.curve)) for trial in done.trials] == [("finished", 2), ("finished", 2)], done.trials
+    jobs = [DetectionJob.read(RunFolder(trial.folder).config) for trial in done.trials]
+    assert [(job.optimizer.name, job.loop.seed == 3, job.loop.epochs) for job in jobs] == [
+        ("adam", False, 2),
+        ("sgd", True, 2),
+    ]
+    assert done.best is not None
+    (found,), _ = xraycls.detect(tmp_path / "s" / "best", next((tmp_path / "films").rglob("*.jpeg")), device="cpu")
+    assert found.error is None
+    assert len(list((tmp_path / "s" / "trials").glob("*/events.*"))) == 2
 
 
 @pytest.mark.walkthrough

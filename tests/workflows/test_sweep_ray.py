@@ -12,6 +12,7 @@ import pytest
 
 import xraycls
 from xraycls.data.rows import read_rows
+from xraycls.errors import UsageError, XrayclsError
 from xraycls.workflows.sweep import ray as backend
 from xraycls.workflows.sweep import run as runs
 from xraycls.workflows.sweep.run import sweep
@@ -115,6 +116,30 @@ def test_a_killed_worker_is_replaced_and_its_trial_goes_on(quick, tmp_path):
     done = quick(tmp_path / "s", {"lr": "0.1"}, epochs=300)
     killer.join()
     assert [(t.state, len(t.curve), starts(t)) for t in done.trials] == [("finished", 300, 2)]
+
+
+def test_a_folder_that_a_node_does_not_see_is_refused(cluster, tmp_path, monkeypatch):
+    (node,) = ray.nodes()
+    monkeypatch.setattr(ray, "nodes", lambda: [node, node])
+    backend._require_shared(ray, tmp_path)
+    with pytest.raises(UsageError, match=r"The node .* of the Ray cluster doesn't see .*elsewhere\. Name a folder"):
+        backend._require_shared(ray, tmp_path / "elsewhere")
+
+
+def test_a_cluster_of_another_version_is_told_in_a_sentence(cluster, monkeypatch):
+    from ray._private.utils import check_version_info
+
+    def join(**_):
+        check_version_info({"ray_version": "1.0.0", "python_version": "3.6.1"}, "node 10.0.0.7")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", join)
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    with pytest.raises(XrayclsError) as told, backend._cluster(ray):
+        pass
+    assert "RAY_ADDRESS=10.0.0.1:6379" in str(told.value)
+    assert "Ray: 1.0.0 Python: 3.6.1" in str(told.value)
+    assert "Install here" in str(told.value)
 
 
 def test_a_killed_driver_loses_nothing_and_both_backends_train_alike(tmp_path, tiny):

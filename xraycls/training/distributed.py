@@ -12,6 +12,8 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from xraycls.errors import TrainingError
+
 Found = TypeVar("Found")
 
 
@@ -44,17 +46,29 @@ def current_world() -> World:
 
 @contextmanager
 def joined(world: World, device: torch.device) -> Iterator[None]:
-    """Join the process group for the duration of a block: nccl on GPUs, gloo on CPUs."""
+    """Join the process group for the duration of a block: nccl on GPUs, gloo on CPUs.
+
+    Raises:
+        TrainingError: another process is gone.
+    """
     if world.size == 1:
         yield
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
         yield
+    except RuntimeError as error:
+        if not (isinstance(error, dist.DistError) or "gloo" in str(error)):
+            raise
+        raise TrainingError(
+            f"Process {world.rank + 1} of {world.size} lost the connection to another one",
+            "Start all again with --resume; torchrun --max-restarts N does so by itself",
+        ) from error
     finally:
-        dist.destroy_process_group()
+        if dist.is_initialized():
+            dist.destroy_process_group()
 
 
 def all_sum(tensor: torch.Tensor, world: World) -> torch.Tensor:

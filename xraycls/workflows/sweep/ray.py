@@ -176,7 +176,10 @@ def _cluster(ray: Any) -> Iterator[None]:
         ray.init(**quiet, **({} if address else local))
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         what = f"joined at RAY_ADDRESS={address}" if address else "started on this machine"
-        raise XrayclsError(f"No Ray cluster could be {what}: {_first_line(error)}") from error
+        other = "Version mismatch" in str(error)  # in several lines, all of which matter
+        reason = " ".join(str(error).split()) if other else _first_line(error)
+        way_out = "Install here the Python and the Ray that the cluster has" if other else None
+        raise XrayclsError(f"No Ray cluster could be {what}: {reason}", way_out) from error
     try:
         yield
     finally:
