@@ -224,6 +224,20 @@ def test_a_backbone_that_gives_no_maps_is_refused_by_name(backbone, said):
         build_detector(UNetConfig(backbone=backbone, classes=("a",), height=64, width=64))
 
 
+def test_threshold_gate_and_shrink_are_chosen_where_there_are_objects_enough():
+    config = UNetConfig(classes=("a",))
+    assert config.candidates(299) == (config,)
+    assert replace(config, choose="none").candidates(5000) == ()
+    many = [each.boxes for each in config.candidates(300)]
+    assert many == [each.boxes for each in replace(config, choose="all").candidates(10)]
+    of_masks = {(b.threshold, b.gate, b.shrink) for b in many if b.source == "mask"}
+    assert {gate for _, gate, _ in of_masks} == {gate for b in many for gate in [b.gate]} == {0.0, 0.5, 1.0}
+    assert len(of_masks) == len({t for t, _, _ in of_masks}) * 3 * len({s for _, _, s in of_masks})
+    assert min(s for _, _, s in of_masks) == 0.8
+    assert any(b.source == "centres" for b in many)
+    assert not any(b.boxes.source == "centres" for b in replace(config, centres=False).candidates(300))
+
+
 def test_how_boxes_are_read_is_no_part_of_the_architecture():
     config = UNetConfig(classes=("a",))
     other = config.reported_from(0.7)

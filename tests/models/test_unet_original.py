@@ -96,6 +96,18 @@ def test_a_checkpoint_after_a_search_loads_with_its_threshold(detector, tmp_path
     assert torch.equal(small(images)[0], detector(images)[0])
 
 
+@pytest.mark.exhaustive
+def test_the_checkpoints_of_a_training_load_as_well(detector, tmp_path):
+    write_original(detector, tmp_path / "final.pth.tar")
+    tensors = torch.load(tmp_path / "final.pth.tar", weights_only=True)["state_dict"]
+    optimizer = torch.optim.Adam(detector.net.parameters(), lr=0.5).state_dict()
+    path = tmp_path / "prec.best.pth.tar"
+    torch.save({"epoch": 2, "state_dict": tensors, "optim_dict": optimizer}, path)
+    read, _ = load_detector(path)
+    assert read.config.boxes.threshold == 0.2
+    assert all(torch.equal(each, detector.net.state_dict()[name]) for name, each in read.net.state_dict().items())
+
+
 def test_a_file_of_another_network_is_refused(tmp_path):
     torch.save({"state_dict": {"fc.weight": torch.zeros(2, 2)}}, tmp_path / "last.pth.tar")
     with pytest.raises(WeightsError, match="holds no U-Net of the original pipeline"):

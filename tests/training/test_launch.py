@@ -3,9 +3,11 @@
 import json
 
 import pytest
+import torch
 
 from xraycls.cli.invocation import tell_error
 from xraycls.errors import TrainingError
+from xraycls.training.distributed import World, joined
 from xraycls.training.launch import launch
 
 # In the place of the program: the second process fails alone, or both fail alike.
@@ -47,3 +49,15 @@ def test_an_error_lies_where_the_launcher_looks_for_it(tmp_path, monkeypatch, ca
     tell_error(TrainingError("Out of memory", "Use --size"))
     assert capsys.readouterr().err == ""
     assert json.loads((tmp_path / "error.json").read_text())["message"] == "Out of memory. Use --size."
+
+
+def test_a_lost_connection_is_told_in_a_sentence(monkeypatch):
+    monkeypatch.setattr(torch.distributed, "init_process_group", lambda _: None)
+    world, cpu = World(1, 2, 1), torch.device("cpu")
+    said = r"Process 2 of 2 lost the connection to another one\. Start all again"
+    with pytest.raises(TrainingError, match=said), joined(world, cpu):
+        raise torch.distributed.DistNetworkError("The client socket has timed out")
+    with pytest.raises(TrainingError, match="lost the connection"), joined(world, cpu):
+        raise RuntimeError("[gloo/transport/tcp/pair.cc:545] Connection closed by peer")
+    with pytest.raises(RuntimeError, match="shapes differ"), joined(world, cpu):
+        raise RuntimeError("shapes differ")

@@ -4,9 +4,12 @@ import pytest
 import torch
 
 from tests.models.detectors import small_detector
+from xraycls.compress.prune import count_parameters
 from xraycls.errors import UsageError
 from xraycls.models.detection.faster_rcnn import FasterRCNN, FasterRCNNConfig
 from xraycls.models.detection.files import load_detector, save_detector
+from xraycls.models.detection.registry import build_detector
+from xraycls.models.detection.unet import UNetConfig
 from xraycls.workflows.detection.prune import _paths, prune_detector
 
 
@@ -29,6 +32,25 @@ def test_layers_are_kept_by_either_name(model, tmp_path):
         "extras.ssd_expand_block_1.0",
         "extras.ssd_expand_block_1.2",
     }
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("backbone", ["resnet10", "mobilenet_v2"])
+def test_a_pruned_unet_is_stored_with_its_narrow_layers(backbone, tmp_path):
+    pytest.importorskip("torch_pruning")
+    torch.manual_seed(0)
+    whole = build_detector(UNetConfig(backbone=backbone, classes=("a",), height=64, width=64)).eval()
+    for module in whole.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            module.weight *= 2 * torch.rand(len(module.weight), 1, 1, 1)
+    save_detector(whole, tmp_path / "whole.safetensors")
+    slim, report = prune_detector(tmp_path / "whole.safetensors", tmp_path / "slim", threshold=0.5)
+    pruned, _ = load_detector(slim)
+    assert report.ratio < 0.8
+    assert count_parameters(pruned.net) == report.after
+    raw = pruned(torch.randint(0, 256, (2, 1, 64, 64), dtype=torch.uint8))
+    assert [each.shape for each in raw] == [(2, 1, 16, 16), (2, 1), (2, 1, 16, 16), (2, 4, 16, 16)]
+    assert len(pruned.detect(raw)) == 2
 
 
 @pytest.mark.parametrize(

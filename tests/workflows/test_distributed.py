@@ -92,8 +92,11 @@ def test_two_nodes_of_torchrun_are_one_training_and_a_lost_process_is_replaced(t
     command = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1"]
     command += ["--rdzv-backend", "c10d", "--rdzv-endpoint", meeting, "--max-restarts", "9", "-m", "xraycls", "train"]
     command += ["--data", str(tiny), "-o", str(run.path), *SETTINGS, "--batch-size", "2", "--epochs", "6"]
+    # Else the processes of a restart find the addresses that those before them left (pytorch issue 135712).
+    own_store = {**os.environ, "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
     with (tmp_path / "printed.txt").open("wb") as printed:
-        nodes = [subprocess.Popen([*command, "--resume", "auto"], stdout=printed, stderr=printed) for _ in range(2)]
+        how = {"stdout": printed, "stderr": printed, "env": own_store}
+        nodes = [subprocess.Popen([*command, "--resume", "auto"], **how) for _ in range(2)]
     try:
         while not run.metrics.is_file():
             assert all(node.poll() is None for node in nodes), (tmp_path / "printed.txt").read_text()
