@@ -46,7 +46,8 @@ def main() -> None:
         work = Path(folder)
         model = given.model or trained(given, work, result)
         new = given.dicoms or phantom(work / "new", given.new, DICOM_SIDE, given.seed + 2) / IMAGES
-        result["predict"] = speed(model, list(image_files(new)), work / "boxes", given.threads, given.rounds)
+        how = {"device": given.device, "threads": given.threads}
+        result["predict"] = speed(model, list(image_files(new)), work / "boxes", how, given.rounds)
     write_json(given.json, result)
 
 
@@ -64,6 +65,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--dicoms", type=Path, help="folder of films to be timed on")
     parser.add_argument("--new", type=int, default=60, help="DICOMs that are drawn for it")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, help="that read and write; one a processor by default")
     parser.add_argument("--json", type=Path)
     return parser.parse_args()
@@ -93,9 +95,10 @@ def trained(given: argparse.Namespace, work: Path, result: dict[str, Any]) -> Pa
     )
     before = time.process_time()
     with TrainingProgress() as reporter:
-        run = train_detector(unet_job(asked), output=work / "run", threads=given.threads, reporter=reporter).run
+        job, how = unet_job(asked), {"device": given.device, "threads": given.threads}
+        run = train_detector(job, output=work / "run", reporter=reporter, **how).run
     seconds = time.process_time() - before
-    report = evaluate_detector(run.path, test / TABLE, images=test / IMAGES, results=work / "results").report
+    report = evaluate_detector(run.path, test / TABLE, images=test / IMAGES, results=work / "results", **how).report
     rows = [[format_estimate(report.figures[name]) for name in FIGURES]]
     header = ("AP@0.5, 11 points", "AP, area", "FROC at 1", "at 4", "RSNA")
     title = f"{report.images} films of another seed, after {given.epochs} epochs at {given.size} pixels"
@@ -104,11 +107,11 @@ def trained(given: argparse.Namespace, work: Path, result: dict[str, Any]) -> Pa
     return run.path
 
 
-def speed(model: Path, films: list[Path], output: Path, threads: int | None, rounds: int) -> dict[str, Any]:
+def speed(model: Path, films: list[Path], output: Path, how: dict[str, Any], rounds: int) -> dict[str, Any]:
     """Films a second and CPU milliseconds a film of predictions with and without pictures, and of the floor."""
 
     def predict(pictures: bool) -> None:
-        predict_boxes(model, films[0].parent, output, pictures=pictures, threads=threads)
+        predict_boxes(model, films[0].parent, output, pictures=pictures, **how)
 
     def read() -> None:
         for film in films:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks import gpu_table, loader, memory, train
+from benchmarks import gpu_table, loader, memory, train, unet_phantom
 from benchmarks.common import in_sentences, interleaved, median_ratio, rate
 from benchmarks.engines import training_engine
 from benchmarks.exact import difference, exact_pictures, exact_rendering
@@ -249,3 +249,13 @@ def test_gpu_script_says_that_there_is_no_gpu(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "finds no CUDA GPU" in done.stdout
     assert done.stdout.count("not run: no CUDA GPU") == 6
+
+
+@pytest.mark.exhaustive
+def test_a_unet_on_phantoms_is_trained_tested_and_timed(run):
+    small = "--films 24 --side 96 --backbone resnet10 --size 64 --epochs 1 --new 6 --rounds 1"
+    result = run(unet_phantom, *small.split())
+    assert result["report"]["images"] > 0
+    assert result["report"]["ap_sample"]["value"] >= 0
+    assert set(result["predict"]["ways"]) == {"predict", "predict --no-save-images", unet_phantom.FLOOR}
+    assert all(way["films_per_second"] > 0 and way["cpu_ms"] > 0 for way in result["predict"]["ways"].values())
