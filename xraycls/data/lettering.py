@@ -45,4 +45,5 @@ def write_picture(picture: npt.NDArray[np.uint8], path: Path) -> None:
     if path.suffix.lower() not in _SUFFIXES:
         raise UsageError(f"Pictures can't be written as {path.suffix or 'a file without suffix'}", "Use .jpg or .png")
     with atomic_write(path) as temporary:
-        Image.fromarray(picture).save(temporary, quality=92, subsampling=0)
+        # A PNG of the default level 6 takes three times as long, and is smaller by a twentieth.
+        Image.fromarray(picture).save(temporary, quality=92, subsampling=0, compress_level=3)

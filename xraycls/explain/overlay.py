@@ -36,9 +36,12 @@ def overlay(image: Pixels, cam: Map) -> Pixels:
     """
     height, width = image.shape
     heat = np.clip(cv2.resize(cam.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR), 0, 1)
-    opacity = _STRONGEST * np.clip((heat - _CLEAR) / (_FULL - _CLEAR), 0, 1)[..., None]
+    blend = np.repeat(image[..., None], 3, axis=2)
+    coloured = heat > _CLEAR
+    heat = heat[coloured]
+    opacity = _STRONGEST * np.clip((heat - _CLEAR) / (_FULL - _CLEAR), 0, 1)[:, None]
     colours = _plasma()[np.rint(255 * heat).astype(np.uint8)]
-    blend: Pixels = np.rint(colours * opacity + image[..., None] * (1 - opacity)).astype(np.uint8)
+    blend[coloured] = np.rint(colours * opacity + image[coloured][:, None] * (1 - opacity)).astype(np.uint8)
     return blend
 
 
