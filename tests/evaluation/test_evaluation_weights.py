@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from xraycls.evaluation.metrics import METRICS, PER_CLASS, per_class, scores, weighted_scores
+from xraycls.evaluation.metrics import METRICS, PER_CLASS, WeightedFigures, per_class, scores, weighted_scores
 from xraycls.evaluation.ranking import RankedCases
 
 CLOSE = {"rel": 0, "abs": 1e-12}
@@ -99,3 +99,17 @@ def test_all_scores_tied_rank_like_chance():
     auroc, average_precision = RankedCases(positive, np.full(10, 0.5)).areas(weights)
     assert auroc == pytest.approx([0.5] * 3)
     assert average_precision == pytest.approx(weights[:, :4].sum(axis=1) / weights.sum(axis=1))
+
+
+@pytest.mark.parametrize(("n", "classes"), [(1, 2), (7, 2), (200, 2), (200, 3)])
+def test_whole_numbers_give_the_figures_of_floats(cases, n, classes):
+    labels, probabilities = cases(max(n, classes), classes)
+    labels, probabilities = labels[:n], probabilities[:n]
+    weights = np.random.default_rng(n).integers(0, 4, size=(3, n)).astype(np.int32)
+    weights[:, 0] = 70_000  # whose pairs no int32 holds
+    figures = WeightedFigures(labels, probabilities, (0.4,))
+    (whole,), (floats,) = figures.under(weights), figures.under(weights.astype(np.float64))
+    for name, values in floats.overall.items():
+        np.testing.assert_array_equal(whole.overall[name], values)
+    for name, values in floats.each.items():
+        np.testing.assert_array_equal(whole.each[name], values)

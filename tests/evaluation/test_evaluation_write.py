@@ -174,7 +174,7 @@ def test_dollar_signs_are_not_formulas(cases, tmp_path):
     predictions = [
         Prediction("$\\frac{$.png", p.probabilities, p.predicted, p.label) for p in predict(labels, probabilities)
     ]
-    assert len(write_report(report, predictions, tmp_path, image_of=grey)) == len(PICTURES) + 3
+    assert len(write_report(report, predictions, tmp_path, image_of=grey)) == len(PICTURES) + 5
 
 
 def test_labels_of_one_class_are_still_a_report(cases, tmp_path):

@@ -50,22 +50,6 @@ def squared_errors(labels: IntArray, probabilities: FloatArray) -> FloatArray:
     return np.asarray(np.square(probabilities - np.eye(probabilities.shape[1])[labels]).sum(axis=1))
 
 
-def sums(group: IntArray, n_groups: int, weights: FloatArray) -> FloatArray:
-    """The weight of each group of cases.
-
-    Args:
-        group: int64 [n], the group of each case, 0 to G - 1.
-        n_groups: G.
-        weights: float64 [..., n].
-
-    Returns:
-        float64 [..., G].
-    """
-    rows = weights.reshape(-1, weights.shape[-1])
-    totals = [np.bincount(group, weights=row, minlength=n_groups) for row in rows]
-    return np.array(totals, dtype=np.float64).reshape(*weights.shape[:-1], n_groups)
-
-
 def ratio(part: FloatArray | IntArray, whole: FloatArray | IntArray) -> FloatArray:
     """Part by whole, NaN where the whole is 0."""
     return np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=np.asarray(whole) > 0)
