@@ -109,15 +109,15 @@ def _prepared(source, folder, start, outcomes):
 
 @pytest.mark.exhaustive
 @pytest.mark.slow
-@pytest.mark.parametrize("loader", ["torch", "dali"])
-def test_a_training_needs_no_home_no_locale_and_no_shared_memory(films, tmp_path, loader):
+@pytest.mark.parametrize(("loader", "processes"), [("torch", 1), ("torch", 2), ("dali", 1)])
+def test_a_training_needs_no_home_no_locale_and_no_shared_memory(films, tmp_path, loader, processes):
     if not shutil.which("unshare") or subprocess.run([*PRIVATE, "true"], capture_output=True, check=False).returncode:
         pytest.skip("needs the right to a mount namespace")
     if loader == "dali":
         pytest.importorskip("nvidia.dali")
-    settings = "--base-model timm:test_resnet --weights none --size 32 --epochs 1 --batch-size 4 --device cpu".split()
+    settings = "--base-model timm:test_resnet --weights none --size 32 --epochs 1 --device cpu".split()
     without = [*PRIVATE, "sh", "-c", 'umount /dev/shm && exec "$@"', "sh"]
-    settings += ["--loader", loader]
+    settings += ["--loader", loader, "--gpus", str(processes), "--batch-size", str(4 // processes)]
     here = BARE | {"PYTHONUTF8": "1"}  # as Python has it by default, or the class names couldn't be written
     done = xraycls("train", films, "-o", tmp_path / "run", *settings, before=without, more=here)
     assert done.returncode == 0, done.stderr
