@@ -241,7 +241,7 @@ def test_bad_config_files_are_one_sentence(tmp_path):
         path.write_text(content)
         with pytest.raises(UsageError, match=words):
             read_config(path)
-    with pytest.raises(UsageError, match="does not exist"):
+    with pytest.raises(UsageError, match="There is no file"):
         read_config(tmp_path / "gone.yaml")
 
 

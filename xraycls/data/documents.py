@@ -11,6 +11,8 @@ from typing import Any
 
 import yaml
 
+from xraycls.errors import UsageError
+
 DAMAGED_ARRAY = (
     EOFError,
     KeyError,
@@ -83,6 +85,28 @@ def parse_yaml(text: str) -> Any:
         raise ValueError("it is nested too deeply") from None
     except (yaml.YAMLError, AttributeError, LookupError, OverflowError, TypeError) as error:
         raise ValueError(" ".join(str(error).split()) or type(error).__name__) from error
+
+
+def read_settings(path: Path, *, hint: str, example: str) -> dict[str, Any]:
+    """The values of a YAML file in which somebody wrote settings.
+
+    Args:
+        path: of the file.
+        hint: what to name instead where there is no such file.
+        example: what to begin with where the file holds no settings.
+
+    Raises:
+        UsageError: no such file, not YAML, or no settings by name.
+    """
+    try:
+        values = parse_yaml(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UsageError(f"There is no file {path}", hint) from error
+    except (ValueError, OSError) as error:
+        raise UsageError(f"{path} is not a YAML file: {error}") from error
+    if not isinstance(values, dict):
+        raise UsageError(f"{path} holds no settings", example)
+    return values
 
 
 def _size(node: yaml.Node, known: dict[int, int]) -> int:

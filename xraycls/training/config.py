@@ -10,7 +10,7 @@ from typing import Any, Literal, TypedDict
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from xraycls.data.documents import parse_yaml
+from xraycls.data.documents import read_settings
 from xraycls.data.files import atomic_write
 from xraycls.data.options import Blank, ReadOptions, TaskName
 from xraycls.errors import UsageError, unknown
@@ -313,13 +313,7 @@ def parse_config(values: Mapping[str, Any], origin: str | None = None) -> TrainC
 
 def read_config(path: Path) -> dict[str, Any]:
     """The settings in a YAML file, validated; raises UsageError."""
-    try:
-        values = parse_yaml(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UsageError(f"--config {path} does not exist") from error
-    except (ValueError, OSError) as error:
-        raise UsageError(f"{path} is not a YAML file: {error}") from error
-    if not isinstance(values, dict):
-        raise UsageError(f"{path} holds no settings", "A config.yaml from a run folder is a good start")
+    hint, example = "Check the path of --config", "A config.yaml from a run folder is a good start"
+    values = read_settings(path, hint=hint, example=example)
     parse_config(values, str(path))
     return values

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import yaml
 
 from xraycls.data.box_sources import BoxData
-from xraycls.data.documents import parse_yaml
+from xraycls.data.documents import read_settings
 from xraycls.data.files import atomic_write
 from xraycls.data.plain import from_plain, to_plain, with_fields
 from xraycls.errors import UsageError, unknown
@@ -258,14 +258,8 @@ class DetectionJob:
         Raises:
             UsageError: no such file, not YAML, or not a job.
         """
-        try:
-            values = parse_yaml(path.read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
-            raise UsageError(f"There is no file {path}", "Name the YAML file of a detector's training") from error
-        except (ValueError, OSError) as error:
-            raise UsageError(f"{path} is not a YAML file: {error}") from error
-        if not isinstance(values, dict):
-            raise UsageError(f"{path} holds no settings", "The config.yaml of a detector's run is a good start")
+        hint, example = "Name the YAML file of a detector's training", "A config.yaml of such a run is a good start"
+        values = read_settings(path, hint=hint, example=example)
         values = {name: value for name, value in values.items() if name != DETECTOR_MARK[0]}
         return cls.parse(with_fields(values, changes or {}), str(path)).below(path.parent)
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import yaml
 
-from xraycls.data.documents import parse_yaml, read_json_object
+from xraycls.data.documents import read_json_object, read_settings
 from xraycls.data.files import atomic_write
 from xraycls.data.plain import from_plain, to_plain
 from xraycls.data.rows import write_rows
@@ -69,14 +69,8 @@ class SweepConfig:
         Raises:
             UsageError: no such file, not YAML, or not a sweep.
         """
-        try:
-            values = parse_yaml(path.read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
-            raise UsageError(f"There is no file {path}", "Name a trainer, or the YAML file of a sweep") from error
-        except (ValueError, OSError) as error:
-            raise UsageError(f"{path} is not a YAML file: {error}") from error
-        if not isinstance(values, dict):
-            raise UsageError(f"{path} describes no sweep", "It needs at least trainer and over")
+        hint, example = "Name a trainer, or the YAML file of a sweep", "It needs at least trainer and over"
+        values = read_settings(path, hint=hint, example=example)
         try:
             return from_plain(cls, {**values, **(changes or {})})
         except ValueError as error:
