@@ -30,6 +30,7 @@ from xraycls.data.phantom.manifest import Manifest
 from xraycls.data.prepare import prepare
 from xraycls.data.source import read_table
 from xraycls.data.store import read_store
+from xraycls.inference.ensemble_file import EnsembleFile, read_ensemble
 from xraycls.models.classifier import build_classifier, load_classifier, save_classifier
 from xraycls.models.detection.files import load_detector, save_detector
 from xraycls.models.detection.registry import build_detector, parse_detector_config
@@ -241,6 +242,8 @@ def _runs(folder: Path, phantom: Path) -> Sequence[Reader]:
     seen = run.path / "seen.safetensors"
     identities(table.samples).write(seen)
 
+    ensemble = EnsembleFile(("fold-1", "fold-2"), (0.25, 0.75), thresholds={"mass": 0.5}).write(run.path)
+
     def recognise(file: Path) -> None:
         if known := read_identities(file):
             known_among(known, known)
@@ -250,6 +253,7 @@ def _runs(folder: Path, phantom: Path) -> Sequence[Reader]:
         Reader("samples.csv", [run.samples], lambda file: run.read_samples()),
         Reader("metrics.csv", [run.metrics], lambda file: run.read_metrics()),
         Reader("training state .pt", [run.state], load_state, of_state),
+        Reader("ensemble.json", [ensemble], lambda file: read_ensemble(file.parent), of_json),
         Reader("seen.safetensors", [seen], recognise, of_safetensors),
     ]
 
@@ -266,6 +270,9 @@ def _weights(folder: Path, phantom: Path) -> Sequence[Reader]:
     torch.save({"state_dict": small, "epoch": 3}, below / "new.pth")
     torch.save(small, below / "old.pth", _use_new_zipfile_serialization=False)
     save_file(small, below / "others.safetensors", {"format": "pt"})
+    network = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.BatchNorm2d(2), torch.nn.ReLU())
+    torch.save({"model": network, "epoch": 3}, below / "new.network")
+    torch.save(network, below / "old.network", _use_new_zipfile_serialization=False)
     with h5py.File(below / "keras.hdf5", "w") as file:
         conv = {"class_name": "Conv2D", "config": {"name": "conv"}, "inbound_nodes": [[["image", 0, 0, {}]]]}
         file.attrs["model_config"] = json.dumps({"class_name": "Model", "config": {"name": "m", "layers": [conv]}})
@@ -282,6 +289,7 @@ def _weights(folder: Path, phantom: Path) -> Sequence[Reader]:
         Reader("detector", [below / "detector.safetensors"], load_detector, of_safetensors, 0.3),
         Reader("detector under a key", [below / "detector.tlt"], sealed, weight=0.3),
         Reader("weights of others", sorted(below.glob("*.pth")), read_weights, of_zip),
+        Reader("pickled networks", sorted(below.glob("*.network")), read_weights, of_zip),
         Reader("safetensors of others", [below / "others.safetensors"], read_weights, of_safetensors),
         Reader("Keras .hdf5", [below / "keras.hdf5"], read_keras_file, weight=0.02),
     ]

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from xraycls.data.documents import read_json_object
 from xraycls.data.files import atomic_write
 from xraycls.errors import RunError
 
@@ -63,7 +64,7 @@ def read_ensemble(folder: Path) -> EnsembleFile:
 
     path = folder / ENSEMBLE
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json_object(path)
         if values.pop("format") > FORMAT:
             raise RunError(f"{path} was written by a newer xraycls", "Take the checkout of a newer version")
         found = from_plain(EnsembleFile, values)
