@@ -6,16 +6,17 @@ import logging
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from stat import S_ISREG
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image as PillowImage
 
-from xraycls.data.files import is_special, readable_name
-from xraycls.data.processors import available_processors, pool_size
+from xraycls.data.files import readable_name
+from xraycls.data.processors import available_processors, in_threads, pool_size
 
 logger = logging.getLogger(__name__)
 
@@ -67,13 +68,14 @@ def set_aside(files: Sequence[Path], root: Path, groups: Sequence[str] | None = 
         root: its folder; names above it tell nothing.
         groups: the class of each, as films of two classes may share a name; None where there are no classes.
     """
-    aside = {file: kind for file in files if (kind := _named(file, root))}
+    of_folder = cache(lambda folder: _folder_kind(_below(folder, root)))
+    aside = {file: kind for file in files if (kind := of_folder(file.parent) or _file_kind(file.stem))}
     films = [file for file in files if file not in aside]
     looks = _looks(films)
     group_of = dict(zip(files, groups, strict=True)) if groups is not None else {}
     suspects = _suspects(looks, _twins(list(looks), group_of))
-    with ThreadPoolExecutor(available_processors()) as pool:
-        shown = dict(zip(suspects, pool.map(lambda file: _shown(file, suspects[file]), suspects), strict=True))
+    kinds = in_threads(lambda file: _shown(file, suspects[file]), list(suspects), available_processors())
+    shown = dict(zip(suspects, kinds, strict=True))
     found = {file: kind for file, kind in shown.items() if kind}
     beside = {file for file in found if suspects[file].film}
     if len(found) > len(films) / 2:
@@ -106,9 +108,9 @@ def words_of(name: str) -> list[str]:
     return re.findall(r"[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower())
 
 
-def _named(file: Path, root: Path) -> str | None:
-    """The kind that the name of a file, or of a folder between it and the root, tells."""
-    for part in _below(file.parent, root).parts:
+def _folder_kind(folder: Path) -> str | None:
+    """The kind that a folder's name, or that of one above it, tells."""
+    for part in folder.parts:
         words = words_of(part)
         kinds = [kind for word in words if (kind := _KINDS.get(word))]
         if kind := _KINDS.get("".join(words)) or _KINDS.get("".join(words[-2:])):
@@ -118,16 +120,21 @@ def _named(file: Path, root: Path) -> str | None:
             return kinds[-1]
         if compound := re.fullmatch(r"(?:lung|lungs|left|right|heart|infection|roi)(masks?|segs?)", "".join(words)):
             return _KINDS[compound[1]]
-    words = words_of(file.stem)
-    if len(words) == 0:
+    return None
+
+
+def _file_kind(stem: str) -> str | None:
+    """The kind that the name of a file tells."""
+    words = words_of(stem)
+    if not words:
         return None
     if "".join(words[-2:]) in _JOINED:
         return _KINDS["".join(words[-2:])]
-    if words[0] == "cam" and len(words) > 1 and "_" in file.stem:  # as xraycls cam writes them
+    if words[0] == "cam" and len(words) > 1 and "_" in stem:  # as xraycls cam writes them
         return "heat map"
     for word in (words[-1], words[0]):
         numbered = word.removeprefix("lung").removeprefix("left").removeprefix("right")
-        if (kind := _KINDS.get(numbered)) and (len(words) > 1 or any(c.isdigit() for c in file.stem)):
+        if (kind := _KINDS.get(numbered)) and (len(words) > 1 or any(c.isdigit() for c in stem)):
             return kind
     return None
 
@@ -137,16 +144,17 @@ def _below(path: Path, root: Path) -> Path:
 
 
 def _looks(files: Sequence[Path]) -> dict[Path, _Look]:
-    with ThreadPoolExecutor(pool_size(_WAITING)) as pool:
-        return {file: look for file, look in zip(files, pool.map(_look, files), strict=True) if look}
+    looks = in_threads(_look, files, pool_size(_WAITING))
+    return {file: look for file, look in zip(files, looks, strict=True) if look}
 
 
 def _look(file: Path) -> _Look | None:
     """From the header alone; None for DICOM and whatever Pillow doesn't know."""
-    if is_special(file):
-        return None
     try:
-        size = file.stat().st_size
+        stat = file.stat()
+        if not S_ISREG(stat.st_mode):
+            return None
+        size = stat.st_size
         with PillowImage.open(file) as image:
             width, height = image.size
             colour = image.mode not in ("1", "L", "I;16", "I", "F")

@@ -42,8 +42,9 @@ class Finder:
         """
         name = PurePosixPath(written.replace("\\", "/"))
         for folder in self.folders:
-            if _is_file(folder / name):
-                return folder / name
+            place = folder / name
+            if _is_file(place):
+                return place
         files = self._candidates(name)
         if len(files) > 1:
             shared = [_shared_end(file, name) for file in files]

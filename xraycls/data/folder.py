@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 
 from xraycls.data.aside import log_set_aside, set_aside
 from xraycls.data.dicom import named_like_dicom, other_object
-from xraycls.data.processors import pool_size
+from xraycls.data.processors import in_threads, pool_size
 from xraycls.data.scan import IMAGE_SUFFIXES, Listing, PassedOver, list_folder
 from xraycls.data.spelling import in_order, one_spelling
 from xraycls.data.split import split_of_folder
@@ -116,8 +117,7 @@ def images_of(folder: Path) -> list[Path]:
 def _other_objects(images: Sequence[Path], root: Path) -> set[Path]:
     """The presentation states, reports and so on among the images: hospitals export them along, they are no fault."""
     candidates = [path for path in images if named_like_dicom(path.name)]
-    with ThreadPoolExecutor(pool_size(_WAITING)) as pool:
-        kinds = list(pool.map(other_object, candidates))
+    kinds = in_threads(other_object, candidates, pool_size(_WAITING))
     others = {path: kind for path, kind in zip(candidates, kinds, strict=True) if kind}
     if others:
         named = [f"{path.relative_to(root)} ({kind})" for path, kind in list(others.items())[:_NAMED]]
@@ -196,12 +196,12 @@ def _labelled_images(folder: Path, split: Split | None, passed: PassedOver) -> l
     inner = None if split else _classes_below_splits(listing.folders)
     for class_folder in listing.folders:
         images = list(image_files(class_folder, passed))
-        for path in images:
-            below = path.parent.relative_to(class_folder).parts
+        for parent, paths in groupby(images, key=attrgetter("parent")):
+            below = parent.relative_to(class_folder).parts
             level = None if split else next((at for at, part in enumerate(below) if split_of_folder(part)), None)
             own = split if level is None else split_of_folder(below[level])
             label = class_folder.name if inner is None or level is None else below[level + 1]
-            found.append(_LabelledFile(path, label, own))
+            found += [_LabelledFile(path, label, own) for path in paths]
         if not images:
             empty.append(class_folder.name)
     stray = listing.images

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, TypeVar
@@ -16,7 +15,7 @@ from xraycls.data.dicom import DICOM_SUFFIXES, HEAD, is_dicom, read_header
 from xraycls.data.encoded import picture_within
 from xraycls.data.files import require_regular
 from xraycls.data.open import open_image
-from xraycls.data.processors import available_processors
+from xraycls.data.processors import available_processors, in_threads
 from xraycls.errors import DataError
 from xraycls.types import Sample
 
@@ -101,11 +100,10 @@ def of_each(
             return error
 
     found = []
-    with ThreadPoolExecutor(threads or available_processors()) as pool:
-        for done, each in enumerate(pool.map(result, samples), start=1):
-            found.append(each)
-            if progress:
-                progress(done, len(samples))
+    for done, each in enumerate(in_threads(result, samples, threads or available_processors()), start=1):
+        found.append(each)
+        if progress:
+            progress(done, len(samples))
     return found
 
 

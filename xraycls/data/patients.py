@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 import re
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from xraycls.data.dicom import DICOM_SUFFIXES, patient_from_dicom, pseudonym
-from xraycls.data.processors import pool_size
+from xraycls.data.processors import in_threads, pool_size
 from xraycls.data.table import SampleTable
 from xraycls.types import Sample
 
@@ -73,9 +72,9 @@ def with_patients(table: SampleTable) -> SampleTable:
     identifier that all images share, or that de-identifying programs write, is none: a warning says so.
     """
     if not any(sample.patient is not None for sample in table):
-        with ThreadPoolExecutor(pool_size(_THREADS)) as pool:
-            patients = pool.map(lambda sample: _patient(sample, table), table)
-            table = table.with_samples(replace(s, patient=p) for s, p in zip(table, patients, strict=True))
+        dicom = [sample.path for sample in table if _may_be_dicom(sample.path)]
+        told = dict(zip(dicom, in_threads(patient_from_dicom, dicom, pool_size(_THREADS)), strict=True))
+        table = table.with_samples(replace(s, patient=told.get(s.path) or _from_names(s, table)) for s in table)
     return _without_placeholders(table)
 
 
@@ -105,10 +104,18 @@ def _placeholders() -> frozenset[str]:
     return frozenset(texts | {pseudonym(text) for text in texts})
 
 
-def _patient(sample: Sample, table: SampleTable) -> str | None:
-    suffix = sample.path.suffix.lower()
-    # Folders take files without a suffix, or with numbers for one, as DICOM alone.
-    is_dicom = suffix in DICOM_SUFFIXES or not suffix or suffix[1:].isdigit()
-    below = Path(table.name_of(sample)) if sample.member is None else sample.path
-    patient = patient_from_dicom(sample.path) if is_dicom else None
-    return patient or (patient_of_folder(below) if not below.is_absolute() else None) or patient_of(sample.path)
+def _may_be_dicom(path: Path) -> bool:
+    """Folders take files without a suffix, or with numbers for one, as DICOM alone."""
+    suffix = path.suffix.lower()
+    return suffix in DICOM_SUFFIXES or not suffix or suffix[1:].isdigit()
+
+
+def _from_names(sample: Sample, table: SampleTable) -> str | None:
+    below = table.name_of(sample) if sample.member is None else str(sample.path)
+    return _of_folders(below.rpartition("/")[0]) or patient_of(sample.path)
+
+
+@lru_cache(1024)
+def _of_folders(folder: str) -> str | None:
+    """The patient that a folder, or one above it, is named after; None for a path that doesn't begin at the root."""
+    return None if folder.startswith("/") else patient_of_folder(Path(folder) / "file")

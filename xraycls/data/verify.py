@@ -9,14 +9,13 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from PIL import Image
 
 from xraycls.data.dicom import DICOM_SUFFIXES, HEAD, dicom_problem, is_dicom
 from xraycls.data.files import is_special, readable_name
-from xraycls.data.processors import pool_size
+from xraycls.data.processors import in_threads, pool_size
 from xraycls.data.signatures import is_picture, kind_of
 from xraycls.data.table import SampleTable
 from xraycls.errors import DataError
@@ -48,12 +47,12 @@ def find_unreadable(samples: Iterable[Sample], progress: Progress | None = None)
     """
     paths = list(dict.fromkeys(sample.path for sample in samples if sample.member is None))
     unreadable = {}
-    with ThreadPoolExecutor(pool_size(_THREADS)) as pool:
-        for done, (path, reason) in enumerate(zip(paths, pool.map(_problem, paths), strict=True), start=1):
-            if reason:
-                unreadable[path] = reason
-            if progress:
-                progress(done, len(paths))
+    reasons = in_threads(_problem, paths, pool_size(_THREADS))
+    for done, (path, reason) in enumerate(zip(paths, reasons, strict=True), start=1):
+        if reason:
+            unreadable[path] = reason
+        if progress:
+            progress(done, len(paths))
     return unreadable
 
 
@@ -92,7 +91,7 @@ def _problem(path: Path) -> str | None:
     if special := is_special(path):
         return special
     try:
-        with path.open("rb") as file:
+        with path.open("rb", buffering=0) as file:
             head = file.read(HEAD)
             size = os.fstat(file.fileno()).st_size
             file.seek(max(size - _TAIL, 0))
