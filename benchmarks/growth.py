@@ -16,6 +16,7 @@ again. Listing alone doesn't look at more than headers, and lists links to a han
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import os
 import resource
@@ -254,32 +255,41 @@ def slopes(points: Sequence[dict[str, float]]) -> dict[str, float | None]:
     }
 
 
-def report(result: dict[str, Any]) -> None:
-    """Print what was measured."""
-    sizes = result["sizes"]
+def report(steps: Sequence[dict[str, Any]]) -> None:
+    """Print what was measured, and what was left out."""
+    from benchmarks.common import show
+
+    sizes = sorted({int(point["rows"]) for step in steps for point in step["points"]})
     rows = []
-    for each in result["steps"]:
-        shown = {point["rows"]: f"{point['cpu_seconds']:.2f} s" for point in each["points"]}
-        slope, memory = each["slope"], each["bytes_a_row"]
+    for step in steps:
+        shown = {point["rows"]: f"{point['cpu_seconds']:.2f} s" for point in step["points"]}
+        slope, memory = step["slope"], step["bytes_a_row"]
         told = ("", "") if slope is None else (f"{slope:.2f}", f"{memory / 1000:.1f} kB")
-        rows.append((each["step"], *(shown.get(size, "left out") for size in sizes), *told))
+        rows.append((step["step"], *(shown.get(size, "") for size in sizes), *told))
     header = ("step", *(f"{size:,}" for size in sizes), "slope", "memory a row")
-    show(f"CPU seconds by rows; {result['resamples']} resamples", header, rows)
+    show(f"CPU seconds by rows; {_RESAMPLES} resamples", header, rows)
+    for step in steps:
+        if step["left_out"]:
+            print(
+                f"Left out, as it would take too long: {step['step']} at {', '.join(map('{:,}'.format, step['left_out']))}"
+            )
+    steep = [step["step"] for step in steps if (step["slope"] or 0) > _MOST]
+    print(f"Slopes above {_MOST}: {', '.join(steep) or 'none'}")
 
 
-def draw(result: dict[str, Any], path: Path) -> None:
+def draw(steps: Sequence[dict[str, Any]], path: Path) -> None:
     """Time and memory of every step on logarithmic axes."""
-    machine = f"{result['cores']} cores, CPU seconds of all threads; grey: straight growth"
-    figure = style.new_figure(9, 4.6, "Growth with the number of rows", machine)
+    figure = style.new_figure(9, 4.6, "Growth with the number of rows", "All threads together; dotted: straight growth")
     axes = figure.subplots(1, 2)
-    for number, each in enumerate(result["steps"]):
-        rows = [point["rows"] for point in each["points"]]
-        look = {"color": style.SERIES[number], "marker": "o", "markersize": 4, "label": each["step"]}
-        axes[0].loglog(rows, [point["cpu_seconds"] for point in each["points"]], **look)
-        axes[1].loglog(rows, [max(point["bytes"], 1e5) / 1e6 for point in each["points"]], **look)
-    ends = np.array([min(result["sizes"]), max(result["sizes"])])
-    for axis, at, label in ((axes[0], 1e-4, "CPU seconds"), (axes[1], 1e-3, "MB at the peak")):
-        axis.loglog(ends, ends * at, color=style.GREY, linestyle=":", linewidth=1)
+    sides = (("cpu_seconds", 1e-4, "CPU seconds"), ("bytes", 1e3, "bytes at the peak"))
+    for axis, (figure_of, a_row, label) in zip(axes, sides, strict=True):
+        for number, step in enumerate(steps):
+            points = [(point["rows"], point[figure_of]) for point in step["points"] if point[figure_of] > 0]
+            axis.loglog(
+                *zip(*points, strict=True), color=style.SERIES[number], marker="o", markersize=4, label=step["step"]
+            )
+        ends = np.array(axis.get_xlim())
+        axis.loglog(ends, ends * a_row, color=style.GREY, linestyle=":", linewidth=1)
         style.quiet(axis, "rows", label)
     axes[0].legend(frameon=False, fontsize=8)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -288,6 +298,8 @@ def draw(result: dict[str, Any], path: Path) -> None:
 
 def main() -> None:
     """Measure, print and draw."""
+    from benchmarks.common import write_json
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", nargs="+", choices=STEPS, default=list(STEPS))
     parser.add_argument("--sizes", nargs="+", type=int, default=SIZES, help="rows, rising")
@@ -297,17 +309,23 @@ def main() -> None:
     given = parser.parse_args()
     ram = Path("/dev/shm")
     place = ram if ram.is_dir() and os.access(ram, os.W_OK) else None
-    steps = [grown(step, given.sizes, given.limit, place) for step in given.steps]
-    result = {"sizes": list(given.sizes), "resamples": _RESAMPLES, "limit": given.limit, "steps": steps}
-    write_json(given.json, result)
-    report(result)
-    for each in steps:
-        if each["left_out"]:
-            print(f"Left out, as they would take more than {given.limit:.0f} CPU s: {each['step']} at "
-                  + ", ".join(f"{size:,}" for size in each["left_out"]))  # fmt: skip
+    steps = _earlier(given.json)
+    for name in given.steps:
+        steps[name] = grown(name, given.sizes, given.limit, place)
+        # After every step, so that a run that is cut short leaves what it measured.
+        write_json(given.json, {"resamples": _RESAMPLES, "steps": [steps[each] for each in STEPS if each in steps]})
+    ordered = [steps[each] for each in STEPS if each in steps]
+    report(ordered)
     if given.picture:
-        draw({**result, "cores": len(os.sched_getaffinity(0))}, given.picture)
+        draw(ordered, given.picture)
+
+
+def _earlier(path: Path | None) -> dict[str, Any]:
+    """The steps of an earlier run, by name."""
+    if path is None or not path.is_file():
+        return {}
+    return {step["step"]: step for step in json.loads(path.read_text())["steps"]}
 
 
 if __name__ == "__main__":
-    in_sentences(main)
+    main()

@@ -8,9 +8,11 @@ one upon the other, and has to agree in the details.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import product
 
 import cv2
 import numpy as np
@@ -20,6 +22,7 @@ from xraycls.data.image import GreyImage
 from xraycls.data.processors import available_processors, one_thread_a_picture
 
 Floats = npt.NDArray[np.float32]
+Indices = npt.NDArray[np.int64]
 
 ALIKE = 0.86
 """Correlation of the details above which two pictures are the same film.
@@ -35,6 +38,8 @@ _PLACES = ((0.0, 0.0), (0.0, 1.0), (1.0, 0.0), (1.0, 1.0), (0.5, 0.5))  # where 
 _WORTH_A_LOOK = 0.9  # correlation of the fine structure
 _NEIGHBOURS = 3  # of a picture that get the second look
 _BLOCK = 512
+_EXHAUSTIVE = 8192  # pictures that are compared each with each
+_SHARE = 256  # pictures a cell, where there are more
 _SCALES = (0.88, 1.13)  # that the registration may find; more is another film
 _ROTATION = np.sin(np.radians(6))
 _OVERLAP = 0.6
@@ -59,7 +64,7 @@ def near_duplicates(thumbnails: Sequence[GreyImage], *, threads: int | None = No
     """The pairs of pictures that show the same film, the most alike first.
 
     Candidates are each picture's three nearest by the correlation of their fine structure, where one of the two may
-    be a 95 % crop. They are registered by an affine warp that maximises the enhanced correlation coefficient
+    be a 95 % crop; of more than 8,192 pictures, the nearest among those that look roughly alike. They are registered by an affine warp that maximises the enhanced correlation coefficient
     (Evangelidis and Psarakis, *Parametric Image Alignment Using Enhanced Correlation Coefficient Maximization*, 2008),
     and their details are compared: grey levels less their surroundings, divided by the local contrast.
 
@@ -70,16 +75,60 @@ def near_duplicates(thumbnails: Sequence[GreyImage], *, threads: int | None = No
     if len(thumbnails) < 2:
         return []
     stack = np.stack(thumbnails)
-    pairs = sorted(set(_candidates(stack)))
+    pairs = sorted(_candidates(stack))
     with one_thread_a_picture(), ThreadPoolExecutor(threads or available_processors()) as pool:
         alike = list(pool.map(lambda pair: _best_agreement(stack[pair[0]], stack[pair[1]]), pairs))
     found = [Similar(*pair, score) for pair, score in zip(pairs, alike, strict=True) if score >= ALIKE]
     return sorted(found, key=lambda each: -each.alike)
 
 
-def _candidates(thumbnails: npt.NDArray[np.uint8]) -> Iterator[tuple[int, int]]:
-    whole = _fine_structure(thumbnails)
-    crops = [_fine_structure(crop) for crop in _crops(thumbnails)]
+def _candidates(thumbnails: npt.NDArray[np.uint8]) -> set[tuple[int, int]]:
+    """Each picture with those of its nearest that are worth a look, the smaller index first."""
+    views = np.stack([_fine_structure(view) for view in (thumbnails, *_crops(thumbnails))])
+    found = [
+        (cell[rows], cell[others], alike) for cell in _cells(views) for rows, others, alike in _nearest(views[:, cell])
+    ]
+    rows, others, alike = (np.concatenate(column) for column in zip(*found, strict=True))
+    order = np.lexsort((others, -alike, rows))
+    pairs: set[tuple[int, int]] = set()
+    taken: Counter[int] = Counter()
+    for row, other in dict.fromkeys(zip(rows[order].tolist(), others[order].tolist(), strict=True)):
+        if taken[row] < _NEIGHBOURS:
+            taken[row] += 1
+            pairs.add((min(row, other), max(row, other)))
+    return pairs
+
+
+def _cells(views: Floats) -> Iterator[Indices]:
+    """Groups of pictures to compare each with each, so that time grows with their number and not with its square.
+
+    A picture and its crops each belong to the two nearest of many pictures that were drawn by lot, as in an inverted
+    file (Sivic and Zisserman, *Video Google*, 2003); a copy shares one of them. Up to 8,192 pictures are one group.
+
+    Args:
+        views: float32 [6, n, 256], the fine structure of the whole pictures and of their crops.
+    """
+    count = views.shape[1]
+    if count <= _EXHAUSTIVE:
+        yield np.arange(count)
+        return
+    drawn = np.random.default_rng(count).choice(count, count // _SHARE, replace=False)
+    centres = views[0, np.sort(drawn)].T
+    nearest = np.empty((len(views), count, 2), np.int64)
+    for view, start in product(range(len(views)), range(0, count, _BLOCK)):
+        alike = views[view, start : start + _BLOCK] @ centres
+        nearest[view, start : start + _BLOCK] = np.argpartition(-alike, 1, axis=1)[:, :2]
+    members = np.unique(nearest.transpose(0, 2, 1) * count + np.arange(count))  # cell by cell
+    for cell in np.split(members % count, np.flatnonzero(np.diff(members // count)) + 1):
+        if len(cell) > count // 2:  # nearly all alike: neighbours are found anywhere
+            yield from (cell[start : start + _EXHAUSTIVE] for start in range(0, len(cell), _EXHAUSTIVE))
+        else:
+            yield from (cell[part] for part in _cells(views[:, cell]))
+
+
+def _nearest(views: Floats) -> Iterator[tuple[Indices, Indices, Floats]]:
+    """Rows, their nearest others and how alike they are, for the three nearest of every picture."""
+    whole, *crops = views
     for start in range(0, len(whole), _BLOCK):
         block = slice(start, start + _BLOCK)
         alike = whole[block] @ whole.T
@@ -90,9 +139,9 @@ def _candidates(thumbnails: npt.NDArray[np.uint8]) -> Iterator[tuple[int, int]]:
         alike[rows, start + rows] = -1.0  # a picture and itself
         for _ in range(min(_NEIGHBOURS, len(whole) - 1)):
             nearest = alike.argmax(axis=1)
-            for row in rows[alike[rows, nearest] >= _WORTH_A_LOOK]:
-                one, other = start + int(row), int(nearest[row])
-                yield min(one, other), max(one, other)
+            highest = alike[rows, nearest]
+            worth = highest >= _WORTH_A_LOOK
+            yield start + rows[worth], nearest[worth], highest[worth]
             alike[rows, nearest] = -1.0
 
 

@@ -86,12 +86,27 @@ def rule_for(
 def _validated(values: Any, positive: Any, groups: Any, depth: int) -> float:
     """AUC of predictions for held-out patients."""
     from sklearn.metrics import roc_auc_score
-    from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
+    from sklearn.model_selection import PredefinedSplit, cross_val_predict
 
-    folds = StratifiedGroupKFold(_FOLDS, shuffle=True, random_state=0)
     tree = _tree(len(positive), depth)
-    predicted = cross_val_predict(tree, values, positive, groups=groups, cv=folds, method="predict_proba")
+    folds = PredefinedSplit(_folds(positive, groups))
+    predicted = cross_val_predict(tree, values, positive, cv=folds, method="predict_proba")
     return float(roc_auc_score(positive, predicted[:, 1]))
+
+
+def _folds(positive: npt.NDArray[np.bool_], groups: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """The fold of every picture, 0 to 4: patients by their share of the class and their number of pictures, dealt out.
+
+    As stratified as scikit-learn's StratifiedGroupKFold, which weighs every fold anew for each patient, and takes
+    minutes for a hundred thousand.
+    """
+    patients, patient_of = np.unique(groups, return_inverse=True)
+    pictures = np.bincount(patient_of)
+    share = np.bincount(patient_of, weights=positive) / pictures
+    order = np.lexsort((np.random.default_rng(0).permutation(len(patients)), pictures, share))
+    folds = np.empty(len(patients), np.int64)
+    folds[order] = np.arange(len(patients)) % _FOLDS
+    return np.asarray(folds[patient_of])
 
 
 def _standard_error(area: float, positives: int, negatives: int) -> float:
