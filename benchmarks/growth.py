@@ -8,9 +8,9 @@ don't. Time is that of the processors, all threads together; memory is what the 
 took before. The slope is that of the time between the two largest sizes on logarithmic axes: 1 is straight, 2 is
 quadratic. A size whose time, drawn on straight from the size before, would pass ``--limit`` is left out and named.
 
-Pictures are JPEGs of 96 pixels in memory (``/dev/shm``) where there is such a folder: drawn radiographs that are turned,
-shifted and mottled, no two alike, but for one in a hundred that is a copy and one that is the same film compressed
-again. Listing alone doesn't look at more than headers, and lists links to a handful of files.
+Pictures are JPEGs of 96 pixels in memory (``/dev/shm``) where there is such a folder: drawn radiographs that are
+turned, shifted and mottled, no two alike, but for one in a hundred that is a copy and one that is the same film
+compressed again. Listing alone doesn't look at more than headers, and lists links to a handful of files.
 """
 
 from __future__ import annotations
@@ -270,9 +270,8 @@ def report(steps: Sequence[dict[str, Any]]) -> None:
     show(f"CPU seconds by rows; {_RESAMPLES} resamples", header, rows)
     for step in steps:
         if step["left_out"]:
-            print(
-                f"Left out, as it would take too long: {step['step']} at {', '.join(map('{:,}'.format, step['left_out']))}"
-            )
+            sizes_left = ", ".join(f"{size:,}" for size in step["left_out"])
+            print(f"Left out, as it would take too long: {step['step']} at {sizes_left}")
     steep = [step["step"] for step in steps if (step["slope"] or 0) > _MOST]
     print(f"Slopes above {_MOST}: {', '.join(steep) or 'none'}")
 

@@ -3,13 +3,14 @@
 import os
 import subprocess
 import sys
+import threading
 
 import pytest
 import torch
 from threadpoolctl import threadpool_info
 
 from xraycls.data import processors
-from xraycls.data.processors import available_processors, limited_to, pool_size, wait_passively
+from xraycls.data.processors import available_processors, in_threads, limited_to, pool_size, wait_passively
 
 OLD = {"quota": "300000", "period": "100000"}
 
@@ -88,3 +89,13 @@ def test_waiting_is_passive_where_the_machine_is_shared(monkeypatch, load, expec
     monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
     wait_passively()
     assert os.environ.pop("OMP_WAIT_POLICY", None) == expected
+
+
+@pytest.mark.parametrize("items", [0, 1, 7, 1000])
+def test_threads_give_results_in_order_however_items_are_shared_out(items):
+    assert list(in_threads(lambda number: number**2, range(items), 3)) == [number**2 for number in range(items)]
+
+
+def test_few_items_are_spread_over_all_threads():
+    together = threading.Barrier(4, timeout=30)
+    assert list(in_threads(lambda _: together.wait() >= 0, range(4), 4)) == [True] * 4

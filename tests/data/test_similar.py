@@ -87,3 +87,17 @@ def test_the_real_originals_among_their_small_copies(shared):
     found = [each for each in near_duplicates(thumbnails) if each.first < len(native)]
     pairs = {(native[each.first].path.name, chosen[each.second - len(native)].path.name) for each in found}
     assert pairs == {(name, name) for name in names}
+
+
+def test_among_many_films_copies_are_found_without_comparing_all_pairs(films, monkeypatch):
+    copies = [VARIANTS["all at once"](film) for film in films[::6]]
+    thumbnails = [thumbnail(film) for film in [*films, *copies]]
+    every = near_duplicates(thumbnails)
+    monkeypatch.setattr(similar, "_EXHAUSTIVE", 24)
+    monkeypatch.setattr(similar, "_SHARE", 6)
+    views = np.zeros((6, len(thumbnails), 2), np.float32)
+    views[..., 0] = 1  # all alike: cut into parts of any pictures, instead of being divided for ever
+    cells = list(similar._cells(views))
+    assert max(map(len, cells)) <= 24
+    assert set(np.concatenate(cells)) == set(range(len(thumbnails)))
+    assert near_duplicates(thumbnails) == every

@@ -64,9 +64,10 @@ def near_duplicates(thumbnails: Sequence[GreyImage], *, threads: int | None = No
     """The pairs of pictures that show the same film, the most alike first.
 
     Candidates are each picture's three nearest by the correlation of their fine structure, where one of the two may
-    be a 95 % crop; of more than 8,192 pictures, the nearest among those that look roughly alike. They are registered by an affine warp that maximises the enhanced correlation coefficient
-    (Evangelidis and Psarakis, *Parametric Image Alignment Using Enhanced Correlation Coefficient Maximization*, 2008),
-    and their details are compared: grey levels less their surroundings, divided by the local contrast.
+    be a 95 % crop; of more than 8,192 pictures, the nearest among those that look roughly alike. They are registered by
+    an affine warp that maximises the enhanced correlation coefficient (Evangelidis and Psarakis, *Parametric Image
+    Alignment Using Enhanced Correlation Coefficient Maximization*, 2008), and their details are compared: grey levels
+    less their surroundings, divided by the local contrast.
 
     Args:
         thumbnails: uint8 [64, 64] each.
