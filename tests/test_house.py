@@ -63,8 +63,8 @@ def test_data_flows_one_way(path):
 
 
 BEHIND_A_FEATURE = (
-    "timm pytorch_grad_cam tensorboard pydicom nvidia google google_crc32c kaggle kagglesdk requests "
-    "faster_coco_eval torch_pruning cryptography h5py onnx onnxscript onnxruntime openvino optuna pyarrow ray"
+    "timm pytorch_grad_cam tensorboard pydicom nvidia google google_crc32c kaggle kagglesdk requests fsspec "
+    "faster_coco_eval torch_pruning cryptography h5py onnx onnxscript onnxruntime openvino optuna pyarrow ray s3fs"
 ).split()
 
 

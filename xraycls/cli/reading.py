@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields
+from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 import typer
@@ -13,6 +14,7 @@ import typer
 from xraycls.data.options import ReadOptions
 
 _PANEL = "Reading"
+_SOURCES = ("path", "source", "data", "images")  # parameters that may be addresses
 
 _OPTIONS: dict[str, Any] = {
     "path_column": Annotated[str | None, typer.Option(help="Column that names the images.", rich_help_panel=_PANEL)],
@@ -64,7 +66,7 @@ def reads_data(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def run(*args: Any, **values: Any) -> None:
         given = {field.name: values.pop(field.name) for field in fields(ReadOptions)}
-        command(*args, **values, options=ReadOptions(**given))
+        command(*args, **values | _fetched(values), options=ReadOptions(**given))
 
     signature = inspect.signature(command)
     hints = get_type_hints(command, include_extras=True)
@@ -78,3 +80,17 @@ def reads_data(command: Callable[..., None]) -> Callable[..., None]:
     run.__signature__ = signature.replace(parameters=[*kept, *added])  # type: ignore[attr-defined]
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in (*kept, *added)}
     return run
+
+
+def _fetched(values: Mapping[str, Any]) -> dict[str, Path]:
+    """The arguments that were addresses, as copies of what lies there."""
+    from xraycls.data.remote import address_of, local_copy
+    from xraycls.progress import counting
+
+    given = {name: values[name] for name in _SOURCES if isinstance(values.get(name), Path)}
+    sources = {name: path for name, path in given.items() if address_of(path)}
+    if not sources:
+        return {}
+    alone = "images" in given
+    with counting("fetching") as progress:
+        return {n: local_copy(path, alone=alone and n != "images", progress=progress) for n, path in sources.items()}

@@ -24,6 +24,7 @@ from xraycls.data.options import AS_IT_IS, ReadOptions
 from xraycls.data.partial_store import JOURNAL, PARTIAL, PartialStore, Row
 from xraycls.data.plain import to_plain
 from xraycls.data.processors import available_processors, limited_to, one_thread_a_picture
+from xraycls.data.remote import local_copy
 from xraycls.data.shards import OpenShard, Shard, ShardDone, Shards, open_shard
 from xraycls.data.source import read_source
 from xraycls.data.square import central_region, prepared_picture
@@ -121,6 +122,7 @@ def prepare(
         >>> store.pictures, store.decoded, store.left_out
         (24, 24, {})
     """
+    source = local_copy(source, alone=images is not None, progress=progress)
     _require_sensible(source, folder, size, central_crop)
     with sole_writer(folder, "name another folder"), limited_to(threads):
         remove_leftovers(folder)

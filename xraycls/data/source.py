@@ -27,6 +27,7 @@ from xraycls.data.parquet import is_parquet, read_parquet
 from xraycls.data.partial_store import JOURNAL
 from xraycls.data.patients import with_patients
 from xraycls.data.projections import with_views
+from xraycls.data.remote import local_copy
 from xraycls.data.split import draw_splits
 from xraycls.data.store import is_store, read_store
 from xraycls.data.table import SampleTable
@@ -55,7 +56,8 @@ def load_table(
 
     Args:
         path: an image folder, a CSV, a MedMNIST ``.npz``, Parquet shards, a prepared store or data in one of the
-            formats of :data:`xraycls.data.formats.FORMATS`; None for the phantom.
+            formats of :data:`xraycls.data.formats.FORMATS`, or its address (:mod:`xraycls.data.remote`); None for the
+            phantom.
         images: the folder that a CSV's paths start from, or the pictures of labels that lie elsewhere.
         val_fraction: share of the training images that becomes validation where none is given, 0–1.
         test_fraction: likewise for the test split.
@@ -75,7 +77,8 @@ def load_table(
         >>> table.classes, len(table.split("train")), len(table.split("val")), len(table.split("test"))
         (('NORMAL', 'PNEUMONIA'), 12, 5, 7)
     """
-    path, images = (None if given is None else Path(given) for given in (path, images))
+    images = None if images is None else local_copy(Path(images), progress=progress)
+    path = None if path is None else local_copy(Path(path), alone=images is not None, progress=progress)
     table = load_undrawn(path, images=images, strict=strict, progress=progress, options=options)
     table = draw_splits(table, val_fraction=val_fraction, test_fraction=test_fraction, redraw_val=redraw_val, seed=seed)
     warn_of_faults(table, path)
@@ -125,6 +128,8 @@ def read_source(
     options: ReadOptions = AS_IT_IS,
 ) -> SampleTable:
     """As :func:`read_table`, but with the files that can't be read: only a CSV's missing ones are left out."""
+    images = images and local_copy(images, progress=progress)
+    path = path and local_copy(path, alone=images is not None, progress=progress)
     table = with_patients(for_task(_read_source(path, images, strict, progress, options), options))
     if options.views:
         table = with_views(table, options.views)
@@ -148,7 +153,7 @@ def list_images(paths: Iterable[Path], *, keep_masks: bool = False) -> list[Samp
         DataError: no image at all.
     """
     samples = []
-    given = list(paths)
+    given = [local_copy(path) for path in paths]
     for path in given:
         found = _images_in(path, keep_masks)
         if not found:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from xraycls.data.remote import local_copy
 from xraycls.errors import UsageError, unknown
 from xraycls.evaluation.metrics import metric
 from xraycls.evaluation.thresholds import parse_method
@@ -19,6 +20,8 @@ from xraycls.training.schedules import SCHEDULES
 
 def resolved(config: TrainConfig) -> TrainConfig:
     """The same settings with canonical names and absolute paths, so that they mean the same from any folder.
+
+    Data at an address is fetched; its copy takes its place, so that a run notes no address.
 
     Raises:
         UsageError: a name that doesn't exist; gives the nearest.
@@ -47,8 +50,8 @@ def resolved(config: TrainConfig) -> TrainConfig:
             "base_model": find(base_model).name,
             "augment": augment,
             "optimizer": config.optimizer.lower(),
-            "data": config.data and config.data.resolve(),
-            "images": config.images and config.images.resolve(),
+            "data": config.data and local_copy(config.data, alone=config.images is not None).resolve(),
+            "images": config.images and local_copy(config.images).resolve(),
             "weights": str(Path(config.weights).resolve()) if Path(config.weights).exists() else config.weights,
         }
     )

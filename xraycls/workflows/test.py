@@ -19,6 +19,7 @@ from xraycls.data.findings import with_findings
 from xraycls.data.image import GreyImage
 from xraycls.data.open import open_image
 from xraycls.data.options import AS_IT_IS, ReadOptions
+from xraycls.data.remote import local_copy
 from xraycls.data.source import read_table
 from xraycls.data.subgroups import Grouping, groupings_of
 from xraycls.data.table import SampleTable
@@ -134,10 +135,10 @@ def test(
     predictor = predictor_of_classifier(
         trained, batch_size=batch_size, precision=precision, loader=loader, threads=threads, strict=strict, tta=tta
     )
-    given = None if data is None else Path(data)
+    given = None if data is None else local_copy(Path(data), alone=images is not None)
     table, seen = _table(trained, given, images, split, strict, options, unseen_only)
     groupings = groupings_of(table, subgroups)
-    folder = output or _folder(trained, data, split)
+    folder = output or _folder(trained, given, split)
     require_writable(folder)
     tested = predict_table(trained, predictor, table, progress)
     report = evaluate_tested(tested, threshold=trained.threshold, thresholds=trained.thresholds, resamples=resamples)
