@@ -280,16 +280,19 @@ def draw(steps: Sequence[dict[str, Any]], path: Path) -> None:
     """Time and memory of every step on logarithmic axes."""
     figure = style.new_figure(9, 4.6, "Growth with the number of rows", "All threads together; dotted: straight growth")
     axes = figure.subplots(1, 2)
-    sides = (("cpu_seconds", 1e-4, "CPU seconds"), ("bytes", 1e3, "bytes at the peak"))
-    for axis, (figure_of, a_row, label) in zip(axes, sides, strict=True):
+    sides = (("cpu_seconds", 1, 1e-4, "CPU seconds"), ("bytes", 1e6, 1e-3, "MB at the peak"))
+    for axis, (figure_of, unit, a_row, label) in zip(axes, sides, strict=True):
         for number, step in enumerate(steps):
-            points = [(point["rows"], point[figure_of]) for point in step["points"] if point[figure_of] > 0]
+            points = [(point["rows"], point[figure_of] / unit) for point in step["points"] if point[figure_of] > 0]
             axis.loglog(
                 *zip(*points, strict=True), color=style.SERIES[number], marker="o", markersize=4, label=step["step"]
             )
         ends = np.array(axis.get_xlim())
         axis.loglog(ends, ends * a_row, color=style.GREY, linestyle=":", linewidth=1)
         style.quiet(axis, "rows", label)
+        axis.minorticks_off()
+        axis.xaxis.set_major_formatter(lambda rows, _: f"{rows:,.0f}")
+        axis.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes[0].legend(frameon=False, fontsize=8)
     path.parent.mkdir(parents=True, exist_ok=True)
     style.save(figure, path)
