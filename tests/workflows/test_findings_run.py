@@ -339,7 +339,7 @@ def test_images_of_the_training_and_its_test_split_are_refused(copied, table, tm
 
 def test_a_calibration_of_other_weights_is_not_used(copied, site, caplog):
     weights = copied.best
-    xraycls.calibrate(copied.path, site, options=SITE, device="cpu")
+    xraycls.calibrate(copied.path, site, method="platt", options=SITE, device="cpu")
     film = site.parent / "0.png"
     calibrated, _ = xraycls.predict(copied.path, film, device="cpu")
     classifier, extra = load_classifier(weights)
@@ -354,7 +354,7 @@ def test_a_calibration_of_other_weights_is_not_used(copied, site, caplog):
 
 
 def test_a_test_warns_of_images_that_the_model_was_calibrated_with(copied, site, tmp_path, caplog):
-    xraycls.calibrate(copied.path, site, options=SITE, split="train", device="cpu")
+    xraycls.calibrate(copied.path, site, method="platt", options=SITE, split="train", device="cpu")
     xraycls.test(copied.path, data=site, split="train", options=SITE, output=tmp_path / "t", device="cpu", resamples=10)
     assert "24 of 24 images were trained or chosen with" in caplog.text
 
@@ -363,7 +363,12 @@ def test_a_finding_with_too_few_images_is_left_as_it_is(copied, site, tmp_path, 
     rows = site.read_text().replace("Edema,Mass", "Edema,Other")
     (tmp_path / "table.csv").write_text(rows)
     done = xraycls.calibrate(
-        copied.path, tmp_path / "table.csv", images=site.parent, options=ReadOptions(labels="Edema,Other"), device="cpu"
+        copied.path,
+        tmp_path / "table.csv",
+        method="platt",
+        images=site.parent,
+        options=ReadOptions(labels="Edema,Other"),
+        device="cpu",
     )
     assert "Mass is left as it is: it takes 5 images with and 5 without, and there are 0 and 0" in caplog.text
     assert (done.outputs[0].left, done.calibration.maps[1].described()) == (None, {"slope": 1.0, "intercept": 0.0})

@@ -292,7 +292,8 @@ def _one(
     before = _figures(y, p)
     left, map_ = _too_few(y), None
     if left is None and (map_ := FITS[method](positive, p)) is None:
-        left = "the model ranks it no better than chance here"
+        offset = ", or the probabilities need an offset, which platt has" if method == "temperature" else ""
+        left = f"no rising map fits, so the model ranks it no better than chance here{offset}"
     if map_ is None:
         logger.warning("%s is left as it is: %s.", name, left)
         return SAME, CalibratedOutput(name, len(y), int(y.sum()), before, before, at, left)
