@@ -76,7 +76,7 @@ def train_folds(
         ...     data="phantom", folds=3, output="runs/folds", weights="none", size=32, epochs=1, batch_size=4
         ... )
         >>> [each.run.path.name for each in result.runs], result.test.report.n
-        (['fold-1', 'fold-2', 'fold-3'], 24)
+        (['fold-1', 'fold-2', 'fold-3'], 17)
     """
     config = resolved(parse_config(settings))
     folds = _checked(config)
