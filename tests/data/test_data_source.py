@@ -120,7 +120,7 @@ def test_a_class_that_only_the_test_has(folder, tmp_path):
 
 def test_sources_that_are_none(folder, tmp_path):
     (tmp_path / "data.zip").touch()
-    with pytest.raises(DataError, match=r"data\.zip is no data source\. Give a folder of images, .* or a MedMNIST"):
+    with pytest.raises(DataError, match=r"data\.zip is no data source\. Give a folder of images, .* or Parquet"):
         load_table(tmp_path / "data.zip")
     with pytest.raises(DataError, match="There is no file or folder"):
         load_table(tmp_path / "nowhere")
