@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from tests.models.formula import filled, formula
+from xraycls.cli.models import models
 from xraycls.errors import UsageError, WeightsError
 from xraycls.models import published
 from xraycls.models.classifier import build_classifier, load_classifier, save_classifier
@@ -70,6 +71,20 @@ def test_the_table_is_torchxrayvisions_own():
         if "resnet" in name:  # trained on no data set with these two
             theirs = ["" if label in ("Lung Lesion", "Enlarged Cardiomediastinum") else label for label in theirs]
         assert ours == theirs
+
+
+def test_the_command_lists_what_is_known_of_each(capsys):
+    models(weights=True, as_json=True)
+    rows = {row["weights"]: row for row in json.loads(capsys.readouterr().out)}
+    assert rows.keys() >= PUBLISHED.keys()
+    assert rows[NIH]["input"] == "224 px, grey, -1024 to 1024"
+    assert rows[NIH]["source"].endswith(GOLDEN["file"])
+    assert all(row["licence"] for row in rows.values())
+    for row in rows.values():
+        for name in row["base_models"]:
+            assert find(name).name.lower() == name
+    models(weights=True)
+    assert "Nothing is downloaded" in capsys.readouterr().out
 
 
 def test_logits_are_those_of_torchxrayvision_after_saving_too(cache, pictures, tmp_path):

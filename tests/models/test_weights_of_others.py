@@ -1,11 +1,15 @@
 """Weights files as users of chest X-ray models have them."""
 
+import json
 import re
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from tests.models.formula import filled, formula_tensor
 from xraycls.errors import WeightsError
 from xraycls.models.build import build_net
 from xraycls.models.foreign_names import aligned
@@ -95,6 +99,79 @@ def test_a_file_that_does_not_fit_shows_its_own_names_and_the_networks(tmp_path,
     with pytest.raises(WeightsError, match=r"It has trunk\.c1\.weight, .*; ResNet18 has conv1\.weight") as told:
         load_weights(build_net(find("resnet18"), 2), find("resnet18"), tmp_path / "a.pth")
     assert "trunk.fc" in str(told.value)
+
+
+WAYS = {
+    "of momentum contrast": ("momentum contrast", "resnet18"),
+    "layers by their number": ("backbone by numbers", "resnet18"),
+}
+
+
+@pytest.mark.parametrize("said", WAYS)
+def test_whose_names_a_file_has_is_said(tmp_path, resnet, said):
+    kind, name = WAYS[said]
+    torch.save(FILES[kind](resnet), tmp_path / "a.pth")
+    report = load_weights(build_net(find(name), 2), find(name), tmp_path / "a.pth")
+    assert f"(names {said}" in report.lines()[0]
+
+
+def test_numbers_that_leave_out_the_auxiliary_head_fit():
+    net = torch.nn.Module()
+    net.stem, auxiliary, late = (torch.nn.Conv2d(3, 4, 3, bias=False) for _ in range(3))
+    net.AuxLogits, net.Mixed_7a = torch.nn.Sequential(auxiliary), late
+    found = aligned({"backbone.0.weight": net.stem.weight.data, "backbone.1.weight": net.Mixed_7a.weight.data}, net)
+    assert torch.equal(found["stem.weight"], net.stem.weight)
+    assert torch.equal(found["Mixed_7a.weight"], net.Mixed_7a.weight)
+    assert not any(name.startswith("AuxLogits") for name in found)
+
+
+@pytest.fixture(scope="module")
+def dinov2():
+    """What transformers makes of a small DINOv2 and pictures by formula (golden/make_transformers_vit.py)."""
+    return json.loads(Path(__file__).parents[1].joinpath("golden", "transformers_vit.json").read_text())
+
+
+def small_vit(side: int) -> torch.nn.Module:
+    from timm.models.vision_transformer import VisionTransformer
+
+    return VisionTransformer(
+        side, 14, embed_dim=32, depth=2, num_heads=2, init_values=1.0, num_classes=2, global_pool="token"
+    )
+
+
+def as_before_version_5(name: str) -> str:
+    """What transformers called a layer in files of before its version 5, such as RAD-DINO's."""
+    for new, old in {"q_proj": "query", "k_proj": "key", "v_proj": "value"}.items():
+        name = name.replace(f"attention.{new}", f"attention.attention.{old}")
+    return name.replace("attention.o_proj", "attention.output.dense")
+
+
+@pytest.mark.parametrize("prefix", ["", "dinov2."])
+def test_a_vision_transformer_of_transformers_computes_what_it_did_there(tmp_path, dinov2, prefix):
+    state = filled({name: torch.zeros(shape) for name, shape in dinov2["state"]})
+    if prefix:
+        state = {as_before_version_5(name): tensor for name, tensor in state.items()}
+    torch.save(prefixed(state, prefix), tmp_path / "a.pth")
+    architecture = replace(find("timm:vit_tiny_patch16_224"), name="small")
+    net = small_vit(42)
+    report = load_weights(net, architecture, tmp_path / "a.pth", size=42)
+    assert "such as RAD-DINO's" in report.lines()[0]
+    assert report.positions is None
+    with torch.inference_mode():
+        found = net.eval().forward_features(formula_tensor((2, 3, 42, 42), "pictures"))[:, 0]
+    assert np.abs(found.numpy() - np.array(dinov2["class_token"])).max() < 1e-5
+
+
+def test_position_embeddings_are_resized_as_timm_does(tmp_path, dinov2):
+    from timm.layers import resample_abs_pos_embed
+
+    state = filled({name: torch.zeros(shape) for name, shape in dinov2["state"]})
+    torch.save(state, tmp_path / "a.pth")
+    net = small_vit(56)
+    report = load_weights(net, replace(find("timm:vit_tiny_patch16_224"), name="small"), tmp_path / "a.pth", size=56)
+    assert report.lines()[1] == "Its 10 position embeddings were resized to 17."
+    expected = resample_abs_pos_embed(state["embeddings.position_embeddings"], new_size=[4, 4], num_prefix_tokens=1)
+    assert torch.allclose(net.pos_embed, expected, atol=1e-6)
 
 
 def test_python_objects_beside_the_weights_are_named(tmp_path, resnet):

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import json
+from typing import Annotated
+
+import typer
 
 from xraycls.cli.invocation import print_table
 from xraycls.cli.options import JsonOption
 
 
-def models(as_json: JsonOption = False) -> None:
-    """List the networks that can be trained."""
+def models(
+    weights: Annotated[bool, typer.Option("--weights", help="List chest X-ray weights to start from.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List the networks that can be trained, or weights of chest X-ray networks to start from."""
+    if weights:
+        _weights(as_json)
+        return
     from xraycls.models.zoo import list_architectures
 
     listed = list_architectures()
@@ -23,3 +32,41 @@ def models(as_json: JsonOption = False) -> None:
         table.add_row(a.name, f"{a.input_size} px", a.cam_layer or "", a.weights or "")
     print_table(table)
     print("Names are taken in any case. Any timm net: timm:NAME; any torchvision classifier: torchvision:NAME.")
+
+
+def _weights(as_json: bool) -> None:
+    from xraycls.models.published import KNOWN_FILES, LICENCE, PUBLISHED
+    from xraycls.models.zoo import find
+
+    rows: list[dict[str, str | list[str]]] = [
+        {
+            "weights": each.name,
+            "base_models": [each.base_model],
+            "input": f"{find(each.base_model).input_size} px, grey, -1024 to 1024",
+            "trained_on": each.trained_on,
+            "licence": LICENCE,
+            "source": each.url,
+        }
+        for each in PUBLISHED.values()
+    ]
+    rows += [
+        {
+            "weights": f"a file of {each.name}",
+            "base_models": list(each.base_models),
+            "input": "as the base model",
+            "trained_on": "see source",
+            "licence": each.licence,
+            "source": each.source,
+        }
+        for each in KNOWN_FILES
+    ]
+    if as_json:
+        print(json.dumps(rows))
+        return
+    from rich.table import Table
+
+    table = Table("--weights", "--base-model", "Input", "Trained on", "Licence", "From")
+    for row in rows:
+        table.add_row(*(cell if isinstance(cell, str) else ", ".join(cell) for cell in row.values()))
+    print_table(table)
+    print("Nothing is downloaded: put torchxrayvision's files into ~/.torchxrayvision/models_data, or name a file.")

@@ -16,6 +16,11 @@ PREFIX = "xrv:"
 CACHE = Path("~", ".torchxrayvision", "models_data")
 """Where torchxrayvision keeps the files that it downloaded."""
 
+LICENCE = "Apache-2.0 (of its repository)"
+"""Of torchxrayvision; the data sets that its networks learned from have terms of their own."""
+
+SEE_SOURCE = "see source"
+
 _RELEASE = "https://github.com/mlmed/torchxrayvision/releases/download/v1/"
 
 # The outputs of torchxrayvision's networks in their order; those that no training image told are random.
@@ -63,6 +68,39 @@ def _densenet(name: str, file: str, trained_on: str, told: frozenset[str] | set[
         tuple(output if output in told else "" for output in _OUTPUTS),
     )
 
+
+@dataclass(frozen=True, slots=True)
+class KnownFile:
+    """Weights of others that are given to ``--weights`` as a file, and recognised by the names of their layers.
+
+    Attributes:
+        name: of the project, or of what its files have in common.
+        base_models: architectures that there are such files of.
+        licence: of the weights, where their source states one.
+        source: where they are described.
+    """
+
+    name: str
+    base_models: tuple[str, ...]
+    licence: str
+    source: str
+
+
+KNOWN_FILES = (
+    KnownFile("CheXNet", ("torchvision:densenet121",), SEE_SOURCE, "https://github.com/arnoweng/CheXNet"),
+    KnownFile(
+        "RadImageNet",
+        ("resnet50", "torchvision:densenet121", "inception"),
+        "MIT",
+        "https://huggingface.co/Lab-Rasool/RadImageNet",
+    ),
+    KnownFile(
+        "MoCo-CXR", ("resnet18", "torchvision:densenet121"), SEE_SOURCE, "https://github.com/stanfordmlgroup/MoCo-CXR"
+    ),
+    KnownFile(
+        "RAD-DINO", ("timm:vit_base_patch14_dinov2",), "MIT, for research", "https://huggingface.co/microsoft/rad-dino"
+    ),
+)
 
 _EVERY = "NIH, PadChest, CheXpert, MIMIC-CXR, Open-i, RSNA"
 # Outputs of the ResNet that none of its data sets tells: torchxrayvision has no operating thresholds for them.

@@ -13,7 +13,7 @@ from torch import nn
 from xraycls.data.class_names import plain_class
 from xraycls.errors import WeightsError
 from xraycls.models.build import head_name, under
-from xraycls.models.foreign_names import aligned
+from xraycls.models.foreign_names import aligned, from_transformers, naming_of, without_prefix
 from xraycls.models.pretrained import fetch_imagenet, is_cached
 from xraycls.models.pruning_plan import PrunePlan, apply_plan
 from xraycls.models.published import PREFIX, local_file, of_file, published
@@ -39,6 +39,8 @@ class WeightsReport:
         mismatched: tensors of another shape in the source (name, its shape, the network's shape); not loaded.
         head: how the head started, in a clause of a sentence.
         plan: how narrow the network became, because the source is a pruned one; None when it isn't.
+        naming: whose way of naming layers the source shows, in words; empty where it isn't known.
+        positions: of a vision transformer, embeddings in the source and in the network, where they were resized.
     """
 
     source: str
@@ -48,12 +50,17 @@ class WeightsReport:
     mismatched: tuple[tuple[str, Shape, Shape], ...] = ()
     head: str = "the head is new"
     plan: PrunePlan | None = None
+    naming: str = ""
+    positions: tuple[int, int] | None = None
 
     def lines(self) -> list[str]:
         """Sentences for the log."""
         if not self.loaded:
             return ["All weights are random."]
-        lines = [f"{len(self.loaded)} tensors loaded from {self.source}; {self.head}."]
+        named = f" (names {self.naming})" if self.naming else ""
+        lines = [f"{len(self.loaded)} tensors loaded from {self.source}{named}; {self.head}."]
+        if self.positions:
+            lines.append(f"Its {self.positions[0]} position embeddings were resized to {self.positions[1]}.")
         if self.plan:
             lines.append(f"The network is a pruned one: {len(self.plan.layers)} of its layers are narrower.")
         if self.unexpected:
@@ -104,17 +111,25 @@ def load_weights(
         return _fit(net, architecture, str(architecture.weights), tensors)
     file = _read(source, architecture)
     plan = _narrow(net, architecture, file)
+    report = _fit_file(net, architecture, file, classes, multi_label)
+    return replace(report, plan=plan, naming=naming_of(file.tensors), positions=_resized(file.tensors, net))
+
+
+def _fit_file(
+    net: nn.Module, architecture: Architecture, file: WeightFile, classes: Sequence[str] | None, multi_label: bool
+) -> WeightsReport:
+    """Copy what fits of a file; of its head what tells the same classes."""
     tensors = _native(file, net)
     names = file.classes or file.outputs
     if not names or classes is None or names == tuple(classes):
-        return replace(_fit(net, architecture, str(file.path), tensors), plan=plan)
+        return _fit(net, architecture, str(file.path), tensors)
     head = f"the head is new (there the classes are {', '.join(name for name in names if name)})"
     dropped = _heads(net, architecture)
     if multi_label and (rows := _shared_rows(file.outputs, classes)):
         tensors, head = _head_by_name(net, architecture, tensors, rows), _told_rows(rows, classes)
         dropped = architecture.auxiliary
     tensors = {name: tensor for name, tensor in tensors.items() if not under(name, dropped)}
-    return replace(_fit(net, architecture, str(file.path), tensors), head=head, plan=plan)
+    return replace(_fit(net, architecture, str(file.path), tensors), head=head)
 
 
 def _read(source: str | Path, architecture: Architecture) -> WeightFile:
@@ -259,10 +274,20 @@ def _native(file: WeightFile, net: nn.Module) -> dict[str, torch.Tensor]:
     tensors = {name: tensor for name, tensor in file.tensors.items() if not is_range(name)}
     if convert is None:
         return tensors
+    tensors = from_transformers(tensors)
     try:
-        return dict(convert(dict(tensors), net))
+        return dict(convert(without_prefix(tensors, net.state_dict()), net))
     except (KeyError, RuntimeError):  # the file of another network; what doesn't fit is told from the file as it is
         return tensors
+
+
+def _resized(theirs: Mapping[str, torch.Tensor], net: nn.Module) -> tuple[int, int] | None:
+    """How many position embeddings a file has and how many the network, where these differ."""
+    own = net.state_dict().get("pos_embed")
+    there = next((t for name, t in theirs.items() if name.endswith(("pos_embed", "position_embeddings"))), None)
+    if own is None or there is None or own.ndim != 3 or there.ndim != 3 or own.shape[1] == there.shape[1]:
+        return None
+    return there.shape[1], own.shape[1]
 
 
 def _heads(net: nn.Module, architecture: Architecture) -> tuple[str, ...]:
