@@ -16,7 +16,7 @@ from xraycls.models.zoo import Architecture
 from xraycls.training.config import TrainConfig
 from xraycls.training.detection import Detection, Regularizer
 from xraycls.training.optimizers import build_optimizer
-from xraycls.training.precision import Precision, autocast, choose_precision
+from xraycls.training.precision import Precision, autocast, choose_precision, memory_format_of_detectors
 from xraycls.training.task import Classification
 from xraycls.types import Batch, Objects
 
@@ -80,9 +80,16 @@ def eager_step(architecture: Architecture, batch_size: int, device: torch.device
     return _warmed_up(step)
 
 
-def detector_step(detector: Detector, batch: Batch, precision: Precision, device: torch.device) -> Step:
+def detector_step(
+    detector: Detector,
+    batch: Batch,
+    precision: Precision,
+    device: torch.device,
+    memory_format: torch.memory_format | None = None,
+) -> Step:
     """A step of ``xraycls ssd train`` without its loop: hard-negative loss, L1 regulariser, SGD with momentum."""
-    detector.to(device=device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    layout = memory_format or memory_format_of_detectors(precision=precision, device=device)
+    detector.to(device=device, memory_format=layout).train()  # type: ignore[call-overload]
     task = Detection(Regularizer("L1", 3e-5), lambda *_: {}, lambda *_: None)
     optimizer = torch.optim.SGD(detector.parameters(), lr=1e-4, momentum=0.9, fused=True)
     batch = batch.to(device)

@@ -17,7 +17,14 @@ from xraycls.training.checkpoint import load_state, save_state
 from xraycls.training.config import TrainConfig, parse_config, read_config
 from xraycls.training.memory import explained_out_of_memory
 from xraycls.training.optimizers import OPTIMIZERS, build_optimizer
-from xraycls.training.precision import autocast, choose_device, choose_precision, computes_bf16, validated_precision
+from xraycls.training.precision import (
+    autocast,
+    choose_device,
+    choose_precision,
+    computes_bf16,
+    memory_format_of_detectors,
+    validated_precision,
+)
 from xraycls.training.run_folder import RunFolder
 from xraycls.training.task import balanced_class_weights
 
@@ -74,6 +81,19 @@ def test_answers_are_computed_in_the_precision_of_validation_where_the_device_ha
     assert {validated: validated_precision("auto", validated, cpu) for validated in expected} == expected
     assert validated_precision("fp32", "bf16", cpu) == "fp32"
     assert validated_precision("bf16", "fp32", cpu) == "bf16"
+
+
+@pytest.mark.parametrize(
+    ("device", "number", "layout"),
+    [
+        ("cpu", "fp32", torch.contiguous_format),
+        ("cpu", "bf16", torch.channels_last),
+        ("cuda", "fp32", torch.channels_last),
+        ("cuda", "fp16", torch.channels_last),
+    ],
+)
+def test_maps_of_detectors_are_contiguous_in_fp32_on_a_cpu_alone(device, number, layout):
+    assert memory_format_of_detectors(torch.device(device), number) == layout
 
 
 def test_devices_that_are_not_there_are_one_sentence():

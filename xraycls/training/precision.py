@@ -83,6 +83,15 @@ def computes_bf16(device: torch.device) -> bool:
     return False
 
 
+def memory_format_of_detectors(device: torch.device, precision: Precision) -> torch.memory_format:
+    """How the maps of a detector in training lie in memory.
+
+    Channels last wherever convolutions run in 16 bits or on a GPU; contiguous in fp32 on a CPU, where a step takes less
+    time so (``python -m benchmarks.memory_format``).
+    """
+    return torch.contiguous_format if device.type == "cpu" and precision == "fp32" else torch.channels_last
+
+
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:
     """The autocast context of a format; with fp32 it does nothing."""
     enabled = precision != "fp32"

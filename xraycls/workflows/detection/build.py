@@ -29,6 +29,7 @@ from xraycls.models.quantization import plan_of, remove_quantization
 from xraycls.training.detection import Detection
 from xraycls.training.job import DetectionJob
 from xraycls.training.loop import Messages, Training
+from xraycls.training.precision import memory_format_of_detectors
 from xraycls.training.quantization import simulate_8_bits
 from xraycls.training.reporter import Reporter
 from xraycls.training.run_folder import RunFolder
@@ -137,7 +138,8 @@ def build_training(
     cache = picture_cache(loading.cache, data.training, job.recipe.canvas)
     if cache and (engine == "torch" or (engine == "dali" and runtime.device.type == "cpu")):
         reporter.message("Decoded pictures are kept for later epochs; --cache off decodes every file again.")
-    detector.to(device=runtime.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    memory_format = memory_format_of_detectors(runtime.device, runtime.precision)
+    detector.to(device=runtime.device, memory_format=memory_format)  # type: ignore[call-overload]
     loader = partial(
         build_loader,
         recipe=job.recipe,
