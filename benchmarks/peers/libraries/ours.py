@@ -13,7 +13,7 @@ from xraycls.data.prepare import prepare as prepare_store
 from xraycls.data.source import read_table
 from xraycls.data.store import read_store
 from xraycls.data.table import SampleTable
-from xraycls.loaders.cache import picture_caches
+from xraycls.loaders.cache import picture_cache
 from xraycls.loaders.choose import build_loader
 from xraycls.loaders.recipes.classification import find_recipe
 
@@ -46,7 +46,7 @@ def resident(task: Task) -> Epochs:
 
 
 def _epochs(table: SampleTable, engine: str, task: Task, cache: str = "auto") -> Epochs:
-    (pictures,) = picture_caches(cache, (table,), _RECIPE.canvas)
+    pictures = picture_cache(cache, table, _RECIPE.canvas)
     loader = build_loader(
         table,
         _RECIPE,
