@@ -285,3 +285,43 @@ def test_a_web_server_that_breaks_off_or_is_gone_is_one_sentence(server):
     server.server_close()
     with pytest.raises(DataError, match="could not be reached"):
         local_copy(Path(address))
+
+
+@pytest.fixture
+def storage(films, tmp_path, monkeypatch):
+    moto = pytest.importorskip("moto.server", reason="a local S3 server needs moto[server]")
+    pytest.importorskip("s3fs", reason="fsspec reads S3 with s3fs, of the extra remote")
+    serving = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    serving.start()
+    monkeypatch.setenv("XRAYCLS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://{}:{}".format(*serving.get_host_and_port()))
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIASECRET")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "SECRET")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    import s3fs
+
+    s3fs.S3FileSystem.clear_instance_cache()  # they would ask the server of another test
+    system = s3fs.S3FileSystem()
+    system.makedirs("bucket", exist_ok=True)
+    system.put(f"{films}/", "bucket/films/", recursive=True)
+    yield system
+    serving.stop()
+
+
+def test_a_bucket_of_a_real_server_is_read_and_kept_current(storage, films):
+    folder = local_copy(Path("s3://bucket/films"))
+    assert contents(folder) == contents(films)
+    name = max(contents(films))
+    storage.pipe_file(f"bucket/films/{name}", b"another picture")
+    assert contents(local_copy(Path("s3://bucket/films"))) == contents(films) | {name: b"another picture"}
+
+
+def test_a_bucket_that_isnt_there_or_a_server_that_is_gone_is_one_sentence(storage, monkeypatch):
+    with pytest.raises(DataError, match="There is nothing at s3://nowhere/films"):
+        local_copy(Path("s3://nowhere/films"))
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    type(storage).clear_instance_cache()
+    with pytest.raises(DataError, match="could not be reached") as raised:
+        local_copy(Path("s3://bucket/films"))
+    assert "SECRET" not in str(raised.value)
