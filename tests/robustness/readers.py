@@ -10,6 +10,8 @@ from typing import Any
 import cv2
 import h5py
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 import pydicom.data
 import torch
 from PIL import Image as PillowImage
@@ -17,6 +19,7 @@ from safetensors.torch import save_file
 
 from tests.robustness.fuzz import Reader
 from tests.robustness.mutations import of_json, of_records, of_safetensors, of_state, of_zip
+from xraycls.data import parquet
 from xraycls.data.dicom import open_dicom, read_header
 from xraycls.data.download.extract import unpack
 from xraycls.data.formats import FORMATS
@@ -30,6 +33,8 @@ from xraycls.data.phantom.manifest import Manifest
 from xraycls.data.prepare import prepare
 from xraycls.data.source import read_table
 from xraycls.data.store import read_store
+from xraycls.evaluation.recalibration import StepMap
+from xraycls.inference.adjust import Calibration, read_calibration, write_calibration
 from xraycls.inference.ensemble_file import EnsembleFile, read_ensemble
 from xraycls.models.classifier import build_classifier, load_classifier, save_classifier
 from xraycls.models.detection.files import load_detector, save_detector
@@ -54,7 +59,7 @@ def all_readers(folder: Path) -> list[Reader]:
     """Readers with files in a folder, which is made."""
     phantom = folder / "phantom"
     write_phantom(phantom, images=6, seed=0)
-    made = (_pictures, _tables, _formats, _stores, _settings, _runs, _weights, _archives)
+    made = (_pictures, _tables, _formats, _findings, _stores, _settings, _runs, _weights, _archives)
     return [reader for make in made for reader in make(folder, phantom)]
 
 
@@ -164,6 +169,33 @@ def _records(folder: Path) -> Reader:
     return Reader("TFRecords", files, read, of_records)
 
 
+def _findings(folder: Path, phantom: Path) -> Sequence[Reader]:
+    reports = folder / "openi" / "ecgen-radiology"
+    reports.mkdir(parents=True)
+    film = next(phantom.rglob("*.jpeg")).read_bytes()
+    cv2.imwrite(str(reports.parent / "CXR1_1.png"), np.zeros((8, 8), np.uint8))
+    terms = "<MeSH><major>Cardiomegaly/mild</major><major>Opacity</major></MeSH>"
+    film_of = '<parentImage id="CXR1_1"><caption>PA and lateral</caption></parentImage>'
+    (reports / "1.xml").write_text(f"<eCitation>{terms}{film_of}</eCitation>")
+    shards = folder / "parquet"
+    shards.mkdir()
+    columns = {"image": [{"bytes": film, "path": "a.jpeg"}] * 3, "label": ["a", "b", "a"], "patient": [1, 2, 2]}
+    pyarrow.parquet.write_table(pyarrow.table(columns), shards / "train.parquet")
+
+    def openi(file: Path) -> None:
+        read_table(file.parents[1])
+
+    def parquet_shard(file: Path) -> None:
+        parquet._opened.cache_clear()
+        parquet._group.cache_clear()
+        open_image(read_table(file)[0]).pixels()
+
+    return [
+        Reader("reports of Open-i", [reports / "1.xml"], openi),
+        Reader("Parquet", [shards / "train.parquet"], parquet_shard),
+    ]
+
+
 def _stores(folder: Path, phantom: Path) -> Sequence[Reader]:
     store = folder / "store"
     prepare(phantom, store, size=16)
@@ -242,6 +274,20 @@ def _runs(folder: Path, phantom: Path) -> Sequence[Reader]:
     seen = run.path / "seen.safetensors"
     identities(table.samples).write(seen)
 
+    weights = run.path / "classifier.safetensors"
+    save_file({"a": torch.zeros(1)}, weights)
+    calibration = write_calibration(
+        Calibration(
+            classes=("a", "b"),
+            method="isotonic",
+            maps=(StepMap((-1.0, 1.0), (0.2, 0.9)),) * 2,
+            data="site",
+            images=9,
+            prevalence=(0.5, None),
+            date="2026",
+        ),
+        weights,
+    )
     ensemble = EnsembleFile(("fold-1", "fold-2"), (0.25, 0.75), thresholds={"mass": 0.5}).write(run.path)
 
     def recognise(file: Path) -> None:
@@ -253,6 +299,7 @@ def _runs(folder: Path, phantom: Path) -> Sequence[Reader]:
         Reader("samples.csv", [run.samples], lambda file: run.read_samples()),
         Reader("metrics.csv", [run.metrics], lambda file: run.read_metrics()),
         Reader("training state .pt", [run.state], load_state, of_state),
+        Reader("calibration", [calibration], lambda file: read_calibration(weights), of_json),
         Reader("ensemble.json", [ensemble], lambda file: read_ensemble(file.parent), of_json),
         Reader("seen.safetensors", [seen], recognise, of_safetensors),
     ]

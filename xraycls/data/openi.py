@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
 
 from xraycls.data.csv import Row, label_name, table_of_rows
+from xraycls.data.documents import parse_xml
 from xraycls.data.findings import values_of_lists
 from xraycls.data.options import AS_IT_IS, ReadOptions
 from xraycls.data.table import SampleTable
@@ -84,16 +85,15 @@ def _reports(path: Path) -> list[Path]:
     return sorted(found, key=lambda file: (len(file.stem), file.stem))
 
 
-def _parsed(report: Path) -> ElementTree.Element:
+def _parsed(report: Path) -> Element:
     try:
-        text = report.read_bytes()
-        if len(text) > _MOST_BYTES or b"<!ENTITY" in text:
-            raise DataError(f"{report} is no report of Open-i: it is too long or defines entities", report)
-        return ElementTree.fromstring(text)
+        if report.stat().st_size > _MOST_BYTES:
+            raise DataError(f"{report} is no report of Open-i: it has more than a megabyte", report)
+        return parse_xml(report.read_bytes())
     except OSError as error:
         raise DataError(f"{report} could not be read: {error.strerror}", report) from error
-    except ElementTree.ParseError as error:
-        raise DataError(f"{report} is not XML: {error}", report) from error
+    except ValueError as error:
+        raise DataError(f"{report} is no report of Open-i: {error}", report) from error
 
 
 def _findings(terms: list[str]) -> frozenset[str] | None:

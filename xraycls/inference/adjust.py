@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from xraycls.data.documents import read_json_object
 from xraycls.data.files import atomic_write
 from xraycls.errors import RunError
 from xraycls.evaluation.cases import FloatArray
@@ -147,11 +148,11 @@ def read_calibration(weights: Path) -> Calibration | None:
     if not path.is_file():
         return None
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json_object(path)
         if values["format"] > FORMAT:
             raise RunError(f"{path} was written by a newer xraycls", "Take the checkout of a newer version")
         found, of = Calibration.parse(values), values["sha256"]
-    except (OSError, LookupError, TypeError, ValueError) as error:
+    except (OSError, ArithmeticError, LookupError, TypeError, ValueError) as error:
         raise RunError(
             f"{path} is damaged ({error})", f"Calibrate again, or xraycls calibrate {weights} --remove"
         ) from error

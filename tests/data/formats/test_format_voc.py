@@ -122,7 +122,7 @@ OUTSIDE = """<!DOCTYPE annotation [<!ENTITY a SYSTEM "file:///etc/hostname">]><a
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (BOMB.encode(), r"Annotations/a\.xml declares a document type"),
+        (BOMB.encode(), r"Annotations/a\.xml is no Pascal VOC annotation: it declares a document type"),
         (OUTSIDE.encode(), "declares a document type"),
         (BOMB.encode("utf-16"), "declares a document type"),
         (b"<annotation>&undefined;</annotation>", "is not XML"),

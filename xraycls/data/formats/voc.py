@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path, PurePosixPath
-from xml.etree.ElementTree import Element, TreeBuilder, indent, tostring
+from xml.etree.ElementTree import Element, indent, tostring
 from xml.etree.ElementTree import SubElement as Child
-from xml.parsers import expat
 
+from xraycls.data.documents import parse_xml
 from xraycls.data.files import is_special
 from xraycls.data.folder import image_files
 from xraycls.data.formats.format import boxed_sample, boxed_table, finite, first_few, read_bytes, tell_missing
@@ -55,29 +55,14 @@ def parse_voc(data: bytes, path: Path) -> tuple[str, tuple[Box, ...]]:
     Raises:
         DataError: no XML, or an object without a name or four numbers; names it.
     """
-    root = _parsed(data, path)
+    try:
+        root = parse_xml(data)
+    except ValueError as error:
+        raise DataError(f"{path} is no Pascal VOC annotation: {error}", path) from error
     if root.tag != "annotation":
         raise DataError(f"{path} is no Pascal VOC annotation: its root is <{root.tag}>", path)
     boxes = tuple(_box(each, number, path) for number, each in enumerate(root.iterfind("object"), start=1))
     return _text(root, "filename").replace("\\", "/"), boxes
-
-
-def _parsed(data: bytes, path: Path) -> Element:
-    builder = TreeBuilder()
-    parser = expat.ParserCreate()
-    parser.StartElementHandler = builder.start
-    parser.EndElementHandler = builder.end
-    parser.CharacterDataHandler = builder.data
-
-    def refuse(*_: object) -> None:
-        raise DataError(f"{path} declares a document type, which no annotation needs", path, "Remove <!DOCTYPE …>")
-
-    parser.StartDoctypeDeclHandler = refuse
-    try:
-        parser.Parse(data, True)
-        return builder.close()
-    except (expat.ExpatError, ValueError, LookupError) as error:
-        raise DataError(f"{path} is not XML: {error}", path) from error
 
 
 def _text(element: Element | None, tag: str) -> str:
