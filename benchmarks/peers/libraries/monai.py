@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from monai.data import CacheDataset, DataLoader, PersistentDataset, set_track_meta
+from monai.data import CacheDataset, DataLoader, PersistentDataset, PILReader, set_track_meta
 from monai.transforms import (
     CastToType,
     Compose,
@@ -47,7 +47,7 @@ def _transform(task: Task) -> Compose:
     last: Any = NormalizeIntensity(255 * MEAN[0], 255 * STD[0])
     return Compose(
         [
-            LoadImage(reader="PILReader", image_only=True),
+            LoadImage(PILReader(lambda image: image.convert("L")), image_only=True),
             EnsureChannelFirst(channel_dim="no_channel"),
             Resize((KEPT, KEPT), mode="area"),
             RandFlip(0.5, spatial_axis=0),
