@@ -4,6 +4,7 @@ python -m tests.robustness [--inputs 100000] [--kills N] [--only NAME] [--seed 0
 """
 
 import argparse
+import logging
 import resource
 import sys
 import tempfile
@@ -31,6 +32,7 @@ def main() -> int:
 
 
 def _kills(folder: Path, given: argparse.Namespace) -> int:
+    logging.disable(logging.CRITICAL)  # what writers say while their folders are prepared
     sources = folder / "sources"
     sources.mkdir(parents=True)
     rows, bad = [], 0
