@@ -183,6 +183,11 @@ def remove_calibration(model: str | Path) -> bool:
 
     Raises:
         RunError: no such model.
+
+    Example:
+        >>> import xraycls
+        >>> xraycls.remove_calibration("runs/first")
+        False
     """
     weights = Path(open_classifier(model, calibrated=False).weights)
     found = calibration_file(weights).is_file()
