@@ -47,6 +47,7 @@ def ensemble(runs, tmp_path_factory):
     return make_ensemble(runs, tmp_path_factory.mktemp("both") / "both", device="cpu", precision="fp32")
 
 
+@pytest.mark.walkthrough
 def test_chosen_weights_have_the_least_loss_of_a_grid_on_validation(runs, ensemble, tiny):
     labels = np.repeat([0, 1], 4)
     told = np.stack([probabilities(run, tiny / "val")[np.arange(8), labels] for run in runs])
@@ -57,6 +58,7 @@ def test_chosen_weights_have_the_least_loss_of_a_grid_on_validation(runs, ensemb
     assert ensemble.equal_loss == pytest.approx(grid[500], abs=1e-5)
 
 
+@pytest.mark.walkthrough
 def test_the_folder_predicts_the_weighted_mean_and_says_what_no_member_has_seen(runs, ensemble, tiny, tmp_path, caplog):
     single = np.stack([probabilities(run, tiny / "test") for run in runs])
     expected = np.tensordot(ensemble.shares, single, axes=1)
@@ -74,6 +76,7 @@ def test_the_folder_predicts_the_weighted_mean_and_says_what_no_member_has_seen(
     assert told["at_threshold"]["threshold"] == at
 
 
+@pytest.mark.walkthrough
 def test_images_that_a_member_has_seen_are_told_one_by_one(ensemble, tiny, tmp_path, caplog):
     table = tmp_path / "some.csv"
     films = [*sorted((tiny / "train").rglob("*.jpeg"))[::6], *sorted((tiny / "test").rglob("*.jpeg"))]
@@ -85,6 +88,7 @@ def test_images_that_a_member_has_seen_are_told_one_by_one(ensemble, tiny, tmp_p
     assert json.loads((tmp_path / "test.json").read_text())["metadata"]["tta"] == "flip: the mean of 2 views"
 
 
+@pytest.mark.walkthrough
 def test_the_command_writes_the_same_folder_and_equal_weights_look_at_no_image(runs, tmp_path):
     called = ["ensemble", *map(str, runs), "-o", str(tmp_path / "equal"), "--weights", "equal"]
     assert CliRunner().invoke(app, called).exit_code == 0
@@ -93,6 +97,7 @@ def test_the_command_writes_the_same_folder_and_equal_weights_look_at_no_image(r
     assert told["members"] == [str(run.resolve()) for run in runs]
 
 
+@pytest.mark.walkthrough
 def test_what_cannot_be_an_ensemble_is_one_sentence(runs, ensemble, tmp_path):
     for models, words in (
         (runs[:1], "An ensemble has two members or more"),

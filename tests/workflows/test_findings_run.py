@@ -291,6 +291,7 @@ def site(tmp_path_factory) -> Path:
 SITE = ReadOptions(labels="Edema,Mass")
 
 
+@pytest.mark.walkthrough
 def test_a_calibration_is_used_by_later_commands_and_can_be_taken_back(copied, site, tmp_path):
     films = [site.parent / f"{number}.png" for number in range(12)]
     before, _ = xraycls.predict(copied.path, films, device="cpu")
@@ -374,6 +375,7 @@ def test_a_finding_with_too_few_images_is_left_as_it_is(copied, site, tmp_path, 
     assert (done.outputs[0].left, done.calibration.maps[1].described()) == (None, {"slope": 1.0, "intercept": 0.0})
 
 
+@pytest.mark.walkthrough
 def test_another_prevalence_scales_the_odds_and_calls_the_same(run, table, tmp_path):
     films = [table.parent / f"{number}.png" for number in range(8)]
     before, _ = xraycls.predict(run.path, films, device="cpu")

@@ -156,6 +156,7 @@ def findings(tmp_path_factory) -> FoldsResult:
     return xraycls.train_folds(data=data, labels="Edema,Mass", output=folder / "all", **FAST)
 
 
+@pytest.mark.walkthrough
 def test_a_test_split_of_the_data_stays_out_of_the_folds(findings):
     names = {Path(row["name"]).stem for row in rows_of(findings.folder / "predictions.csv")}
     assert names == {str(number) for number in range(12)}
@@ -166,6 +167,7 @@ def test_a_test_split_of_the_data_stays_out_of_the_folds(findings):
     assert xraycls.test(findings.runs[0].run.path, device="cpu", resamples=20).report.n == 6
 
 
+@pytest.mark.walkthrough
 def test_findings_are_called_at_the_thresholds_of_their_fold(findings):
     rows = rows_of(findings.folder / "predictions.csv")
     report = findings.test.report
