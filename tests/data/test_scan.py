@@ -125,8 +125,8 @@ def read_table_of_one(path: Path) -> tuple[int, ...]:
 
 def special_files(folder: Path) -> list[str]:
     folder.mkdir(parents=True, exist_ok=True)
-    for name in ("pipe", "pipe.png", "pipe.dcm", "pipe.txt", "pipe.csv", "pipe.json", "pipe.xml", "pipe.tfrecord"):
-        os.mkfifo(folder / name)
+    for suffix in ("", ".png", ".dcm", ".txt", ".csv", ".json", ".xml", ".tfrecord", ".parquet"):
+        os.mkfifo(folder / f"pipe{suffix}")
     here = Path.cwd()
     os.chdir(folder)  # names of sockets are short
     try:
@@ -144,16 +144,16 @@ def test_pipes_sockets_and_devices_are_never_opened(tmp_path, caplog):
     film(tmp_path / "B/1.png", 1)
     names = special_files(tmp_path / "A/odd")
     special_files(tmp_path)  # where detection of formats looks
-    assert len(list_folder(tmp_path / "A/odd").others) == len(names) == 11
+    assert len(list_folder(tmp_path / "A/odd").others) == len(names) == 12
     with caplog.at_level(logging.WARNING):
         assert len(read_table(tmp_path)) == 2
         assert len(list_images([tmp_path])) == 2
-    assert "16 named pipes (" in caplog.text
+    assert "18 named pipes (" in caplog.text
     assert "sockets" in caplog.text
     assert "device" in caplog.text
 
 
-@pytest.mark.parametrize("name", ["pipe.png", "pipe.dcm", "pipe.csv", "pipe.npz", "pipe.json"])
+@pytest.mark.parametrize("name", ["pipe.png", "pipe.dcm", "pipe.csv", "pipe.npz", "pipe.json", "pipe.parquet"])
 def test_a_pipe_that_is_named_is_refused(tmp_path, name):
     os.mkfifo(tmp_path / name)
     assert is_special(tmp_path / name) == "a named pipe"

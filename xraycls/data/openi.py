@@ -14,6 +14,7 @@ from xml.etree.ElementTree import Element
 
 from xraycls.data.csv import Row, label_name, table_of_rows
 from xraycls.data.documents import parse_xml
+from xraycls.data.files import is_special
 from xraycls.data.findings import values_of_lists
 from xraycls.data.options import AS_IT_IS, ReadOptions
 from xraycls.data.table import SampleTable
@@ -79,9 +80,8 @@ def is_openi(path: Path) -> bool:
 
 
 def _reports(path: Path) -> list[Path]:
-    found = [
-        file for pattern in ("*.xml", "ecgen-radiology/*.xml", "*/ecgen-radiology/*.xml") for file in path.glob(pattern)
-    ]
+    patterns = ("*.xml", "ecgen-radiology/*.xml", "*/ecgen-radiology/*.xml")
+    found = [file for pattern in patterns for file in path.glob(pattern) if not is_special(file)]
     return sorted(found, key=lambda file: (len(file.stem), file.stem))
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from xraycls.data.csv import COLUMNS, label_name
+from xraycls.data.files import is_special
 from xraycls.data.findings import LABELS, Value, cell_value, listed_findings, values_of_lists
 from xraycls.data.options import AS_IT_IS, ReadOptions
 from xraycls.data.records import plain
@@ -115,7 +116,7 @@ def picture_in_parquet(sample: Sample) -> bytes:
 def _shards(path: Path) -> list[Path]:
     if path.suffix.lower() == SUFFIX:
         return [path]
-    return sorted(path.rglob("*.parquet")) if path.is_dir() else []
+    return sorted(file for file in path.rglob("*.parquet") if not is_special(file)) if path.is_dir() else []
 
 
 @lru_cache(maxsize=64)
