@@ -152,7 +152,7 @@ def test_openi_reads_terms_of_reports_and_the_films_that_they_name(tmp_path):
     assert {s.path.stem: s.patient for s in table}["CXR1_1_IM-0001-4001"] == "1"
     assert read_table(reports, images=tmp_path / "NLMCXR_png").findings == table.findings
     (reports / "3.xml").write_text("<eCitation><MeSH>")
-    with pytest.raises(DataError, match=r"3\.xml is not XML"):
+    with pytest.raises(DataError, match=r"3\.xml is no report of Open-i: it is not XML"):
         read_table(tmp_path)
     (reports / "3.xml").write_text('<!DOCTYPE a [<!ENTITY a "b">]><eCitation><MeSH/></eCitation>')
     with pytest.raises(DataError, match="defines entities"):
