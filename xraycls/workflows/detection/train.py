@@ -206,6 +206,8 @@ def run_job(
             if started and extras.model and world.is_main and not training.step:
                 kept = Checkpoints(run.last, extras.model, job.checkpoint_every, listener.message)
                 kept.repair(training.epoch, training.is_finished)
+            if world.is_main:
+                remove_leftovers(run.path)  # of a training that was killed, be it after its last epoch
             chooses = world.is_main and not (training.is_finished and is_chosen(run))
             if training.is_finished:
                 outcome = training.outcome()
@@ -223,7 +225,6 @@ def run_job(
 
 def _fit(training: Training, job: DetectionJob, data: BoxTables, extras: Extras, reporter: Reporter) -> Outcome:
     """Train, in the process that writes."""
-    remove_leftovers(training.run.path)
     wrapped = extras.reporters(reporter, data.classes if len(data.validation) else ())
     message = wrapped.message
     if extras.figures_first:
