@@ -46,7 +46,7 @@ def test_a_pipeline_is_measured_cold_and_steady(phantoms, tmp_path, name):
         assert answer[part]["cpu_seconds"] > 0
 
 
-@pytest.mark.walkthrough
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_the_command_measures_in_processes_of_their_own_and_writes_the_table(phantoms, tmp_path):
     path = tmp_path / "peers.json"
