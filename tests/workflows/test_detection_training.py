@@ -136,6 +136,7 @@ def test_evaluation_needs_nothing_of_training(root, trained, tmp_path):
         evaluate_ssd(trained.model, path, results=tmp_path / "out", device="cpu")
 
 
+@pytest.mark.walkthrough
 def test_an_interrupted_training_goes_on_as_if_nothing_had_been(root, trained, tmp_path):
     class Stop(Silent):
         def epoch(self, row, improved):

@@ -129,6 +129,7 @@ def test_a_validation_prints_the_strict_figures(trained):
     assert re.findall(r"mAP@(\S+) = ", printed)[:4] == ["0.3", "0.4", "0.5", "[0.3:0.5]"]
 
 
+@pytest.mark.walkthrough
 def test_evaluation_prints_every_overlap_and_the_recall_of_the_proposals(root, trained, capsys):
     assert run("evaluate", "-e", spec(root, "whole", epochs=2), "--precision", "fp32") == 0
     printed = capsys.readouterr().out
@@ -137,6 +138,7 @@ def test_evaluation_prints_every_overlap_and_the_recall_of_the_proposals(root, t
     assert "95 % intervals" in printed
 
 
+@pytest.mark.walkthrough
 def test_a_model_of_tao_is_evaluated_without_retraining(root, trained, capsys):
     convert_weights(trained[0], root / "of_tao.hdf5")
     tables = []
@@ -146,6 +148,7 @@ def test_a_model_of_tao_is_evaluated_without_retraining(root, trained, capsys):
     assert tables[0] == tables[1]
 
 
+@pytest.mark.walkthrough
 def test_a_pruned_model_is_retrained_and_finds_objects(root, trained, capsys):
     model, _ = trained
     assert run("prune", "-m", model, "-o", root / "pruned.tlt", "-eq", "union", "-pth", 0.97, "-pg", 8) == 0
@@ -165,6 +168,7 @@ def test_a_pruned_model_is_retrained_and_finds_objects(root, trained, capsys):
     assert all(re.fullmatch(r"opacity 0 0 0( -?\d+\.\d\d){4} 0 0 0 0 0 0 0 0\.\d{7}", line) for line in lines)
 
 
+@pytest.mark.walkthrough
 def test_training_goes_on_from_the_model_that_a_spec_names(root, trained, capsys):
     again = spec(root, "whole", epochs=3, training=f'resume_from_model: "{root}/whole.epoch2.tlt"')
     assert run("train", "-e", again, "--precision", "fp32") == 0
