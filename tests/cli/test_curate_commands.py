@@ -9,6 +9,8 @@ import pytest
 from xraycls.cli import main
 from xraycls.data.phantom import write_phantom
 
+pytestmark = pytest.mark.walkthrough
+
 
 def run(*arguments: object) -> int:
     """The exit code of a command."""

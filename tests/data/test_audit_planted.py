@@ -14,6 +14,8 @@ from xraycls.data.phantom import write_phantom
 from xraycls.data.source import read_source
 from xraycls.types import Box
 
+pytestmark = pytest.mark.walkthrough
+
 
 @pytest.fixture(scope="module")
 def films(tmp_path_factory):
