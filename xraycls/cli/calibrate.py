@@ -18,6 +18,7 @@ from xraycls.cli.options import (
     ModelArgument,
     PrecisionOption,
     RuntimeOption,
+    StrictOption,
     ThreadsOption,
     chosen_loader,
 )
@@ -41,7 +42,7 @@ def calibrate(
     split: Annotated[
         str | None, typer.Option(help="train, val or test; all but test, of the run's own data val.")
     ] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Stop at files that can't be read.")] = False,
+    strict: StrictOption = False,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
     batch_size: BatchOption = 64,

@@ -98,6 +98,7 @@ TTAOption = Annotated[
 KeepMasksOption = Annotated[
     bool, typer.Option("--keep-masks", help="Keep masks, thumbnails and heat maps of folders as pictures.")
 ]
+StrictOption = Annotated[bool, typer.Option("--strict", help="Stop at files that can't be read.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
 
 
