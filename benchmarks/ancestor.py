@@ -16,8 +16,8 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 from torchvision.transforms import v2
 
-SIZE = 224
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+from benchmarks.peers.task import MEAN, SIZE, STD
+
 _AHEAD = 2  # batches that DALI works on at a time: its default
 
 Epoch = Callable[[], int]

@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from benchmarks.ancestor import SIZE, ancestor_transform, dali_epoch, torchvision_epoch, v2_transform
+from benchmarks.ancestor import ancestor_transform, dali_epoch, torchvision_epoch, v2_transform
 from benchmarks.common import (
     in_sentences,
     interleaved,
@@ -38,6 +38,7 @@ from benchmarks.common import (
 )
 from benchmarks.engines import combinations, decoding_alone, devices, one_epoch, training_engine
 from benchmarks.exact import difference, exact_pictures
+from benchmarks.peers.task import SIZE
 from benchmarks.sources import dicom_table, original_files, prepared_table, repeated, small_jpegs
 from xraycls.data.open import open_image
 from xraycls.data.table import SampleTable

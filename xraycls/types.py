@@ -209,7 +209,7 @@ class Batch:
     """Images on their way to the model.
 
     Attributes:
-        images: uint8 [B, 1, H, W], grey levels 0–255, not normalised.
+        images: uint8 [B, 1, H, W], grey levels 0–255; float32 [B, C, H, W] of a loader that was asked to normalise.
         labels: int64 [B]; -1 where unknown.
         indices: int64 [B], rows of the sample table.
         weights: float32 [B]; 0 marks padding and images that could not be read: they add nothing to loss and figures.

@@ -9,10 +9,10 @@ from typing import Literal
 
 import torch
 
-from benchmarks.ancestor import MEAN, STD
-
 Output = Literal["float32", "uint8"]
 
+SIZE = 224  # side of all pictures, pixels
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet
 KEPT = 320  # side of small copies, in memory and in stores, pixels
 
 Epochs = Callable[[], Iterator[torch.Tensor]]

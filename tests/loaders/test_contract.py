@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from torchvision.transforms.functional import normalize
 
 from tests.loaders.engines import ENGINES, build
 from xraycls.data.folder import read_folder
 from xraycls.errors import DataError
 from xraycls.loaders.engine import Engine
+from xraycls.loaders.normalization import Normalization
 from xraycls.loaders.recipes.classification import find_recipe
 from xraycls.loaders.sampler import Sampler
 from xraycls.types import Batch
@@ -77,6 +79,16 @@ def test_batches_are_grey_levels_with_the_labels_of_the_table(load, kind, table)
     assert batch.images.device.type == (kind[1].type if kind[0] != "torch" else "cpu")
     assert torch.equal(batch.labels, torch.from_numpy(table.labels)[batch.indices])
     assert batch.weights.dtype == torch.float32
+
+
+def test_normalized_batches_are_those_of_torchvision(load):
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    grey, loader = load(training=False, batch_size=7), load(training=False, batch_size=7)
+    loader.normalization = Normalization(mean, std)
+    for expected, found in zip(grey, loader, strict=True):
+        assert found.images.dtype == torch.float32
+        channels = (expected.images / 255).expand(-1, 3, -1, -1)
+        torch.testing.assert_close(found.images, normalize(channels, mean, std), rtol=0, atol=2e-6)
 
 
 def test_evaluation_keeps_the_order_and_ends_with_a_short_batch(load):

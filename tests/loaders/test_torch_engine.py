@@ -12,6 +12,7 @@ from xraycls.data.prepare import prepare
 from xraycls.data.store import read_store
 from xraycls.errors import UsageError
 from xraycls.loaders.choose import build_loader, choose_engine
+from xraycls.loaders.normalization import Normalization
 from xraycls.loaders.recipes.classification import find_recipe
 from xraycls.loaders.render import render
 
@@ -47,6 +48,23 @@ def test_it_is_a_dataloader_as_users_know_it(table):
     assert len(loader.dataset) == 24
     assert loader.dataset[3].shape == (32, 32)
     assert len(list(loader)) == 5
+
+
+def test_a_picture_that_is_held_stays_while_later_batches_take_the_memory_of_others(table):
+    loader, held, copies = load(table), [], []
+    for _ in range(3):
+        for batch in loader:
+            if not held:
+                held, copies = [batch.images[1:2], batch.images.numpy()[2]], batch.images.clone()
+            del batch
+    assert torch.equal(held[0], copies[1:2])
+    assert np.array_equal(held[1], copies[2].numpy())
+
+
+@pytest.mark.parametrize("normalization", [((), ()), ((0.5,), (0.2, 0.2)), ((0.5,), (0.0,))])
+def test_a_normalization_without_both_numbers_for_every_channel_is_one_sentence(normalization):
+    with pytest.raises(UsageError, match="don't normalise pictures"):
+        Normalization(*normalization)
 
 
 @pytest.mark.parametrize("threads", [0, 2])

@@ -16,6 +16,7 @@ from xraycls.errors import MissingExtra, UsageError, unknown
 from xraycls.loaders.cache import PictureCache
 from xraycls.loaders.dali_graph import is_installed
 from xraycls.loaders.engine import Engine
+from xraycls.loaders.normalization import Normalization
 from xraycls.loaders.objects import ObjectTable
 from xraycls.loaders.recipes.protocol import ViewRecipe
 from xraycls.loaders.sampler import Sampler, weights_of_findings
@@ -71,6 +72,7 @@ def build_loader(
     strict: bool = False,
     cache: PictureCache | None = None,
     progress: Callable[[int, int], None] | None = None,
+    normalization: Normalization | None = None,
 ) -> Engine:
     """Batches of a table's pictures for one process.
 
@@ -92,6 +94,7 @@ def build_loader(
         strict: stop at a picture that can't be read.
         cache: of the table's decoded pictures, for an engine that decodes on the CPU; the resident one keeps its own.
         progress: told how many files were decoded, by an engine that decodes all of them at the start.
+        normalization: of the batches, for networks that take no grey levels; see :attr:`Engine.normalization`.
 
     Raises:
         UsageError: a training batch over all processes is larger than the data, fewer pictures than a mosaic takes,
@@ -109,25 +112,29 @@ def build_loader(
     if threads is None:
         threads = max(available_processors() // int(os.environ.get("LOCAL_WORLD_SIZE", 1)), 1)
     chosen = choose_engine(engine, table, device, recipe)
+    loader: Engine
     if chosen == "dali":
         from xraycls.loaders.dali_engine import DaliLoader
 
         kept = cache if device.type == "cpu" else None  # a GPU decodes files faster than a CPU hands over pictures
-        return DaliLoader(
+        loader = DaliLoader(
             table, recipe, sampler, device=device, threads=threads, objects=objects, strict=strict, cache=kept
         )
-    if chosen == "resident":
+    elif chosen == "resident":
         from xraycls.loaders.resident_engine import ResidentLoader
 
-        return ResidentLoader(
+        loader = ResidentLoader(
             table, recipe, sampler, device=device, threads=threads, objects=objects, strict=strict, progress=progress
         )
-    from xraycls.loaders.torch_engine import TorchLoader
+    else:
+        from xraycls.loaders.torch_engine import TorchLoader
 
-    pinned = device.type == "cuda"
-    return TorchLoader(
-        table, recipe, sampler, threads=threads, pin_memory=pinned, objects=objects, strict=strict, cache=cache
-    )
+        pinned = device.type == "cuda"
+        loader = TorchLoader(
+            table, recipe, sampler, threads=threads, pin_memory=pinned, objects=objects, strict=strict, cache=cache
+        )
+    loader.normalization = normalization
+    return loader
 
 
 def choose_engine(name: str, table: SampleTable, device: torch.device, recipe: ViewRecipe | None = None) -> str:

@@ -13,6 +13,7 @@ import torch
 
 from xraycls.data.table import SampleTable
 from xraycls.errors import DataError
+from xraycls.loaders.normalization import Normalization
 from xraycls.loaders.objects import ObjectTable
 from xraycls.loaders.plan import BatchPlan
 from xraycls.loaders.recipes.protocol import ViewRecipe
@@ -38,7 +39,13 @@ class Engine(ABC):
         sampler: which of them form which batch; its ``training`` selects training views.
         objects: what is to be found in the pictures; None where that isn't the task.
         strict: raise DataError for a picture that can't be read.
+
+    Attributes:
+        normalization: of the batches, for networks that take no grey levels; None for uint8. It may be set until the
+            first batch is asked for.
     """
+
+    normalization: Normalization | None = None
 
     def __init__(
         self,
@@ -102,7 +109,10 @@ class Engine(ABC):
 
     @abstractmethod
     def _draw(self, plans: Iterator[BatchPlan]) -> Drawn:
-        """A generator of each plan, its samples uint8 [B, 1, H, W], and which of its pictures could not be read."""
+        """A generator of each plan, its samples, and which of its pictures could not be read.
+
+        Samples are uint8 [B, 1, H, W]; an engine may normalise them itself.
+        """
 
     def _finished(self, plan: BatchPlan, images: torch.Tensor, failed: Collection[int]) -> Batch:
         weights = torch.from_numpy(plan.batch.weights.copy())
@@ -111,6 +121,8 @@ class Engine(ABC):
             # Another picture of the batch keeps its statistics sound, which a black one would not.
             images[rows] = 0 if readable is None else images[readable].clone()
             weights[rows] = 0.0
+        if self.normalization and images.dtype == torch.uint8:
+            images = self.normalization(images)
         indices = torch.from_numpy(plan.batch.indices)
         objects = None if self.objects is None else self.objects.clipped(plan, self.index_sampler.training, failed)
         matrices = torch.from_numpy(plan.matrices[plan.starts[:-1]])

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 
 from xraycls.data.image import GreyImage
 from xraycls.data.table import SampleTable
+from xraycls.loaders.batch_memory import BatchMemory
 from xraycls.loaders.cache import DECODED, PictureCache
 from xraycls.loaders.engine import Drawn, Engine
 from xraycls.loaders.objects import ObjectTable
@@ -24,9 +25,16 @@ from xraycls.loaders.views import Rectangle, whole
 
 
 class _Pending(NamedTuple):
-    """A batch while threads fill it: its samples, and the pictures of its plan that could not be read."""
+    """A batch while threads fill it.
+
+    Attributes:
+        images: its samples, uint8 [B, 1, H, W].
+        normalized: the same as the batch has them, float32 [B, C, H, W]; None where it has grey levels.
+        failed: the pictures of its plan that could not be read.
+    """
 
     images: torch.Tensor
+    normalized: torch.Tensor | None
     failed: set[int]
 
 
@@ -63,6 +71,7 @@ class TorchLoader(Engine, DataLoader[GreyImage]):  # type: ignore[misc]
         self.cache = cache
         self.prefetch = prefetch
         self.pinned = pin_memory
+        self._memory = {dtype: BatchMemory(prefetch + 2) for dtype in (torch.uint8, torch.float32)}
         DataLoader.__init__(self, PictureSet(table, recipe), batch_sampler=sampler)  # type: ignore[arg-type]
 
     def _draw(self, plans: Iterator[BatchPlan]) -> Drawn:
@@ -76,12 +85,19 @@ class TorchLoader(Engine, DataLoader[GreyImage]):  # type: ignore[misc]
         )
         with closing(reading):
             for plan, pending in reading:
-                yield plan, pending.images, pending.failed
+                yield plan, pending.images if pending.normalized is None else pending.normalized, pending.failed
 
     def _begin(self, plan: BatchPlan) -> _Pending:
-        shape = len(plan.batch.indices), 1, *plan.canvas.shape
-        images = torch.empty(shape, dtype=torch.uint8, pin_memory=self.pinned)
-        return _Pending(images, set())
+        count, shape, normalization = len(plan.batch.indices), plan.canvas.shape, self.normalization
+        images = self._empty((count, 1, *shape), torch.uint8)
+        if normalization is None:
+            return _Pending(images, None, set())
+        return _Pending(images, self._empty((count, normalization.channels, *shape), torch.float32), set())
+
+    def _empty(self, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+        if self.pinned:  # torch itself uses such memory again, once copies to the GPU are done
+            return torch.empty(shape, dtype=dtype, pin_memory=True)
+        return self._memory[dtype].empty(shape, dtype)
 
     def _fill(self, pending: _Pending, plan: BatchPlan, rows: range) -> None:
         pictures = pending.images.numpy()[:, 0]
@@ -98,3 +114,6 @@ class TorchLoader(Engine, DataLoader[GreyImage]):  # type: ignore[misc]
                     filled[row].append(views[number].target or whole(plan.canvas))
             for row, targets in filled.items():
                 fill_around(pictures[row], targets, plan.canvas)
+        if self.normalization and pending.normalized is not None:
+            chosen = slice(rows.start, rows.stop)
+            self.normalization.write(pictures[chosen], pending.normalized.numpy()[chosen])

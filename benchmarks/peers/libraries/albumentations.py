@@ -11,9 +11,8 @@ import cv2
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from benchmarks.ancestor import SIZE
 from benchmarks.peers.libraries.hand_written import Picture, collated, small_pictures
-from benchmarks.peers.task import Epochs, Task
+from benchmarks.peers.task import SIZE, Epochs, Task
 
 
 class _Augmented(Dataset[torch.Tensor]):

@@ -17,8 +17,7 @@ from fastai.vision.all import (
     Rotate,
 )
 
-from benchmarks.ancestor import MEAN, SIZE, STD
-from benchmarks.peers.task import Epochs, Task
+from benchmarks.peers.task import MEAN, SIZE, STD, Epochs, Task
 
 
 def loader(task: Task) -> Epochs:

@@ -12,9 +12,8 @@ from ffcv.loader import Loader, OrderOption
 from ffcv.transforms import NormalizeImage, RandomHorizontalFlip, ToTensor, ToTorchImage
 from ffcv.writer import DatasetWriter
 
-from benchmarks.ancestor import MEAN, SIZE, STD
 from benchmarks.peers.libraries.hand_written import small_picture
-from benchmarks.peers.task import KEPT, Epochs, Task
+from benchmarks.peers.task import KEPT, MEAN, SIZE, STD, Epochs, Task
 
 _BETON = "pictures.beton"
 

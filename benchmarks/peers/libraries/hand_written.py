@@ -18,8 +18,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
-from benchmarks.ancestor import SIZE
-from benchmarks.peers.task import KEPT, Epochs, Task, as_asked
+from benchmarks.peers.task import KEPT, SIZE, Epochs, Task, as_asked
 
 Picture = npt.NDArray[np.uint8]
 

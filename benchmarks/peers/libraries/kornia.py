@@ -7,9 +7,8 @@ from collections.abc import Iterator
 import kornia.augmentation as K
 import torch
 
-from benchmarks.ancestor import MEAN, SIZE, STD
 from benchmarks.peers.libraries.hand_written import small_pictures
-from benchmarks.peers.task import Epochs, Task
+from benchmarks.peers.task import MEAN, SIZE, STD, Epochs, Task
 
 
 def in_memory(task: Task) -> Epochs:

@@ -22,8 +22,7 @@ from monai.transforms import (
 )
 from torch.utils.data import Dataset
 
-from benchmarks.ancestor import MEAN, SIZE, STD
-from benchmarks.peers.task import KEPT, Epochs, Task
+from benchmarks.peers.task import KEPT, MEAN, SIZE, STD, Epochs, Task
 
 
 def in_memory(task: Task) -> Epochs:

@@ -11,8 +11,7 @@ from timm.data import create_loader
 from torch.utils.data import Dataset
 from torchvision.transforms import Compose, RandomRotation
 
-from benchmarks.ancestor import MEAN, SIZE, STD
-from benchmarks.peers.task import Epochs, Task
+from benchmarks.peers.task import MEAN, SIZE, STD, Epochs, Task
 
 
 class _GreyFiles(Dataset[tuple[Any, int]]):

@@ -9,8 +9,8 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from benchmarks.ancestor import MEAN, SIZE, STD, Transform
-from benchmarks.peers.task import Epochs, Task
+from benchmarks.ancestor import Transform
+from benchmarks.peers.task import MEAN, SIZE, STD, Epochs, Task
 
 
 class _GreyFiles(Dataset[torch.Tensor]):
