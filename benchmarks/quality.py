@@ -43,11 +43,7 @@ def run_seeds(name: str, seeds: Sequence[int], output: Path, settings: Mapping[s
             with xraycls.TrainingProgress() as reporter:
                 xraycls.train(output=folder, resume="auto", reporter=reporter, seed=seed, **settings)
             xraycls.test(folder)
-        report = json.loads((folder / "test.json").read_text())
-        at = report["at_threshold"]
-        found.append(
-            {"auroc": report["auroc"], "accuracy": report["accuracy"], "accuracy_at_threshold": at["accuracy"]}
-        )
+        found.append(_estimates(folder))
     figures = {key: [seed[key]["value"] for seed in found] for key in KEYS}
     rows = [
         (f"seed {seed}", *(with_interval(estimates[key]) for key in KEYS))
@@ -63,6 +59,23 @@ def run_seeds(name: str, seeds: Sequence[int], output: Path, settings: Mapping[s
         "sd": {key: statistics.stdev(values) if len(values) > 1 else None for key, values in figures.items()},
         "minutes": (time.perf_counter() - started) / 60 if fresh else None,
     }
+
+
+def test_together(runs: Sequence[Path], folder: Path, *, tta: str) -> dict[str, dict[str, Any]]:
+    """The figures of the mean of several runs over some views of each picture, tested once; written to ``folder``."""
+    if not (folder / "test.json").is_file():
+        xraycls.test(runs, output=folder, tta=tta)
+    found = _estimates(folder)
+    rows = [(f"{len(runs)} runs as one, {tta}", *(with_interval(found[key]) for key in KEYS))]
+    show(f"{folder.name}, official test split", HEADER, rows)
+    return found
+
+
+def _estimates(folder: Path) -> dict[str, dict[str, Any]]:
+    """The figures of a test that stand in the tables, with their intervals."""
+    report = json.loads((folder / "test.json").read_text())
+    at = report["at_threshold"]
+    return {"auroc": report["auroc"], "accuracy": report["accuracy"], "accuracy_at_threshold": at["accuracy"]}
 
 
 def with_interval(estimate: Mapping[str, Any]) -> str:

@@ -111,9 +111,9 @@ def test_an_answer_of_any_kind_means_that_the_hub_is_there(monkeypatch):
         raise urllib.error.HTTPError(request.full_url, 403, "Forbidden", {}, None)
 
     monkeypatch.setattr(pretrained.urllib.request, "urlopen", forbidden)
-    assert pretrained._reachable("https://example.org")
+    assert pretrained.is_reachable("https://example.org")
     monkeypatch.setattr(pretrained.urllib.request, "urlopen", lambda *_, **__: contextlib.nullcontext())
-    assert pretrained._reachable("https://example.org")
+    assert pretrained.is_reachable("https://example.org")
 
 
 def test_timms_loader_is_asked_for_the_network_of_that_size(monkeypatch):
@@ -126,7 +126,7 @@ def test_timms_loader_is_asked_for_the_network_of_that_size(monkeypatch):
         asked.update(options, name=name, pretrained=pretrained)
         return create(name, **options)
 
-    monkeypatch.setattr(pretrained, "_reachable", lambda _: True)
+    monkeypatch.setattr(pretrained, "is_reachable", lambda _: True)
     monkeypatch.setattr(timm, "create_model", create_model)
     state = fetch_imagenet(find("timm:test_vit"), 96)
     assert asked == {"name": "test_vit", "pretrained": True, "img_size": 96}

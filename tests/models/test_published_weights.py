@@ -84,7 +84,7 @@ def test_the_command_lists_what_is_known_of_each(capsys):
         for name in row["base_models"]:
             assert find(name).name.lower() == name
     models(weights=True)
-    assert "Nothing is downloaded" in capsys.readouterr().out
+    assert "Nothing else is downloaded" in capsys.readouterr().out
 
 
 def test_logits_are_those_of_torchxrayvision_after_saving_too(cache, pictures, tmp_path):

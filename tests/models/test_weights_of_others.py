@@ -47,6 +47,7 @@ FILES = {
     "momentum contrast": lambda s: {
         "state_dict": {**prefixed(s, "module.encoder_k."), **prefixed(s, "module.encoder_q."), "queue": torch.ones(8)}
     },
+    "medclip": lambda s: {**prefixed(s, "vision_model.model."), "text_model.projection_head.weight": torch.ones(2, 2)},
     "a score of numpy": lambda s: {"state_dict": s, "best_auc": np.float64(0.9), "epoch": np.int64(3)},
     "a cifar tutorial": lambda s: {"net": s, "acc": 90.0, "epoch": 1},
     "containers within containers": lambda s: {"checkpoint": {"weights": {"encoder": s}}, "optimizer": {"state": {}}},
@@ -104,6 +105,7 @@ def test_a_file_that_does_not_fit_shows_its_own_names_and_the_networks(tmp_path,
 WAYS = {
     "of momentum contrast": ("momentum contrast", "resnet18"),
     "layers by their number": ("backbone by numbers", "resnet18"),
+    "of what MedCLIP sees with": ("medclip", "resnet18"),
 }
 
 
@@ -160,6 +162,16 @@ def test_a_vision_transformer_of_transformers_computes_what_it_did_there(tmp_pat
     with torch.inference_mode():
         found = net.eval().forward_features(formula_tensor((2, 3, 42, 42), "pictures"))[:, 0]
     assert np.abs(found.numpy() - np.array(dinov2["class_token"])).max() < 1e-5
+
+
+def test_what_a_clip_sees_with_is_taken_from_beside_what_it_reads_with(tmp_path):
+    net, architecture = small_vit(42), replace(find("timm:vit_tiny_patch16_224"), name="small")
+    state = {name: torch.rand_like(tensor) for name, tensor in net.state_dict().items() if not name.startswith("head")}
+    beside = dict.fromkeys(("visual.head.proj.weight", "text.transformer.weight", "logit_scale"), torch.ones(1))
+    torch.save({**prefixed(state, "visual.trunk."), **beside}, tmp_path / "a.bin")
+    report = load_weights(net, architecture, tmp_path / "a.bin", size=42)
+    assert "such as BiomedCLIP's" in report.lines()[0]
+    assert all(torch.equal(net.state_dict()[name], tensor) for name, tensor in state.items())
 
 
 def test_position_embeddings_are_resized_as_timm_does(tmp_path, dinov2):

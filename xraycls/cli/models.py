@@ -51,7 +51,7 @@ def _weights(as_json: bool) -> None:
     ]
     rows += [
         {
-            "weights": f"a file of {each.name}",
+            "weights": each.weights,
             "base_models": list(each.base_models),
             "input": "as the base model",
             "trained_on": "see source",
@@ -69,4 +69,7 @@ def _weights(as_json: bool) -> None:
     for row in rows:
         table.add_row(*(cell if isinstance(cell, str) else ", ".join(cell) for cell in row.values()))
     print_table(table)
-    print("Nothing is downloaded: put torchxrayvision's files into ~/.torchxrayvision/models_data, or name a file.")
+    print("hf-hub:OWNER/NAME is fetched unless the hub's cache has it; a folder with the same files does as well.")
+    print(
+        "Nothing else is downloaded: put torchxrayvision's files into ~/.torchxrayvision/models_data, or name a file."
+    )

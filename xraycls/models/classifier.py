@@ -133,21 +133,24 @@ def build_classifier(
     size: int | None = None,
     dropout: float | None = None,
     multi_label: bool = False,
+    normalize: str | None = None,
 ) -> tuple[Classifier, WeightsReport]:
     """A classifier with a new head, in training mode, and the report of what it started from.
 
     Args:
         name: an architecture, as :func:`xraycls.models.zoo.find` knows it.
         classes: class names, two or more; or findings, one or more.
-        weights: "imagenet", "none", a published name such as "xrv:densenet121-res224-nih", a file or a run folder;
-            see :func:`xraycls.models.weights.load_weights`. With those of a pruned classifier the network is as narrow.
+        weights: "imagenet", "none", a published name such as "xrv:densenet121-res224-nih", a repository of the hub as
+            "hf-hub:OWNER/NAME", a file or a folder; see :func:`xraycls.models.weights.load_weights`.
+            With those of a pruned classifier the network is as narrow.
         freeze: "none", "backbone" or a number of stages; see :func:`xraycls.models.freeze.freeze`.
         size: side of the square input in pixels; None for the architecture's own.
         dropout: probability of dropping a feature in front of the head; None leaves what the network has.
         multi_label: whether an image may show several of ``classes``.
+        normalize: mean and deviation of pixels in 0–1 as "0.5307/0.2583"; None for the architecture's own.
 
     Raises:
-        UsageError: unknown name, an impossible size, dropout, freeze or list of classes.
+        UsageError: unknown name, an impossible size, dropout, freeze, normalisation or list of classes.
         WeightsError: the weights can't be fetched or read, or don't fit.
 
     Example:
@@ -158,7 +161,7 @@ def build_classifier(
     """
     if len(classes) < (1 if multi_label else 2) or len(set(classes)) < len(classes):
         raise UsageError(f"A classifier needs two or more different classes, not {list(classes)}")
-    architecture = find(name)
+    architecture = find(name).fed(normalize)
     net = build_net(architecture, len(classes), size=size, dropout=dropout)
     report = load_weights(net, architecture, weights, classes=classes, multi_label=multi_label, size=size)
     classifier = Classifier(net, architecture, classes, size, report.plan, multi_label=multi_label)

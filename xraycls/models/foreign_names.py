@@ -38,6 +38,8 @@ _FAMILIES = (
     (re.compile(r"encoder_q\."), "of momentum contrast, such as MoCo-CXR's"),
     (re.compile(r"densenet121\.features\."), "of a wrapped DenseNet121, such as CheXNet's"),
     (re.compile(r"^backbone\.\d+\."), "layers by their number, such as RadImageNet's"),
+    (re.compile(r"^vision_model\.model\."), "of what MedCLIP sees with"),
+    (re.compile(r"^visual\.trunk\."), "of what a CLIP of open_clip sees with, such as BiomedCLIP's"),
     (re.compile(re.escape(_PATCHES)), "of a vision transformer of transformers, such as RAD-DINO's"),
 )
 # Of a network that a file holds twice, the copy that lags behind.

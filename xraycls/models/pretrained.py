@@ -72,7 +72,7 @@ def _from_torchvision(architecture: Architecture, name: str) -> dict[str, torch.
             return dict(weights.get_state_dict(progress=True, check_hash=True, weights_only=True))
     except OSError as error:
         raise WeightsError(
-            f"The ImageNet weights of {architecture.name} can't be fetched ({_reason(error)})",
+            f"The ImageNet weights of {architecture.name} can't be fetched ({first_sentence(error)})",
             f"Put {name} from {weights.url} into {path.parent}, or train from random weights with --weights none",
         ) from error
     except RuntimeError as error:
@@ -107,7 +107,7 @@ def _from_timm(architecture: Architecture, size: int) -> dict[str, torch.Tensor]
         url, file = f"{constants.ENDPOINT}/{source}", "model.safetensors"
         if source.startswith("http"):
             url, file = source, source.rpartition("/")[2]
-        reason = _reason(error) if reachable else "the hub can't be reached"
+        reason = first_sentence(error) if reachable else "the hub can't be reached"
         raise WeightsError(
             f"The ImageNet weights of {architecture.name} can't be fetched from {url} ({reason})",
             f"Download {file} from there and give it to --weights, or fill {constants.HF_HUB_CACHE} where there is "
@@ -123,13 +123,14 @@ def _hub_client() -> Iterator[bool]:
 
     before = constants.HF_HUB_OFFLINE
     try:
-        constants.HF_HUB_OFFLINE = before or not _reachable(constants.ENDPOINT)
+        constants.HF_HUB_OFFLINE = before or not is_reachable(constants.ENDPOINT)
         yield not constants.HF_HUB_OFFLINE
     finally:
         constants.HF_HUB_OFFLINE = before
 
 
-def _reachable(url: str) -> bool:
+def is_reachable(url: str) -> bool:
+    """Whether anything answers there within five seconds."""
     try:
         with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=5):
             return True
@@ -139,8 +140,8 @@ def _reachable(url: str) -> bool:
         return False
 
 
-def _reason(error: Exception) -> str:
-    """The first sentence of an error; urllib wraps the system's own."""
+def first_sentence(error: Exception) -> str:
+    """The first sentence of what an error says; urllib wraps the system's own."""
     inner = error.reason if isinstance(error, urllib.error.URLError) else error
     text = inner.strerror if isinstance(inner, OSError) and inner.strerror else str(inner)
     return text.strip().splitlines()[0].split(". ")[0].rstrip(".") if text.strip() else type(error).__name__

@@ -71,19 +71,26 @@ def _densenet(name: str, file: str, trained_on: str, told: frozenset[str] | set[
 
 @dataclass(frozen=True, slots=True)
 class KnownFile:
-    """Weights of others that are given to ``--weights`` as a file, and recognised by the names of their layers.
+    """Weights of others that ``--weights`` takes as a file, recognised by the names of their layers, or from the hub.
 
     Attributes:
         name: of the project, or of what its files have in common.
         base_models: architectures that there are such files of.
         licence: of the weights, where their source states one.
         source: where they are described.
+        hub: name in the Hugging Face hub, which ``--weights`` takes, too; empty where there is none of its layout.
     """
 
     name: str
     base_models: tuple[str, ...]
     licence: str
     source: str
+    hub: str = ""
+
+    @property
+    def weights(self) -> str:
+        """What is given to ``--weights``, in words."""
+        return f"{self.hub}, or a file of {self.name}" if self.hub else f"a file of {self.name}"
 
 
 KNOWN_FILES = (
@@ -98,7 +105,21 @@ KNOWN_FILES = (
         "MoCo-CXR", ("resnet18", "torchvision:densenet121"), SEE_SOURCE, "https://github.com/stanfordmlgroup/MoCo-CXR"
     ),
     KnownFile(
-        "RAD-DINO", ("timm:vit_base_patch14_dinov2",), "MIT, for research", "https://huggingface.co/microsoft/rad-dino"
+        "RAD-DINO",
+        ("timm:vit_base_patch14_dinov2",),
+        "MIT, for research",
+        "https://huggingface.co/microsoft/rad-dino",
+        "hf-hub:microsoft/rad-dino",
+    ),
+    KnownFile(
+        "MedCLIP, of its ResNet50", ("resnet50",), "MIT (of its repository)", "https://github.com/RyanWangZf/MedCLIP"
+    ),
+    KnownFile(
+        "BiomedCLIP",
+        ("timm:vit_base_patch16_224",),
+        "MIT, for research",
+        "https://huggingface.co/microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224",
+        "hf-hub:microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224",
     ),
 )
 

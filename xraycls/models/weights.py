@@ -14,6 +14,7 @@ from xraycls.data.class_names import plain_class
 from xraycls.errors import WeightsError
 from xraycls.models.build import head_name, under
 from xraycls.models.foreign_names import aligned, from_transformers, naming_of, without_prefix
+from xraycls.models.hub import hub_file, hub_model
 from xraycls.models.pretrained import fetch_imagenet, is_cached
 from xraycls.models.pruning_plan import PrunePlan, apply_plan
 from xraycls.models.published import PREFIX, local_file, of_file, published
@@ -96,7 +97,7 @@ def load_weights(
     Args:
         net: the network as built for ``architecture``; changed in place.
         source: "imagenet", "none", a published name such as "xrv:densenet121-res224-nih", a file (torchvision's, timm's
-            or ours) or a run folder.
+            or ours), a run folder, a folder in the layout of the Hugging Face hub, or "hf-hub:OWNER/NAME".
         classes: class names, to compare with those of the source where it has names; None doesn't compare.
         multi_label: whether the classes are findings of which an image may show several.
         size: side of the input in pixels; None for the architecture's own.
@@ -140,7 +141,8 @@ def _read(source: str | Path, architecture: Architecture) -> WeightFile:
             f"{known.name} are weights of {known.base_model}, and the base model is {architecture.name}",
             f"Give --base-model {known.base_model}, or leave it out",
         )
-    file = read_weights(local_file(known) if known else Path(source))
+    path = local_file(known) if known else hub_file(source) if hub_model(source) else Path(source)
+    file = read_weights(path)
     of_xrv = _OF_XRV in file.tensors or file.origin.startswith("torchxrayvision.") or of_file(file.path)
     if of_xrv and not architecture.name.startswith(PREFIX):
         raise WeightsError(

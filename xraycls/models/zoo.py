@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Literal
 
@@ -19,6 +19,50 @@ Stages = tuple[tuple[str, ...], ...]
 IMAGENET_MEAN: Channels = (0.485, 0.456, 0.406)
 IMAGENET_STD: Channels = (0.229, 0.224, 0.225)
 HALF: Channels = (0.5, 0.5, 0.5)
+
+
+@dataclass(frozen=True, slots=True)
+class Normalization:
+    """How pictures are fed: ``(pixels - mean) / std``, of pixels in 0–1.
+
+    Attributes:
+        mean: one number for each channel, or one for all.
+        std: as many, above 0.
+
+    Example:
+        >>> Normalization.parse("0.5307/0.2583").spread(3).mean
+        (0.5307, 0.5307, 0.5307)
+    """
+
+    mean: Channels
+    std: Channels
+
+    def __post_init__(self) -> None:
+        if len(self.mean) != len(self.std) or not self.mean or min(self.std) <= 0:
+            raise ValueError(f"{self} is no mean and deviation above 0 of each channel")
+
+    def __str__(self) -> str:
+        return "/".join(",".join(map(repr, values)) for values in (self.mean, self.std))
+
+    @classmethod
+    def parse(cls, text: str) -> Normalization:
+        """From ``MEAN/STD`` or ``R,G,B/R,G,B``; raises UsageError for anything else."""
+        try:
+            mean, std = (tuple(float(number) for number in part.split(",")) for part in text.split("/"))
+            return cls(mean, std)
+        except ValueError:
+            raise UsageError(
+                f"--normalize {text} is no mean and deviation of pixels in 0–1",
+                "Give MEAN/STD as 0.5307/0.2583, or a number for each of three channels: 0.48,0.46,0.41/0.27,0.26,0.28",
+            ) from None
+
+    def spread(self, channels: int) -> Normalization:
+        """The same for so many channels; raises UsageError where it is of another number."""
+        if len(self.mean) == 1:
+            return Normalization(self.mean * channels, self.std * channels)
+        if len(self.mean) != channels:
+            raise UsageError(f"--normalize {self} is for {len(self.mean)} channels, and the network takes {channels}")
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +106,13 @@ class Architecture:
     def channels(self) -> int:
         """Channels that the first layer takes: 3, or 1 for grey pictures."""
         return len(self.mean)
+
+    def fed(self, normalize: str | None) -> Architecture:
+        """The same network for pictures that are normalised as ``--normalize`` says; None leaves its own."""
+        if normalize is None:
+            return self
+        pictures = Normalization.parse(normalize).spread(self.channels)
+        return replace(self, mean=pictures.mean, std=pictures.std)
 
 
 _RESNET_STAGES: Stages = (("conv1", "bn1"), ("layer1",), ("layer2",), ("layer3",), ("layer4",))

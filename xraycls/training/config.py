@@ -107,9 +107,14 @@ class TrainConfig(BaseModel):
     blank: Blank = _setting(READ, "unknown", "What an empty cell of a finding means: unknown or absent.")
     views: str | None = _setting(READ, None, 'Projections to keep: frontal, lateral, or "PA,AP".')
     base_model: str = _setting(MODEL, "resnet18", "See xraycls models; any timm net as timm:NAME.")
-    weights: str = _setting(MODEL, "imagenet", "imagenet, none, xrv:NAME, or a file (.pt, .pth, .safetensors).")
+    weights: str = _setting(
+        MODEL, "imagenet", "imagenet, none, xrv:NAME, hf-hub:OWNER/NAME, or a file (.pt, .pth, .safetensors)."
+    )
     freeze: str = _setting(MODEL, "none", "none, a number of stages, or backbone: the head alone is trained.")
     size: int | None = _setting(MODEL, None, "Side of the input, pixels; the model's own by default.", ge=8)
+    normalize: str | None = _setting(
+        MODEL, None, "Mean and deviation of pixels in 0-1, such as 0.53/0.26; those of the weights by default."
+    )
     dropout: float | None = _setting(MODEL, None, "Of the features in front of the head.", ge=0, lt=1)
     augment: str = _setting(
         DATA, "radiograph", "radiograph, classic2021 or none; none where it isn't given and the backbone is frozen."
@@ -232,6 +237,7 @@ class TrainSettings(TypedDict, total=False):
     weights: str
     freeze: str
     size: int | None
+    normalize: str | None
     dropout: float | None
     augment: str
     loader: str

@@ -197,6 +197,7 @@ def _train(
         size=config.size,
         dropout=config.dropout,
         multi_label=bool(table.findings),
+        normalize=config.normalize,
     )
     if resume:
         narrow_like(classifier, state["model"])
