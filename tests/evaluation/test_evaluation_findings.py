@@ -78,7 +78,10 @@ def test_a_finding_without_both_kinds_is_undefined_and_left_out_of_the_means():
     assert np.isnan(report.findings["Mass"].figures["auroc"].value)
     assert report.findings["Mass"].figures["specificity"].value == 1
     assert all(np.isnan(report.findings["Effusion"].figures[m].value) for m in FINDING_METRICS)
-    assert few_findings(report).startswith("Fewer than 5 images show Edema, Mass, Effusion")
+    assert few_findings(report).startswith("No image is known to be with Mass, Effusion: figures that need both kinds")
+    assert few_findings(report).endswith("Fewer than 5 images show Edema: these intervals say little")
+    turned = evaluate_findings(1 - targets, 1 - probabilities, NAMES, resamples=20)
+    assert "No image is known to be without Mass:" in few_findings(turned)
     assert report.to_dict()["per_finding"]["Effusion"]["auroc"]["value"] is None
 
 

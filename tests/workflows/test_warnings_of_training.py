@@ -1,6 +1,7 @@
 """What a training says early, so that nobody finds it out at the end."""
 
 import math
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -8,9 +9,11 @@ import pytest
 import xraycls
 from tests.workflows.test_training_runs import FAST
 from xraycls.data.source import read_table
+from xraycls.data.table import SampleTable
 from xraycls.errors import RunError, UsageError, WeightsError, XrayclsError
 from xraycls.training.loop import Messages, Training
 from xraycls.training.reporter import Silent
+from xraycls.types import Sample
 from xraycls.workflows.task import absent_classes
 
 
@@ -53,6 +56,24 @@ def test_a_class_that_is_not_trained_is_reported(draw_folder, tmp_path):
     for picture in (data / "train" / "NORMAL").iterdir():
         picture.unlink()
     assert absent_classes(read_table(data), "loss") == ["No training image is of class NORMAL: it can't be learned."]
+
+
+def test_findings_that_a_split_lacks_are_named():
+    targets = {"train": [(1.0, 0.0, 1.0), (0.0, 0.0, 1.0)], "val": [(1.0, None, 0.0), (1.0, 1.0, 0.5)]}
+    samples = [
+        Sample(Path(f"{split}{row}.png"), None, split=split, findings=values)
+        for split, rows in targets.items()
+        for row, values in enumerate(rows)
+    ]
+    names = ("Edema", "Mass", "Hernia")
+    table = SampleTable(tuple(samples), ("No Finding", "Finding"), Path("data"), "csv", findings=names)
+    kept = "figures leave it out, and it is called from a probability of 0.5."
+    assert absent_classes(table, "auroc") == [
+        "No training image is known to be with Mass: it can't be learned.",
+        "No training image is known to be without Hernia: it can't be learned.",
+        f"No validation image is known to be with Hernia: {kept}",
+        f"No validation image is known to be without Edema, Mass: {kept}",
+    ]
 
 
 @pytest.mark.parametrize(

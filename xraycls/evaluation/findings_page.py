@@ -78,9 +78,20 @@ def findings_table(report: FindingsReport, shown: Sequence[str] = _HEADLINE) -> 
 
 
 def few_findings(report: FindingsReport) -> str:
-    """What must be said of findings that few images show; "" where there are enough of each."""
-    few = [name for name, each in report.findings.items() if each.present < _FEW]
-    return f"Fewer than {_FEW} images show {', '.join(few)}: these intervals say little" if few else ""
+    """What must be said of findings that no, every or few images show; "" where there are enough with and without."""
+    each = report.findings
+    never = [name for name in each if not each[name].present]
+    always = [name for name in each if each[name].present and not each[name].absent]
+    few = [name for name in each if 0 < each[name].present < _FEW]
+    return ". ".join(
+        said.format(names=", ".join(names))
+        for names, said in (
+            (never, "No image is known to be with {names}: figures that need both kinds leave it out"),
+            (always, "No image is known to be without {names}: figures that need both kinds leave it out"),
+            (few, f"Fewer than {_FEW} images show {{names}}: these intervals say little"),
+        )
+        if names
+    )
 
 
 def render_findings(

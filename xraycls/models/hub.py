@@ -171,9 +171,10 @@ def _of_open_clip(config: Mapping[str, Any]) -> HubModel:
 
 def _of_transformers(config: Mapping[str, Any], pictures: Mapping[str, Any]) -> HubModel:
     """A ViT or DINOv2 in one of the sizes that timm has a name for."""
-    kind, width = config.get("model_type"), config.get("hidden_size")
+    kind = config.get("model_type")
     if kind not in _FAMILIES:
         raise ValueError(f"it is of the type {kind}; those of transformers that are known are {', '.join(_FAMILIES)}")
+    width = int(config["hidden_size"])
     size, blocks = _SIZES.get(width, ("", 0))
     built = (config["num_hidden_layers"], config["num_attention_heads"], config.get("hidden_act", "gelu"))
     if not size or built != (blocks, width // 64, "gelu") or config.get("use_swiglu_ffn"):
