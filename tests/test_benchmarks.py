@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks import gpu_table, loader, memory, train, unet_phantom
+from benchmarks import gpu_table, loader, memory, nih_findings, train, unet_phantom
 from benchmarks.common import in_sentences, interleaved, median_ratio, rate
 from benchmarks.engines import training_engine
 from benchmarks.exact import difference, exact_pictures, exact_rendering
@@ -259,3 +259,11 @@ def test_a_unet_on_phantoms_is_trained_tested_and_timed(run):
     assert result["report"]["ap_sample"]["value"] >= 0
     assert set(result["predict"]["ways"]) == {"predict", "predict --no-save-images", unet_phantom.FLOOR}
     assert all(way["films_per_second"] > 0 and way["cpu_ms"] > 0 for way in result["predict"]["ways"].values())
+
+
+def test_the_table_of_boxed_findings_keeps_validation_for_the_test(tmp_path):
+    (tmp_path / "boxes.csv").write_text("image,label,x,y,width,height\na.jpg,Mass,1,2,3,4\nb.jpg,Edema,1,2,3,4\n")
+    (tmp_path / "images.csv").write_text("image,patient,split\na.jpg,p1,train\nb.jpg,p2,val\n")
+    table, names = nih_findings.table_of(tmp_path, tmp_path / "table.csv")
+    assert names == ["Edema", "Mass"]
+    assert table.read_text().split() == ["image,patient,split,Edema,Mass", "a.jpg,p1,,0,1", "b.jpg,p2,test,1,0"]
