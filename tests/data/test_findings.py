@@ -22,7 +22,7 @@ from xraycls.data.prepare import prepare
 from xraycls.data.source import load_table, read_source, read_table
 from xraycls.data.table import SampleTable
 from xraycls.errors import DataError, UsageError
-from xraycls.types import SPLITS, UNCERTAIN
+from xraycls.types import SPLITS, UNCERTAIN, Box
 
 NIH = "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position\n"
 CHEXPERT_HEADER = f"Path,Sex,Age,Frontal/Lateral,AP/PA,No Finding,{','.join(CHEXPERT)}\n"
@@ -307,10 +307,14 @@ def test_vindr_counts_the_readers_of_each_film(tmp_path):
     table = read_table(tmp_path / "train.csv")
     assert table.findings == ("Cardiomegaly", "Nodule/Mass")
     assert [s.findings for s in table] == [(UNCERTAIN, 1), (0, 0)]
+    assert [s.boxes for s in table] == [(Box("Nodule/Mass", 1, 2, 3, 4),) * 2, ()]  # one reader's alone isn't present
     columns = "image_id,rad_id,Cardiomegaly,Nodule/Mass,No finding\na,R1,0,1,0\na,R2,1,1,0\na,R3,0,0,1\n"
     (tmp_path / "image_labels_train.csv").write_text(columns + "".join(f"b,R{n},0,0,1\n" for n in (1, 2, 3)))
     labels = read_table(tmp_path / "image_labels_train.csv")
     assert (labels.findings, [s.findings for s in labels]) == (table.findings, [s.findings for s in table])
+    (tmp_path / "train.csv").write_text(header + "\n".join([*lines, "b,Cardiomegaly,3,R1,5,,7,8"]) + "\n")
+    with pytest.raises(DataError, match=r"Line 9 of .*train\.csv has 5, nothing, 7, 8 in x_min, .* is no box"):
+        read_table(tmp_path / "train.csv")
 
 
 def test_a_table_of_splits_keeps_chexperts_findings(tmp_path):

@@ -18,7 +18,7 @@ from xraycls.data.records import Record, Records, plain, read_listing, read_tabl
 from xraycls.data.spelling import in_order, one_spelling
 from xraycls.data.table import SampleTable
 from xraycls.errors import DataError
-from xraycls.types import Sample, Split
+from xraycls.types import Box, Sample, Split
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +59,7 @@ class Row:
         split: None when unknown.
         attributes: the other cells, as (column, text).
         findings: one value for each finding of the table.
+        boxes: in pixels of the image.
     """
 
     line: int
@@ -68,6 +69,7 @@ class Row:
     split: Split | None
     attributes: tuple[tuple[str, str], ...]
     findings: Values = ()
+    boxes: tuple[Box, ...] = ()
 
 
 def read_csv(
@@ -136,6 +138,7 @@ def table_of_rows(
             index[spelt[row.label]] if row.label else None,
             row.patient,
             row.split,
+            row.boxes,
             attributes=row.attributes,
             findings=row.findings,
         )

@@ -19,7 +19,7 @@ from xraycls.data.records import Record, Records, plain, read_records, read_tabl
 from xraycls.data.split import split_named
 from xraycls.data.table import SampleTable
 from xraycls.errors import DataError
-from xraycls.types import UNCERTAIN, Split
+from xraycls.types import UNCERTAIN, Box, Split
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +47,8 @@ _PADCHEST = {name: (name,) for name in ("ImageID", "Labels", "PatientID")}
 _NO_FINDINGS_OF_PADCHEST = frozenset(("exclude", "suboptimal study", "unchanged"))
 
 _COVID = {name: (name,) for name in ("patientid", "finding", "modality", "filename")}
-_VINDR = {name: (name,) for name in ("image_id", "rad_id", "class_name")}
+_CORNERS = ("x_min", "y_min", "x_max", "y_max")
+_VINDR = {name: (name,) for name in ("image_id", "rad_id", "class_name", *_CORNERS)}
 _READERS_AGREE = 0.5  # share of the readers of a film from which a finding counts as present
 
 
@@ -250,7 +251,8 @@ def read_vindr(
 ) -> SampleTable:
     """Read VinDr-CXR: a row a reader and finding of each film, or a row a reader with a column for each finding.
 
-    A finding is present where at least half of a film's readers name it, uncertain where fewer do, else absent.
+    A finding is present where at least half of a film's readers name it, uncertain where fewer do, else absent. The
+    boxes of a film are those of findings that are present, as each reader drew them.
 
     Args:
         path: ``train.csv`` of the challenge, ``annotations_train.csv`` or ``image_labels_train.csv``.
@@ -259,20 +261,36 @@ def read_vindr(
         options: what blank cells mean.
 
     Raises:
-        DataError: the table can't be read, a cell is no label, or no picture is there.
+        DataError: the table can't be read, a cell is no label or no number of a box, or no picture is there.
     """
     records = read_table_records(path, _VINDR, required=("image_id", "rad_id"))
     readers: dict[str, dict[str, set[str]]] = defaultdict(dict)
     lines: dict[str, Record] = {}
+    drawn: dict[str, list[Box]] = defaultdict(list)
     for record, named in zip(records.rows, _vindr_names(path, records, options), strict=True):
         lines.setdefault(record["image_id"], record)
         readers[record["image_id"]].setdefault(record["rad_id"], set()).update(named)
+        drawn[record["image_id"]] += [_vindr_box(path, record, name) for name in named if record["x_min"]]
     names = tuple(sorted({name for film in readers.values() for each in film.values() for name in each}))
     rows = []
     for film, each in readers.items():
         found = _agreed(names, each)
-        rows.append(Row(lines[film].line, film, label_name(found), None, None, (("readers", str(len(each))),), found))
+        present = {name for name, value in zip(names, found, strict=True) if value == 1.0}
+        boxes = tuple(box for box in drawn[film] if box.label in present)
+        told = (("readers", str(len(each))),)
+        rows.append(Row(lines[film].line, film, label_name(found), None, None, told, found, boxes))
     return table_of_rows(path, rows, images=images, strict=strict, findings=names)
+
+
+def _vindr_box(path: Path, record: Record, name: str) -> Box:
+    try:
+        left, top, right, bottom = (float(record[corner]) for corner in _CORNERS)
+    except ValueError:
+        cells = ", ".join(record[corner] or "nothing" for corner in _CORNERS)
+        raise DataError(
+            f"Line {record.line} of {path} has {cells} in {', '.join(_CORNERS)}, which is no box", path, "Mend the line"
+        ) from None
+    return Box(name, left, top, right, bottom)
 
 
 def _vindr_names(path: Path, records: Records, options: ReadOptions) -> list[frozenset[str]]:
