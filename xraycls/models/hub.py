@@ -31,19 +31,19 @@ class HubModel:
 
     Attributes:
         base_model: the architecture, as :func:`xraycls.models.zoo.find` knows it.
-        size: side of the pictures that it learned from, in pixels; None where nothing is said.
+        size: side of the pictures that it learned from, in pixels.
         pictures: how these were normalised; None where nothing is said.
     """
 
     base_model: str
-    size: int | None
+    size: int
     pictures: Normalization | None = None
 
     def settings(self) -> dict[str, Any]:
         """What a training takes over: the network, and what of its input is not the network's own."""
         own = find(self.base_model)
         settings: dict[str, Any] = {"base_model": self.base_model}
-        if self.size not in (None, own.input_size):
+        if self.size != own.input_size:
             settings["size"] = self.size
         if self.pictures and self.pictures.spread(own.channels) != Normalization(own.mean, own.std):
             settings["normalize"] = str(self.pictures)
