@@ -1,6 +1,9 @@
 """The original U-Net: its layers, what it learns, and its files."""
 
+import copy
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,17 +11,25 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from tests.models.formula import close, filled, formula_tensor
 from xraycls.errors import UsageError, WeightsError
+from xraycls.evaluation.detection.cases import ImageBoxes, pool
+from xraycls.evaluation.detection.overlap import overlaps
+from xraycls.evaluation.detection.rsna import rsna_scores
 from xraycls.models.detection.files import load_detector, save_detector
+from xraycls.models.detection.map_boxes import component_boxes
 from xraycls.models.detection.registry import build_detector
 from xraycls.models.detection.unet_original import (
     OriginalUNetConfig,
+    _mask_loss,
+    _named,
     read_original,
     warp_grid,
     write_original,
 )
-from xraycls.types import Objects
+from xraycls.types import Detections, Objects
 
+GOLDEN = json.loads(Path(__file__).parents[1].joinpath("golden", "original_unet.json").read_text())
 CONFIG = OriginalUNetConfig(classes=("Lung Opacity",), height=32, width=64)
 
 
@@ -67,7 +78,60 @@ def written_out(tensors, images):
 def test_it_has_the_parameters_of_the_original():
     with torch.device("meta"):
         net = build_detector(OriginalUNetConfig(classes=("Lung Opacity",))).net
-    assert sum(parameter.numel() for parameter in net.parameters()) == 30_971_235
+    assert sum(parameter.numel() for parameter in net.parameters()) == GOLDEN["parameters"] == 30_971_235
+
+
+@pytest.fixture(scope="module")
+def by_formula(tmp_path_factory):
+    """The original's own file, read."""
+    path = tmp_path_factory.mktemp("original") / "final.pth.tar"
+    state = {name: torch.zeros(shape, dtype=None if shape else torch.int64) for name, shape in GOLDEN["state"]}
+    torch.save({"best_threshold": 0.2, "state_dict": filled(state)}, path)
+    read = read_original(path)
+    detector = build_detector(replace(read.config, height=64, width=64, warp=0.0))
+    detector.net.load_state_dict(read.net.state_dict())
+    return detector
+
+
+def golden_films():
+    return (127.5 * (formula_tensor((2, 1, 64, 64), "films") + 1)).byte()
+
+
+@torch.no_grad()
+def test_its_logits_are_those_of_the_original_code(by_formula):
+    (logits,) = by_formula.eval()(golden_films())
+    close(logits.flatten()[::7].numpy(), np.array(GOLDEN["logits"]), 1e-5)
+
+
+def test_its_loss_gradients_and_statistics_are_those_of_the_original_code(by_formula):
+    detector = copy.deepcopy(by_formula).train()
+    logits = detector.net(detector.normalized(golden_films()))
+    targets = (formula_tensor((2, 1, 64, 64), "targets") > 0.5).float()
+    (loss,) = _mask_loss(logits, targets, torch.ones(2)).values()
+    loss.backward()
+    assert loss.item() == pytest.approx(GOLDEN["loss"], rel=1e-5)
+    norms = {name: each.grad.norm().item() for name, each in detector.net.named_parameters() if each.ndim > 1}
+    expected = {_named(name): norm for name, norm in GOLDEN["gradients"].items()}
+    assert norms == pytest.approx(expected, rel=1e-3)
+    assert detector.net.up_1[1].bn.running_mean.tolist() == pytest.approx(GOLDEN["running_mean"], rel=1e-5)
+
+
+@pytest.mark.parametrize("case", GOLDEN["boxes"])
+def test_its_boxes_are_those_of_the_original_code(case):
+    threshold, number = case.split("/")
+    blocks = (formula_tensor((3, 1, 8, 8), "maps").numpy()[int(number), 0] + 1) / 2 * (0.1 if number == "2" else 1)
+    probabilities = np.kron(blocks, np.ones((8, 8), np.float32))
+    smallest = OriginalUNetConfig(classes=("Lung Opacity",)).boxes.smallest * probabilities.size
+    boxes, scores = component_boxes(probabilities, float(threshold), 8, smallest)
+    sides = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
+    found = dict(zip(map(tuple, sides.astype(int).tolist()), scores.tolist(), strict=True))
+    expected = GOLDEN["boxes"][case]
+    assert found == pytest.approx(dict(zip(map(tuple, expected["boxes"]), expected["confidences"], strict=True)))
+    corners = [[x, y, x + w, y + h] for x, y, w, h in GOLDEN["truth"][number]]
+    truth = ImageBoxes.of(corners, [0] * len(corners))
+    cases = pool([truth], [Detections(boxes, np.zeros(len(boxes), np.int64), scores)])
+    (precision,) = rsna_scores(cases, overlaps(cases, 0.4))
+    assert precision == pytest.approx(np.nan if expected["precision"] is None else expected["precision"], nan_ok=True)
 
 
 @torch.no_grad()
