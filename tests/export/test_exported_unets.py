@@ -17,6 +17,7 @@ from xraycls.models.detection.registry import build_detector
 from xraycls.models.detection.unet import UNetConfig
 from xraycls.models.detection.unet_original import OriginalUNetConfig
 from xraycls.workflows.export import export_model
+from xraycls.workflows.unet.predict import predict_boxes
 
 NAMES = ("masks", "pictures", "centres", "boxes")
 RULES = [
@@ -95,3 +96,8 @@ def test_an_exported_unet_detects_as_in_torch(kind, tmp_path):
     assert len(found.output) == len(expected.output) > 0
     assert np.allclose(found.output.boxes, expected.output.boxes, atol=1e-2)
     assert np.allclose(found.output.scores, expected.output.scores, atol=1e-4)
+    trained = predict_boxes(tmp_path / "model.safetensors", tmp_path / "film.png", tmp_path / "torch", device="cpu")
+    runtime = predict_boxes(done.path.parent, tmp_path / "film.png", tmp_path / "runtime", device="cpu")
+    assert runtime.detections["film"].boxes == pytest.approx(trained.detections["film"].boxes, abs=1e-2)
+    pictures = [cv2.imread(str(tmp_path / name / "images" / "film.png")).astype(int) for name in ("torch", "runtime")]
+    assert np.abs(pictures[0] - pictures[1]).max() <= 2

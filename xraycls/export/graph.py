@@ -249,10 +249,10 @@ def fold_batch_norms(net: nn.Module, run: Callable[[], object]) -> None:
 
     Args:
         net: in evaluation mode.
-        run: computes ``net`` once, which shows what stands behind what.
+        run: computes ``net``, once or several times, which shows what stands behind what.
     """
     made: dict[int, tuple[nn.Conv2d, Tensor]] = {}  # by the output, which is kept so that its number stays its own
-    pairs: list[tuple[nn.Conv2d, str, nn.BatchNorm2d]] = []
+    pairs: dict[str, tuple[nn.Conv2d, nn.BatchNorm2d]] = {}  # by the path of the latter
 
     def note(module: nn.Module, _inputs: object, output: Tensor) -> None:
         assert isinstance(module, nn.Conv2d)
@@ -265,14 +265,14 @@ def fold_batch_norms(net: nn.Module, run: Callable[[], object]) -> None:
             def look(norm: nn.Module, inputs: tuple[Tensor, ...], name: str = name) -> None:
                 assert isinstance(norm, nn.BatchNorm2d)
                 if id(inputs[0]) in made:
-                    pairs.append((made[id(inputs[0])][0], name, norm))
+                    pairs[name] = made[id(inputs[0])][0], norm
 
             hooks.append(module.register_forward_pre_hook(look))
     with torch.no_grad():
         run()
     for hook in hooks:
         hook.remove()
-    for convolution, name, norm in pairs:
+    for name, (convolution, norm) in pairs.items():
         fused = fuse_conv_bn_eval(convolution, norm)
         convolution.weight, convolution.bias = fused.weight, fused.bias
         parent, _, child = name.rpartition(".")

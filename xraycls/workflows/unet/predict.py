@@ -26,16 +26,20 @@ from xraycls.errors import DataError, UsageError
 from xraycls.explain.boxes import annotated
 from xraycls.explain.overlay import overlay
 from xraycls.inference.detection import TrainedDetector
+from xraycls.inference.exported import is_exported
+from xraycls.inference.exported_predictor import ExportedModel, ExportedPredictor, load_exported, read_detections
 from xraycls.inference.fusion import weighted_boxes_fusion
 from xraycls.inference.load import load_detector_model
 from xraycls.inference.predictor import Predictor
 from xraycls.inference.results import Result, overlapped
+from xraycls.inference.runtimes import Arrays
 from xraycls.loaders.recipes.protocol import ViewRecipe
+from xraycls.loaders.views import Floats
 from xraycls.models.detection.base import Raw
 from xraycls.models.detection.map_detector import MapDetector
 from xraycls.tao.detection_labels import detection_labels
 from xraycls.training.precision import choose_device
-from xraycls.types import Batch, Box, Detections
+from xraycls.types import Batch, Box, Detections, Sample
 from xraycls.workflows.detection.evaluate import model_of
 from xraycls.workflows.detection.inference import OutputPaths, output_paths
 
@@ -112,7 +116,7 @@ def predict_boxes(
     ``coco_results.json`` and a picture of every film in ``images/``. All boxes are in pixels of the film's file.
 
     Args:
-        models: run folders, whose best epoch counts, or files.
+        models: run folders, whose best epoch counts, or files; exported folders or files, too.
         images: a film, a folder of films, or the samples of a table, whose boxes are drawn, too.
         output: the folder.
         labels: data with the true boxes, in any format: they are drawn, too.
@@ -123,7 +127,7 @@ def predict_boxes(
         key: of encrypted models.
         batch_size: films at a time.
         device: as in training.
-        precision: likewise.
+        precision: likewise; an exported model has its own.
         loader: likewise.
         threads: that read and write films; None for one a processor.
         progress: told how many films are done, of how many.
@@ -138,27 +142,19 @@ def predict_boxes(
         raise UsageError("There is no model", "Name a run folder or a file")
     if threshold is not None and not 0 <= threshold <= 1:
         raise UsageError(f"--threshold must lie between 0 and 1, not be {threshold:g}")
-    trained = [_loaded(Path(each), choose_device(device), key) for each in listed]
-    classes = trained[0].classes
-    if other := next((each for each in trained if each.classes != classes), None):
+    opened = [_opened(Path(each), device, key) for each in listed]
+    classes = opened[0].classes
+    if other := next((each for each in opened if each.classes != classes), None):
         raise UsageError(
-            f"{other.weights} finds {', '.join(other.classes)}, and {trained[0].weights} {', '.join(classes)}",
+            f"{other.weights} finds {', '.join(other.classes)}, and {opened[0].weights} {', '.join(classes)}",
             "Only boxes of the same classes can be fused",
         )
-    chosen = float(np.mean([each.detector.config.reported or 0.0 for each in trained]))
+    chosen = float(np.mean([each.reported or 0.0 for each in opened]))
     least = chosen if threshold is None else threshold
     with sole_writer(folder, "choose another folder with --output"):
         targets, truths = _targets(images, folder, labels)
-        streams = [
-            Predictor(
-                model=_WithMaps(each, classes, each.recipe, each.engine, each.precision, each.device),
-                batch_size=batch_size,
-                precision=precision,
-                loader=loader,
-                threads=threads,
-            )([target.sample for target in targets])
-            for each in trained
-        ]
+        samples = [target.sample for target in targets]
+        streams = [_stream(each, samples, batch_size, precision, loader, threads) for each in opened]
         write = _Writer(classes, least, folder, pictures, truths)
         work = zip(targets, _fused(streams), strict=True)
         detections, failures = dict[str, Detections](), dict[str, str]()
@@ -187,13 +183,43 @@ def prediction_string(detections: Detections) -> str:
     return " ".join(f"{score:.4g} {x} {y} {right - x} {bottom - y}" for score, (x, y, right, bottom) in rows)
 
 
-def _loaded(path: Path, device: torch.device, key: str) -> TrainedDetector:
-    trained = load_detector_model(model_of(path), device, key=key)
-    if not isinstance(trained.detector, MapDetector):
-        raise UsageError(
-            f"{path} is a {trained.detector.config.network}, which has no maps", "xraycls detector detect takes it"
-        )
-    return trained
+def _opened(path: Path, device: str, key: str) -> TrainedDetector | ExportedModel:
+    """A U-Net, trained or exported."""
+    opened: TrainedDetector | ExportedModel
+    if is_exported(path):
+        opened = load_exported(path, "detector", device=device)
+        has_maps = opened.file.form == "maps"
+    else:
+        opened = load_detector_model(model_of(path), choose_device(device), key=key)
+        has_maps = isinstance(opened.detector, MapDetector)
+    if not has_maps:
+        raise UsageError(f"{path} is a {opened.network}, which has no maps", "xraycls detector detect takes it")
+    return opened
+
+
+def _stream(
+    model: TrainedDetector | ExportedModel,
+    samples: Sequence[Sample],
+    batch_size: int,
+    precision: str,
+    loader: str,
+    threads: int | None,
+) -> Iterator[Result[Found]]:
+    """The boxes and the map that a model gives of every film."""
+    if isinstance(model, ExportedModel):
+        detections, mask = read_detections(model.file), next(iter(model.file.outputs))
+
+        def read(outputs: Arrays, views: Floats) -> list[Found]:
+            return list(zip(detections(outputs, views), outputs[mask].max(axis=1), strict=True))
+
+        return ExportedPredictor(model=model, read=read, batch_size=batch_size, threads=threads)(samples)
+    return Predictor(
+        model=_WithMaps(model, model.classes, model.recipe, model.engine, model.precision, model.device),
+        batch_size=batch_size,
+        precision=precision,
+        loader=loader,
+        threads=threads,
+    )(samples)
 
 
 def _targets(
