@@ -22,6 +22,7 @@ from xraycls.models.detection.base import Detector
 from xraycls.models.detection.faster_rcnn import FasterRCNNConfig
 from xraycls.models.detection.registry import build_detector
 from xraycls.models.detection.ssd import SSDConfig
+from xraycls.models.detection.unet import UNetConfig
 from xraycls.models.detection.yolo_v4 import YOLOv4Config
 
 CLASSES = ("opacity",)
@@ -39,6 +40,7 @@ DETECTORS: dict[str, Callable[[int], Detector]] = {
     "Faster R-CNN, ResNet18": lambda size: build_detector(
         FasterRCNNConfig(backbone="resnet18", classes=CLASSES, height=size, width=size)
     ),
+    "U-Net, MobileNetV2": lambda size: build_detector(UNetConfig(classes=CLASSES, height=size, width=size)),
 }
 
 

@@ -88,7 +88,7 @@ def detector_step(
     memory_format: torch.memory_format | None = None,
 ) -> Step:
     """A step of ``xraycls ssd train`` without its loop: hard-negative loss, L1 regulariser, SGD with momentum."""
-    layout = memory_format or memory_format_of_detectors(precision=precision, device=device)
+    layout = memory_format or memory_format_of_detectors(device, precision, detector)
     detector.to(device=device, memory_format=layout).train()  # type: ignore[call-overload]
     task = Detection(Regularizer("L1", 3e-5), lambda *_: {}, lambda *_: None)
     optimizer = torch.optim.SGD(detector.parameters(), lr=1e-4, momentum=0.9, fused=True)

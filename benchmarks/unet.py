@@ -15,14 +15,17 @@ import argparse
 import resource
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from benchmarks.common import in_sentences, show, write_json
-from benchmarks.real_films import rsna_films
+from benchmarks.real_films import OPACITY, Films, nih_films, rsna_films, write_parts
 from xraycls.data.formats.kitti import KittiObject, format_kitti
 from xraycls.evaluation.summary import format_estimate
 from xraycls.models.detection.map_boxes import BoxRule
 from xraycls.progress import TrainingProgress
+from xraycls.workflows.detection.train import train_detector
 from xraycls.workflows.unet.folds import pool_folds, train_folds
 from xraycls.workflows.unet.settings import Asked, unet_job
 
@@ -33,6 +36,8 @@ RULES: Mapping[str, BoxRule] = {
     "original: mask > 0.2": BoxRule(threshold=0.2, connectivity=8, tail=0.0),
 }
 """How boxes are read from the same maps."""
+NO_OPACITY = ("Cardiomegaly", "Pneumothorax")
+"""Findings of NIH that RSNA's readers would not have drawn a box of."""
 FIGURES = ("ap_sample", "ap_integrate", "froc_1", "froc_4")
 
 
@@ -47,19 +52,25 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--folds", type=int, default=4)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--learning-rate", type=float, help="at its peak")
+    parser.add_argument("--others", type=Path, help="folder of films with NIH's boxes to learn from first")
+    parser.add_argument("--first-epochs", type=int, default=15, help="on these")
     parser.add_argument("--output", type=Path, default=Path("runs/unet_real"))
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
+    judged = films(given.labels, given.images, given.output, given.folds)
+    start = given.start and given.start.resolve()
+    if given.others:
+        start = pretrained(given, judged, start)
     asked = Asked(
-        data=films(given.labels, given.images, given.output, given.folds),
-        backbone=given.backbone,
-        size=given.size,
+        data=judged,
         epochs=given.epochs,
         seed=given.seed,
-        batch_size=8,
-        weights=given.start and given.start.resolve(),
+        weights=start,
         train_threshold=False,
+        learning_rate=given.learning_rate,
         settings={"loop.validate_every": given.epochs},
+        **same(given),
     )
     with TrainingProgress() as reporter:
         runs = train_folds(unet_job(asked), given.folds, given.output / f"seed{given.seed}", reporter=reporter)
@@ -76,6 +87,38 @@ def main() -> None:
     settings = {name: getattr(given, name) for name in ("backbone", "size", "epochs", "folds", "seed")}
     start = given.start.name if given.start else None
     write_json(given.json, {"settings": settings | {"start": start}, "cpu_seconds": seconds, "rules": kept})
+
+
+def same(given: argparse.Namespace) -> dict[str, Any]:
+    """What both trainings have in common."""
+    return {"backbone": given.backbone, "size": given.size, "batch_size": 8}
+
+
+def pretrained(given: argparse.Namespace, judged: Path, start: Path | None) -> Path:
+    """The U-Net that learned from NIH's training films of patients of whom no film is judged.
+
+    Boxes of a heart or of a pneumothorax don't count: such films are without opacities here.
+    """
+    taken = {path.stem.partition("_")[0] for path in (judged / "images").iterdir()}
+    found = nih_films(given.others)
+    first = [
+        replace(film, boxes=tuple(replace(box, label=OPACITY) for box in film.boxes if box.label not in NO_OPACITY))
+        for film in found.parts["train"]
+        if film.patient not in taken
+    ]
+    work = given.output / "others"
+    write_parts(Films("nih", (OPACITY,), {"train": tuple(first)}, ()), work)
+    asked = Asked(
+        data=work / "nih" / "train",
+        epochs=given.first_epochs,
+        seed=0,
+        weights=start,
+        val_fraction=0.1,
+        settings={"loop.validate_every": given.first_epochs},
+        **same(given),
+    )
+    with TrainingProgress() as reporter:
+        return train_detector(unet_job(asked), output=work / "run", resume=True, reporter=reporter).run.last
 
 
 def films(labels: Path, images: Path, work: Path, folds: int) -> Path:

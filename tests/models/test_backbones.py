@@ -175,6 +175,8 @@ def test_what_else_tao_computes_in_its_own_way():
     mobile = build_backbone("mobilenet_v2")
     assert not any(isinstance(m, nn.ReLU6) for m in [*mobile.modules(), *build_backbone("mobilenet_v1").modules()])
     assert {m.momentum for m in mobile.modules() if isinstance(m, nn.BatchNorm2d)} == {0.001}
+    torch_own = build_backbone("mobilenet_v2", options=BodyOptions(arithmetic="torchvision"))
+    assert {m.momentum for m in torch_own.modules() if isinstance(m, nn.BatchNorm2d)} == {0.1}
     pools = [m for m in build_backbone("googlenet").children() if isinstance(m, nn.MaxPool2d)]
     assert [(pool.kernel_size, pool.padding) for pool in pools] == [(2, 0)] * 3
     for name in BACKBONES:

@@ -14,7 +14,7 @@ from xraycls.loaders.objects import on_canvas
 from xraycls.loaders.recipes.unet import UNetRecipe
 from xraycls.loaders.views import Canvas
 from xraycls.models.detection.map_boxes import BoxRule, boxes_of_maps, centre_boxes, component_boxes, shrunk
-from xraycls.models.detection.registry import build_detector
+from xraycls.models.detection.registry import build_detector, parse_detector_config, stored_detector_config
 from xraycls.models.detection.unet import UNetConfig
 from xraycls.models.detection.unet_loss import (
     REACH,
@@ -236,6 +236,18 @@ def test_threshold_gate_and_shrink_are_chosen_where_there_are_objects_enough():
     assert min(s for _, _, s in of_masks) == 0.8
     assert any(b.source == "centres" for b in many)
     assert not any(b.boxes.source == "centres" for b in replace(config, centres=False).candidates(300))
+
+
+def test_the_deepest_map_is_that_of_the_last_block_and_was_widened_in_files_of_before(tmp_path):
+    config = {"backbone": "mobilenet_v2", "classes": ("opacity",), "height": 64, "width": 64}
+    detector = build_detector(UNetConfig(**config))
+    assert detector.net.backbone.channels == (24, 32, 96, 320)
+    widened = build_detector(UNetConfig(**config, top=True)).eval()
+    assert widened.net.backbone.channels == (24, 32, 96, 1280)
+    stored = widened.config.described()
+    del stored["top"]
+    assert stored_detector_config(stored) == widened.config
+    assert parse_detector_config(stored) == detector.config
 
 
 def test_how_boxes_are_read_is_no_part_of_the_architecture():

@@ -93,7 +93,13 @@ def test_answers_are_computed_in_the_precision_of_validation_where_the_device_ha
     ],
 )
 def test_maps_of_detectors_are_contiguous_in_fp32_on_a_cpu_alone(device, number, layout):
-    assert memory_format_of_detectors(torch.device(device), number) == layout
+    detector = torch.nn.Sequential(torch.nn.Conv2d(4, 8, 1), torch.nn.Conv2d(8, 8, 3, groups=4))
+    assert memory_format_of_detectors(torch.device(device), number, detector) == layout
+
+
+def test_maps_of_depthwise_convolutions_lie_channels_last():
+    detector = torch.nn.Sequential(torch.nn.Conv2d(1, 8, 1), torch.nn.Conv2d(8, 8, 3, groups=8))
+    assert memory_format_of_detectors(torch.device("cpu"), "fp32", detector) == torch.channels_last
 
 
 def test_devices_that_are_not_there_are_one_sentence():

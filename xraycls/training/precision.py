@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
+from torch import nn
 
 from xraycls.errors import UsageError
 
@@ -83,13 +84,15 @@ def computes_bf16(device: torch.device) -> bool:
     return False
 
 
-def memory_format_of_detectors(device: torch.device, precision: Precision) -> torch.memory_format:
+def memory_format_of_detectors(device: torch.device, precision: Precision, detector: nn.Module) -> torch.memory_format:
     """How the maps of a detector in training lie in memory.
 
-    Channels last wherever convolutions run in 16 bits or on a GPU; contiguous in fp32 on a CPU, where a step takes less
-    time so (``python -m benchmarks.memory_format``).
+    Channels last wherever convolutions run in 16 bits or on a GPU, and where there are depthwise ones; contiguous in
+    fp32 on a CPU otherwise, where a step takes less time so (``python -m benchmarks.memory_format``).
     """
-    return torch.contiguous_format if device.type == "cpu" and precision == "fp32" else torch.channels_last
+    depthwise = any(isinstance(m, nn.Conv2d) and m.groups == m.in_channels > 1 for m in detector.modules())
+    contiguous = device.type == "cpu" and precision == "fp32" and not depthwise
+    return torch.contiguous_format if contiguous else torch.channels_last
 
 
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:

@@ -22,6 +22,7 @@ class Stage:
         stride: pixels of the input to one cell of its map.
         channels: of its map.
         inside: whether it lies within a block, so that it can be chosen by name but not by stride.
+        top: whether it is the 1x1 convolution after the last block that widens its map for a classifier.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Stage:
     stride: int
     channels: int
     inside: bool = False
+    top: bool = False
 
 
 @runtime_checkable

@@ -65,7 +65,7 @@ def efficientnet(variant: str, options: BodyOptions) -> Layout:
         body.stages.append(Stage(f"block{number}", paths[-1], _stride(body) * first, outputs))
     top = _channels(1280, wide)
     _add(body, "network.8", _unit(outputs, top, 1, 1, 1, epsilon, options), ("top_conv", "top_bn"))
-    body.stages.append(Stage("top", "network.8", _stride(body), top))
+    body.stages.append(Stage("top", "network.8", _stride(body), top, top=True))
     body.blocks[8] = ("network.8",)
     for part in body.parts.values():
         he_normal(part)

@@ -59,7 +59,7 @@ def mobilenet_v2(options: BodyOptions) -> Layout:
             number, inputs = number + 1, outputs
     body.parts["network.18"] = _unit(320, 1280, 1, 1, 1, options)
     body.layers.update({"network.18.0": "conv_1", "network.18.1": "conv_1_bn"})
-    body.stages.append(Stage("conv_1", "network.18", body.stages[-1].stride, 1280))
+    body.stages.append(Stage("conv_1", "network.18", body.stages[-1].stride, 1280, top=True))
     body.blocks[18] = ("network.18",)
     for part in body.parts.values():
         he_normal(part)

@@ -50,10 +50,11 @@ class BodyOptions:
         Args:
             channels: of the map.
             torch_epsilon: of the network in torchvision or timm; TAO's is 0.001.
-            momentum: of the running statistics.
+            momentum: of the running statistics in TAO; torchvision's is torch's own, 0.1.
         """
-        epsilon = torch_epsilon if self.arithmetic == "torchvision" else KERAS_EPSILON
-        return nn.BatchNorm2d(channels, eps=epsilon, momentum=momentum)
+        if self.arithmetic == "torchvision":
+            return nn.BatchNorm2d(channels, eps=torch_epsilon)
+        return nn.BatchNorm2d(channels, eps=KERAS_EPSILON, momentum=momentum)
 
     def act(self, default: Activation = "relu") -> nn.Module:
         """Returns the activation that the network wants, or the family's own."""

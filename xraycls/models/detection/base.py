@@ -96,6 +96,11 @@ class DetectorConfig:
         """
         return from_plain(cls, values)
 
+    @classmethod
+    def of_file(cls, values: Mapping[str, Any]) -> Self:
+        """As :meth:`parse`, of a model's file of any version: what it doesn't say is what its version did."""
+        return cls.parse(values)
+
     def resized(self, width: int, height: int) -> Self:
         """Returns the same configuration for another input, pixels."""
         return replace(self, width=width, height=height)

@@ -11,7 +11,7 @@ import torch
 from xraycls.errors import RunError
 from xraycls.models.detection.base import Detector, DetectorConfig
 from xraycls.models.detection.keras import detector_of_keras
-from xraycls.models.detection.registry import build_detector, parse_detector_config
+from xraycls.models.detection.registry import build_detector, stored_detector_config
 from xraycls.models.detection.unet_original import SUFFIX, read_original
 from xraycls.models.files import ModelFile, explained_damage, find_model, read_model, write_model
 from xraycls.models.keras_file import is_keras_file
@@ -88,6 +88,6 @@ def load_detector(
         return read_original(path), {}
     model = read_model(path, "detector", key=key)
     with explained_damage(path):
-        detector = build_detector(parse_detector_config(model.config))
+        detector = build_detector(stored_detector_config(model.config))
         model.fill(detector.net)
     return detector.eval(), dict(model.extra)

@@ -106,6 +106,11 @@ def parse_detector_config(values: Mapping[str, Any]) -> DetectorConfig:
     return _entry(str(values.get("network", ""))).config_class().parse(values)
 
 
+def stored_detector_config(values: Mapping[str, Any]) -> DetectorConfig:
+    """Returns the configuration that a model's file of any version describes; raises as the function above."""
+    return _entry(str(values.get("network", ""))).config_class().of_file(values)
+
+
 def _entry(network: str) -> Registered:
     if network not in DETECTORS:
         raise unknown("detector", network, DETECTORS)

@@ -30,6 +30,8 @@ class UNetConfig(DetectorConfig):
 
     Attributes:
         widths: channels of the decoder's maps, the coarsest first.
+        top: whether the deepest map is the one that the last 1x1 convolution of MobileNetV2 and EfficientNet widens for
+            a classifier, as in models that were saved before there was the choice; else that of the last block.
         centres: whether centres and sides of objects are learned beside their masks.
         standardize: whether each film is brought to the same mean and contrast first.
         flip: whether evaluation averages the maps of a picture and of its mirror image.
@@ -47,6 +49,7 @@ class UNetConfig(DetectorConfig):
     arithmetic: Arithmetic = "torchvision"
     suppression: Suppression = field(default=Suppression(confidence=0.01, iou=0.4, top_k=100))
     widths: tuple[int, ...] = (96, 64, 48)
+    top: bool = False
     centres: bool = True
     standardize: bool = True
     flip: bool = True
@@ -86,6 +89,11 @@ class UNetConfig(DetectorConfig):
         return tuple(replace(self, boxes=replace(rule, shrink=factor)) for rule in rules for factor in shrinks)
 
     @classmethod
+    def of_file(cls, values: Mapping[str, Any]) -> Self:
+        """As :meth:`parse`; a file that doesn't say ``top`` was written when it was so."""
+        return cls.parse({"top": True, **values})
+
+    @classmethod
     def training_defaults(cls) -> dict[str, Any]:
         """Thirty epochs of AdamW with a cosine schedule, and averaged weights."""
         return {
@@ -104,7 +112,7 @@ class UNetDetector(MapDetector):
 
     def __init__(self, config: UNetConfig) -> None:
         super().__init__(config)
-        backbone = unet_backbone(config.backbone, len(config.mean), config.arithmetic)
+        backbone = unet_backbone(config.backbone, len(config.mean), config.arithmetic, config.top)
         self.blocks, self.known_as = backbone.blocks, backbone.known_as
         self.net = UNet(backbone, len(config.classes), config.widths, config.centres)
 

@@ -65,13 +65,14 @@ class UNet(nn.Module):
         return self.mask(features), pictures, self.centre(features), self.sides(features)
 
 
-def unet_backbone(name: str, channels: int, arithmetic: Arithmetic) -> Backbone | TimmBackbone:
+def unet_backbone(name: str, channels: int, arithmetic: Arithmetic, top: bool = False) -> Backbone | TimmBackbone:
     """Returns a backbone with its maps of strides 4 to 32, as far as it has them.
 
     Args:
         name: in :data:`xraycls.models.backbones.BACKBONES`, or ``timm:NAME``.
         channels: of the pictures, 3 or 1.
         arithmetic: whose layers a backbone of the table has.
+        top: whether its last map may be the one that a 1x1 convolution widens for a classifier.
 
     Raises:
         UsageError: there is no such backbone, or it has no two maps to join.
@@ -82,8 +83,9 @@ def unet_backbone(name: str, channels: int, arithmetic: Arithmetic) -> Backbone 
             raise UsageError(f"{name} has too few maps for a U-Net", "Take a network with maps of strides 4 to 32")
         return backbone
     options = BodyOptions(arithmetic=arithmetic, all_projections=arithmetic == "tao", pooling=arithmetic != "tao")
-    has = {stage.stride for stage in layout_of(name, options).stages if not stage.inside}
-    return build_backbone(name, strides=[s for s in STRIDES if s in has], channels=channels, options=options)
+    stages = [each for each in layout_of(name, options).stages if not each.inside and (top or not each.top)]
+    last = {stage.stride: stage.name for stage in stages}
+    return build_backbone(name, [last[s] for s in STRIDES if s in last], channels=channels, options=options)
 
 
 def _unit(inputs: int, outputs: int) -> nn.Sequential:

@@ -138,7 +138,7 @@ def build_training(
     cache = picture_cache(loading.cache, data.training, job.recipe.canvas)
     if cache and (engine == "torch" or (engine == "dali" and runtime.device.type == "cpu")):
         reporter.message("Decoded pictures are kept for later epochs; --cache off decodes every file again.")
-    memory_format = memory_format_of_detectors(runtime.device, runtime.precision)
+    memory_format = memory_format_of_detectors(runtime.device, runtime.precision, detector)
     detector.to(device=runtime.device, memory_format=memory_format)  # type: ignore[call-overload]
     loader = partial(
         build_loader,
