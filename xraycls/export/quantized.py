@@ -16,11 +16,11 @@ import torch
 
 from xraycls.data.files import atomic_write
 from xraycls.errors import UsageError
-from xraycls.export.graph import fold_batch_norms
 from xraycls.export.onnx_file import array_of, initializer_of
 from xraycls.export.ranges import calibrate
 from xraycls.models.classifier import Classifier
 from xraycls.models.detection.base import Detector
+from xraycls.models.folding import fold_batch_norms
 from xraycls.models.quantization import LARGEST, plan_of, plan_quantization, quantize, remove_quantization
 
 Model = Classifier | Detector
