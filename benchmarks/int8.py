@@ -43,7 +43,7 @@ from xraycls.models.classifier import build_classifier, save_classifier
 from xraycls.training.run_folder import safe_name
 from xraycls.workflows.calibration import COUNT, calibration_pictures
 from xraycls.workflows.export import pictures_for
-from xraycls.workflows.train import run_table
+from xraycls.workflows.run_data import run_table
 from xraycls.workflows.validation import Validation
 
 SPLITS, PRECISIONS = ("val", "test"), ("fp16", "int8", "u8s8")

@@ -1,23 +1,26 @@
 #!/usr/bin/env sh
 # From trained models to what servers read: every form and precision, the comparison with torch, figures in 8 bits on
-# validation images, a model repository of Triton, DeepStream's settings, and how fast each runtime answers.
+# validation images, a model repository of Triton that is served and asked, DeepStream's settings, and how fast each
+# runtime answers.
 #
 #   sh examples/deploy.sh runs/siim-ssd-…/retrained runs/yolo-v4-…/retrained runs/faster-rcnn-…/retrained
 #
 # takes run folders (those of the other examples, or any) and files of weights. Without any, a classifier and the
-# detectors of NETWORKS are trained on phantoms first, for 8 bits; one that is given and wasn't is calibrated on its
-# training films. A model that falls by more than DROP in 8 bits is told at the end, and so is its reason.
-# Not walked whole yet, at any size: with FILMS=24 SIZE=64 EPOCHS=1 the trainings of a classifier and an SSD and their
-# exports in fp32 and fp16 ran.
+# detectors of NETWORKS are trained on phantoms first, shortly and for 8 bits; one that is given and wasn't is calibrated
+# on its training films. A model that falls by more than DROP in 8 bits is told at the end, and so is its reason.
+# Toy sizes that show every step: FILMS=24 SIZE=64 EPOCHS=1 DROP=0.5 CALIBRATION=12 BATCHES=1,2 sh examples/deploy.sh
 set -eu
 
+here=$(cd "$(dirname "$0")" && pwd)
 work=${WORK:-runs/deploy-$(date +%Y%m%d-%H%M%S)}
-films=${FILMS:-200} size=${SIZE:-128} epochs=${EPOCHS:-10} drop=${DROP:-0.02} batches=${BATCHES:-1,8,32}
+films=${FILMS:-120} size=${SIZE:-96} epochs=${EPOCHS:-4} drop=${DROP:-0.02} batches=${BATCHES:-1,8,32}
 networks=${NETWORKS:-ssd yolo_v4 faster_rcnn} calibration=${CALIBRATION:-100}
+server=${TRITON:-$work/tritonserver} port=${PORT:-18000}
 mkdir -p "$work"
 
 step() { printf '\n== %s (%s s so far)\n' "$1" "$(($(date +%s) - started))"; }
 started=$(date +%s)
+
 
 if [ $# -eq 0 ]; then
 	step "Phantoms, and a classifier of them with simulated rounding"
@@ -28,35 +31,40 @@ if [ $# -eq 0 ]; then
 	xraycls --quiet data phantom --layout siim --number "$films" --size 200 "$work/boxes"
 	for network in $networks; do
 		step "A detector of them, $network"
-		case $network in yolo_v4) backbone=cspdarknet_tiny ;; *) backbone=resnet10 ;; esac
+		backbone=resnet10 fewer=loop.epochs=$epochs
+		case $network in
+		yolo_v4) backbone=cspdarknet_tiny ;;
+		faster_rcnn) fewer=detector.loss.roi_batch=16 ;; # its second stage computes each box anew
+		esac
 		xraycls detector train --data "$work/boxes" --set "detector.network=$network" --set "detector.backbone=$backbone" \
 			--set "detector.width=$size" --set "detector.height=$size" --set "loop.epochs=$epochs" --set qat=true \
-			--output "$work/$network"
+			--set "$fewer" --output "$work/$network"
 		set -- "$@" "$work/$network"
 	done
 fi
 
-precisions="fp32 fp16 bf16"
+precisions=fp16,bf16
 if ! python -c 'import openvino' 2>/dev/null; then
 	echo "bf16 is left out: OpenVINO, which checks it, isn't installed (pip install .[openvino])."
-	precisions="fp32 fp16"
+	precisions=fp16
 fi
 failed="" number=0
 for model in "$@"; do
 	number=$((number + 1))
-	folder=$work/exported-$number
-	step "$model: in every precision"
-	for precision in $precisions; do
-		xraycls export "$model" -o "$folder" --precision "$precision"
-	done
+	folder=$work/exported-$number deepstream=$work/deepstream-$number
+	step "$model: in every precision, and for Triton"
+	xraycls export "$model" -o "$folder" --triton "$work/models" --triton-name "model-$number" --triton-backend python
+	xraycls export "$model" -o "$folder" --precision "$precisions"
+	if grep -q '"kind": "detector"' "$folder/export.json" && ! grep -q '"form": "maps"' "$folder/export.json"; then
+		step "$model: in the other forms of detectors"
+		xraycls export "$model" -o "$folder" --form heads,tao,trt
+	fi
 	step "$model: in 8 bits, with the figures on its validation images"
 	for precision in int8 u8s8; do
 		xraycls export "$model" -o "$folder" --precision "$precision" --calibration-images "$calibration" \
 			--max-drop "$drop" || failed="$failed $model in $precision;"
 	done
-	step "$model: for Triton, and for DeepStream in the form of TAO's files"
-	xraycls export "$model" -o "$folder" --triton "$work/models" --triton-name "model-$number" --triton-backend python
-	deepstream=$work/deepstream-$number
+	step "$model: for DeepStream, in the form of TAO's files"
 	xraycls export "$model" -o "$deepstream" --deepstream
 	# nvinfer looks for these beside its configuration.
 	for name in $(sed -n -e 's/^onnx-file=//p' -e 's/^labelfile-path=//p' "$deepstream/nvinfer_config.txt"); do
@@ -65,6 +73,20 @@ for model in "$@"; do
 	step "$model: how fast"
 	xraycls bench inference "$model" "$folder" --batch-sizes "$batches" --rounds 5 --output "$work/bench-$number"
 done
+
+step "A tritonserver with all of them, asked about a film"
+if [ -x "$server/bin/python" ] || { python -m uv venv --quiet "$server" &&
+	python -m uv pip install --quiet --python "$server/bin/python" -r "$here/triton/requirements.txt"; }; then
+	xraycls --quiet data phantom --number 1 --size 200 "$work/film" >/dev/null
+	film=$(find "$work/film" -name '*.jpeg' | head -n 1)
+	for name in $(seq -f 'model-%.0f' "$number"); do
+		echo "\"$server/bin/python\" \"$here/triton/client.py\" --url localhost:$port $name \"$film\" || exit 1"
+	done >"$work/ask.sh"
+	"$server/bin/python" "$here/triton/server.py" "$work/models" --port "$port" --log "$work/tritonserver.log" -- \
+		sh "$work/ask.sh"
+else
+	echo "Nothing was asked: the wheel nvidia-pytriton, which carries a tritonserver, can't be installed here."
+fi
 
 step "Done"
 echo "Look at:"

@@ -25,10 +25,12 @@ def export(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the ONNX file and export.json.")],
     form: Annotated[
         str | None,
-        typer.Option(help="nms, heads, tao or trt of a detector; logits or probabilities of a classifier."),
+        typer.Option(
+            help="nms, heads, tao or trt of a detector; logits or probabilities of a classifier. Several: nms,tao"
+        ),
     ] = None,
     precision: Annotated[
-        str, typer.Option(help="fp32, fp16, bf16, int8 (TensorRT, OpenVINO) or u8s8 (CPUs).")
+        str, typer.Option(help="fp32, fp16, bf16, int8 (TensorRT, OpenVINO) or u8s8 (CPUs). Several: fp32,fp16")
     ] = "fp32",
     input_: Annotated[
         str, typer.Option("--input", help="uint8 or float: grey levels 0–255; bgr: float, of colours.")
@@ -64,30 +66,39 @@ def export(
     triton_backend: Annotated[str, typer.Option(help="onnxruntime, python or tensorrt.")] = "onnxruntime",
     as_json: JsonOption = False,
 ) -> None:
-    """Write a model as ONNX for onnxruntime, OpenVINO, TensorRT and Triton, and compare it with torch."""
+    """Write a model as ONNX for onnxruntime, OpenVINO, TensorRT and Triton, and compare it with torch.
+
+    With several forms or precisions, --json prints a line for each file.
+    """
+    from xraycls.errors import UsageError
     from xraycls.workflows.export import export_model, serve_settings
 
-    done = export_model(
-        model,
-        output,
-        form=form,
-        precision=precision,
-        input=input_,  # type: ignore[arg-type]
-        images=images or None,
-        key=key,
-        calibration=calibration,
-        calibration_images=calibration_images,
-        calibration_method=calibration_method,
-        max_drop=max_drop,
-        deepstream=deepstream,
-    )
-    files = serve_settings(done, deepstream=deepstream, triton=triton, name=triton_name, backend=triton_backend)
-    if as_json:
-        print(json.dumps(done.file.described()))
-        return
-    print_export(done)
-    if files:
-        print(f"Wrote {', '.join(map(str, files))}.")
+    forms: list[str | None] = [*form.split(",")] if form else [None]
+    wanted = [(each, number) for number in precision.split(",") for each in forms]
+    if len(wanted) > 1 and (deepstream or triton):
+        raise UsageError("--triton and --deepstream are of one file", "Give one --form and one --precision")
+    for chosen, number in wanted:
+        done = export_model(
+            model,
+            output,
+            form=chosen,
+            precision=number,
+            input=input_,  # type: ignore[arg-type]
+            images=images or None,
+            key=key,
+            calibration=calibration,
+            calibration_images=calibration_images,
+            calibration_method=calibration_method,
+            max_drop=max_drop,
+            deepstream=deepstream,
+        )
+        files = serve_settings(done, deepstream=deepstream, triton=triton, name=triton_name, backend=triton_backend)
+        if as_json:
+            print(json.dumps(done.file.described()))
+            continue
+        print_export(done)
+        if files:
+            print(f"Wrote {', '.join(map(str, files))}.")
 
 
 def print_export(done: Exported) -> None:
@@ -99,7 +110,7 @@ def print_export(done: Exported) -> None:
         print(f"  {name} [{', '.join(map(str, shape))}]")
     print_parity(done.parity)
     if quantization := file.quantization:
-        print("  " + ", ".join(f"{name} {value}" for name, value in quantization.items()))
+        print("  " + ", ".join(f"{name} {value}" for name, value in quantization.items() if value != []))
     if figures := file.figures:
         before, after = (f"{name} {figures[name]:.4f}" for name in ("fp32", file.precision))
         print(f"  {figures['metric']} on {figures['images']} validation images: {before}, {after}")

@@ -27,7 +27,7 @@ from xraycls.loaders.recipes.protocol import ViewRecipe
 from xraycls.models.classifier import Classifier
 from xraycls.models.detection.base import Detector
 from xraycls.models.detection.map_detector import MapDetector
-from xraycls.models.quantization import plan_of
+from xraycls.models.quantization import plan_of, unquantized
 
 logger = logging.getLogger(__name__)
 
@@ -161,7 +161,8 @@ def export_in_8_bits(
     plain = replace(source, model=float_copy(source.model))
     whole = _Writing(plain, folder, graph, kind).write(without_quantization(model), "fp32", names[0], images)
     plan = plan_of(source.model.net)
-    described = {**quantization, "layers": len(plan.layers), "activations": len(plan.inputs) + len(plan.outputs)}
+    counts = {"layers": len(plan.layers), "activations": len(plan.inputs) + len(plan.outputs)}
+    described = {**quantization, **counts, "in_floating_point": unquantized(source.model.net)}
     return whole, writing.write(with_whole_weights(model), "int8", names[1], images, quantization=described)
 
 
@@ -172,7 +173,7 @@ def export_u8s8(
     pictures: npt.NDArray[np.uint8],
     quantization: dict[str, Any],
 ) -> Exported:
-    """Write a model in 8 bits for onnxruntime on CPUs.
+    """Write a model in 8 bits for onnxruntime on CPUs, but for the layers that the description names.
 
     Args:
         source: the model.
@@ -182,7 +183,7 @@ def export_u8s8(
         quantization: how they were chosen, for the description.
     """
     graph = graph_of(source.model, whole.file.form)
-    model = u8s8_of(whole.path, whole.file, pictures)
+    model = u8s8_of(whole.path, whole.file, pictures, quantization.get("in_floating_point", ()))
     writing = _Writing(source, whole.path.parent, graph, whole.file.input)
     return writing.write(model, "u8s8", None, images, quantization=quantization)
 

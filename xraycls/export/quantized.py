@@ -18,6 +18,7 @@ from xraycls.data.files import atomic_write
 from xraycls.errors import UsageError
 from xraycls.export.onnx_file import array_of, initializer_of
 from xraycls.export.ranges import calibrate
+from xraycls.export.sensitivity import without_sensitive_layers
 from xraycls.models.classifier import Classifier
 from xraycls.models.detection.base import Detector
 from xraycls.models.folding import fold_batch_norms
@@ -34,6 +35,9 @@ _HEADER = "TRT-101600-EntropyCalibration2"
 
 def quantized_copy(model: Model, pictures: npt.NDArray[np.uint8] | None, method: str = "entropy") -> Model:
     """Returns a copy of a model that computes in 8 bits, its batch normalisation within the convolutions.
+
+    Layers that rounding hurts most stay in floating point, see :mod:`xraycls.export.sensitivity`; which they are,
+    :func:`xraycls.models.quantization.unquantized` tells.
 
     Args:
         model: in evaluation mode; one that was trained with quantisation keeps its ranges where no pictures are given.
@@ -58,7 +62,7 @@ def quantized_copy(model: Model, pictures: npt.NDArray[np.uint8] | None, method:
         raise UsageError("The network has no layer that can be quantised", "Choose --precision fp16")
     quantize(made.net, plan)
     calibrate(made, pictures, method)
-    return made
+    return without_sensitive_layers(made, pictures)
 
 
 def float_copy(model: Model) -> Model:

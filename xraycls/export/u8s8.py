@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,9 @@ _OF_DETECTORS = ["Conv", "MaxPool"]
 _BATCH = 8
 
 
-def u8s8_of(path: Path, file: ExportedFile, pictures: npt.NDArray[np.uint8]) -> Any:
+def u8s8_of(
+    path: Path, file: ExportedFile, pictures: npt.NDArray[np.uint8], in_floating_point: Sequence[str] = ()
+) -> Any:
     """Returns a model of ONNX in 8 bits; ranges go from the least to the largest value that was seen.
 
     Weights have 7 of their 8 bits: CPUs without VNNI would overflow with more.
@@ -30,6 +32,7 @@ def u8s8_of(path: Path, file: ExportedFile, pictures: npt.NDArray[np.uint8]) -> 
         path: the file in fp32.
         file: its description.
         pictures: uint8 [n, 1, H, W], what ranges are chosen on.
+        in_floating_point: layers of the network that are not quantised.
 
     Raises:
         MissingExtra: onnxruntime or what its tool needs isn't installed.
@@ -68,6 +71,7 @@ def u8s8_of(path: Path, file: ExportedFile, pictures: npt.NDArray[np.uint8]) -> 
                 quantized,
                 Pictures(),
                 op_types_to_quantize=_OF_DETECTORS if file.kind == "detector" else None,
+                nodes_to_exclude=_nodes_of(onnx.load(inferred), in_floating_point),
                 per_channel=True,
                 reduce_range=True,
                 activation_type=QuantType.QUInt8,
@@ -78,3 +82,9 @@ def u8s8_of(path: Path, file: ExportedFile, pictures: npt.NDArray[np.uint8]) -> 
     finally:
         logging.disable(level)
     return model
+
+
+def _nodes_of(model: Any, layers: Sequence[str]) -> list[str]:
+    """The names of the nodes that compute some layers, which their weights tell."""
+    weights = tuple(f".net.{layer}.weight" for layer in layers)
+    return [node.name for node in model.graph.node if any(name.endswith(weights) for name in node.input if weights)]

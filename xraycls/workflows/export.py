@@ -42,7 +42,7 @@ from xraycls.loaders.recipes.protocol import ViewRecipe
 from xraycls.loaders.render import render
 from xraycls.models.classifier import Classifier
 from xraycls.models.detection.base import Suppression
-from xraycls.models.quantization import plan_of
+from xraycls.models.quantization import plan_of, unquantized
 from xraycls.training.job import DetectionJob
 from xraycls.training.run_folder import RunFolder
 from xraycls.types import Sample
@@ -253,10 +253,11 @@ class _Opened:
             )
         pictures = calibration_pictures(samples, self.source.recipe, count, () if data is None else self.tested)
         chosen = method or ("max" if precision == "u8s8" else next(iter(METHODS)))
-        source = self.source
+        described = {"method": chosen, "images": count}
+        made = quantized_copy(self.source.model, pictures, chosen)
         if precision == "int8":
-            source = replace(source, model=quantized_copy(source.model, pictures, chosen))
-        return _Ranges(source, pictures, {"method": chosen, "images": count})
+            return _Ranges(replace(self.source, model=made), pictures, described)
+        return _Ranges(self.source, pictures, {**described, "in_floating_point": unquantized(made.net)})
 
 
 def _check(precision: str, method: str | None, max_drop: float | None) -> None:
