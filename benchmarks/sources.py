@@ -14,8 +14,9 @@ import cv2
 
 from xraycls.data.open import open_image
 from xraycls.data.phantom import write_phantom
+from xraycls.data.pictures import list_images
 from xraycls.data.prepare import prepare
-from xraycls.data.source import list_images, read_table
+from xraycls.data.source import read_table
 from xraycls.data.store import read_store, stored_pixels
 from xraycls.data.table import SampleTable
 from xraycls.errors import DataError, UsageError

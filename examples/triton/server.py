@@ -40,9 +40,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory() as folder, given.log.open("w") as log:
         arguments = command_line(given.repository, backends(Path(folder)), given.port)
-        with subprocess.Popen(
-            arguments, env=surroundings(), cwd=CHECKOUT, stdout=log, stderr=log
-        ) as server:
+        with subprocess.Popen(arguments, env=surroundings(), cwd=CHECKOUT, stdout=log, stderr=log) as server:
             try:
                 if not ready(server, given.port):
                     print(f"tritonserver did not start all models of {given.repository}: see --log", file=sys.stderr)

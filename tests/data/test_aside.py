@@ -8,7 +8,7 @@ import pytest
 
 from xraycls.data.aside import set_aside
 from xraycls.data.folder import image_files, pictures_below, read_folder
-from xraycls.data.source import list_images
+from xraycls.data.pictures import list_images
 
 
 def film(path: Path, seed: int, side: int = 256) -> Path:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from xraycls.data.source import list_images, load_table, read_table
+from xraycls.data.pictures import list_images
+from xraycls.data.source import load_table, read_table
 from xraycls.data.table import SampleTable
 from xraycls.errors import DataError, UsageError
 from xraycls.types import Sample

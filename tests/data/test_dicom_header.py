@@ -16,7 +16,8 @@ from xraycls.data.dicom import Header, patient_from_dicom, pseudonym, read_heade
 from xraycls.data.dicom.pseudonym import KEY_VARIABLE
 from xraycls.data.folder import image_files, read_folder
 from xraycls.data.open import open_image
-from xraycls.data.source import list_images, read_table
+from xraycls.data.pictures import list_images
+from xraycls.data.source import read_table
 from xraycls.data.verify import find_unreadable
 from xraycls.errors import DataError
 from xraycls.types import Sample

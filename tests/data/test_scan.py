@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from xraycls.data.folder import image_files, pictures_below, read_folder
+from xraycls.data.pictures import list_images
 from xraycls.data.scan import PassedOver, is_special, list_folder
-from xraycls.data.source import list_images, read_table
+from xraycls.data.source import read_table
 from xraycls.errors import DataError
 
 JUNK = {

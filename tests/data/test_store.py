@@ -16,8 +16,9 @@ import pytest
 from xraycls.data import duplicates
 from xraycls.data.duplicates import duplicates_across_splits
 from xraycls.data.open import open_image, read_grey
+from xraycls.data.pictures import list_images
 from xraycls.data.prepare import prepare
-from xraycls.data.source import list_images, load_table, read_table
+from xraycls.data.source import load_table, read_table
 from xraycls.data.split import draw_splits
 from xraycls.data.store import is_store, read_store, stored_pixels, stored_sizes
 from xraycls.data.verify import find_unreadable

@@ -27,8 +27,8 @@ from xraycls.data.files import LONGEST_NAME, atomic_write, fitting_name, name_pr
 from xraycls.data.formats.whole import complete_or_not
 from xraycls.data.lock import LOCK
 from xraycls.data.partial_store import PartialStore
+from xraycls.data.pictures import list_images
 from xraycls.data.prepare import prepare
-from xraycls.data.source import list_images
 from xraycls.data.store import read_store
 from xraycls.errors import DataError, UsageError, XrayclsError, as_user_error
 from xraycls.tao.mounts import Mounts

@@ -2,72 +2,100 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
-from typing import Annotated
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any
 
 import typer
 
-from xraycls.cli import (
-    bench,
-    calibrate,
-    cam,
-    convert_weights,
-    data,
-    dataset_convert,
-    detector,
-    doctor,
-    ensemble,
-    export,
-    models,
-    predict,
-    prune,
-    sweep,
-    test,
-    train,
-    unet,
-)
 from xraycls.cli.abbreviations import AbbreviatedCommand, normalised
 from xraycls.cli.examples import add_examples
 from xraycls.cli.invocation import Invocation, tell_error
-from xraycls.cli.networks import add_networks
 from xraycls.cli.secrets import hide_keys
 from xraycls.cli.terminal import PrintableGroup, standard_streams
 from xraycls.data.processors import wait_passively
 from xraycls.errors import XrayclsError, as_user_error
 from xraycls.version import __version__
 
-app = typer.Typer(
-    cls=PrintableGroup,
-    help="Train, explain and ship chest-radiograph models.",
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-app.command("train", rich_help_panel="Classifiers")(train.train)
-app.command("test", rich_help_panel="Classifiers")(test.test)
-app.command("predict", rich_help_panel="Classifiers")(predict.predict)
-app.command("calibrate", rich_help_panel="Classifiers")(calibrate.calibrate)
-app.command("cam", rich_help_panel="Classifiers")(cam.cam)
-app.command("ensemble", rich_help_panel="Classifiers")(ensemble.ensemble)
-app.command("prune", cls=AbbreviatedCommand, rich_help_panel="Classifiers")(prune.prune)
-app.add_typer(detector.app, name="detector", rich_help_panel="Detectors")
-app.add_typer(unet.app, name="unet", rich_help_panel="Detectors")
-app.command(
-    "sweep",
-    rich_help_panel="Sweeps",
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-)(sweep.sweep)
-app.command("export", rich_help_panel="Deployment")(export.export)
-app.command("models", rich_help_panel="Information")(models.models)
-app.command("doctor", rich_help_panel="Information")(doctor.doctor)
-app.add_typer(bench.app, name="bench", rich_help_panel="Information")
-app.add_typer(data.app, name="data", rich_help_panel="Data")
-add_networks(app, rich_help_panel="TAO")
-app.command("dataset_convert", cls=AbbreviatedCommand, rich_help_panel="TAO")(dataset_convert.dataset_convert)
-app.command("convert-weights", rich_help_panel="TAO")(convert_weights.convert_weights)
-app.command("dataset-convert", cls=AbbreviatedCommand, hidden=True)(dataset_convert.dataset_convert)
-add_examples(app)
+_ANYTHING = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+
+@dataclass(frozen=True, slots=True)
+class _Verb:
+    """A verb of the program.
+
+    Attributes:
+        panel: of the help that it is listed in.
+        module: of this package, which has a function of the same name, or ``app`` with verbs of its own.
+        options: of typer.
+    """
+
+    panel: str | None
+    module: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+_VERBS = {
+    "train": _Verb("Classifiers", "train"),
+    "test": _Verb("Classifiers", "test"),
+    "predict": _Verb("Classifiers", "predict"),
+    "calibrate": _Verb("Classifiers", "calibrate"),
+    "cam": _Verb("Classifiers", "cam"),
+    "ensemble": _Verb("Classifiers", "ensemble"),
+    "prune": _Verb("Classifiers", "prune", {"cls": AbbreviatedCommand}),
+    "detector": _Verb("Detectors", "detector"),
+    "unet": _Verb("Detectors", "unet"),
+    "sweep": _Verb("Sweeps", "sweep", {"context_settings": _ANYTHING}),
+    "export": _Verb("Deployment", "export"),
+    "models": _Verb("Information", "models"),
+    "doctor": _Verb("Information", "doctor"),
+    "bench": _Verb("Information", "bench"),
+    "data": _Verb("Data", "data"),
+    "dataset_convert": _Verb("TAO", "dataset_convert", {"cls": AbbreviatedCommand}),
+    "convert-weights": _Verb("TAO", "convert_weights"),
+    "dataset-convert": _Verb(None, "dataset_convert", {"cls": AbbreviatedCommand, "hidden": True}),
+}
+
+
+def program(only: str | None = None) -> typer.Typer:
+    """Returns the program.
+
+    Args:
+        only: a verb of ``_VERBS`` to have alone: what the others import takes longer than a prediction. None for all.
+    """
+    made = typer.Typer(
+        cls=PrintableGroup,
+        help="Train, explain and ship chest-radiograph models.",
+        no_args_is_help=True,
+        rich_markup_mode="rich",
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    for name, verb in _VERBS.items():
+        if name == "dataset_convert" and only is None:  # TAO's verbs are listed after its networks
+            from xraycls.cli.networks import add_networks
+
+            add_networks(made, rich_help_panel="TAO")
+        if only in (None, name):
+            module = importlib.import_module(f"xraycls.cli.{verb.module}")
+            if group := getattr(module, "app", None):
+                made.add_typer(group, name=name, rich_help_panel=verb.panel, **verb.options)
+            else:
+                command = made.command(name, rich_help_panel=verb.panel, **verb.options)
+                command(getattr(module, verb.module))
+    add_examples(made)
+    made.callback()(_options)
+    return made
+
+
+def __getattr__(name: str) -> typer.Typer:
+    if name == "app":  # the whole program, which is built when somebody wants it
+        globals()[name] = program()
+        whole: typer.Typer = globals()[name]
+        return whole
+    raise AttributeError(name)
 
 
 def _version(asked: bool) -> None:
@@ -76,7 +104,6 @@ def _version(asked: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _options(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
@@ -104,8 +131,9 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _run(call: Invocation, arguments: list[str]) -> None:
+    verb = next((each for each in arguments if not each.startswith("-")), None)
     try:
-        app(arguments, prog_name="xraycls", obj=call)
+        program(verb if verb in _VERBS else None)(arguments, prog_name="xraycls", obj=call)
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:

@@ -42,7 +42,7 @@ def cam(
     """
     from xraycls.data.files import readable_name, require_writable
     from xraycls.data.lettering import write_picture
-    from xraycls.data.source import list_images
+    from xraycls.data.pictures import list_images
     from xraycls.errors import shown
     from xraycls.inference.choose import leading_models, open_classifiers
     from xraycls.progress import counting

@@ -57,7 +57,7 @@ def predict(
     Further runs before the paths are members of an ensemble: the mean of all their probabilities is given.
     """
     from xraycls.data.files import require_writable
-    from xraycls.data.source import list_images
+    from xraycls.data.pictures import list_images
     from xraycls.errors import shown
     from xraycls.inference.choose import leading_models, open_classifiers
     from xraycls.progress import counting

@@ -22,7 +22,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from xraycls.data.cache import cache_folder
@@ -31,8 +31,10 @@ from xraycls.data.files import atomic_write, name_problem, remove_leftovers
 from xraycls.data.lock import sole_writer
 from xraycls.data.processors import in_threads, pool_size
 from xraycls.data.scan import IMAGE_SUFFIXES
-from xraycls.data.verify import Progress
 from xraycls.errors import DataError, LockedError, MissingExtra, XrayclsError
+
+if TYPE_CHECKING:
+    from xraycls.data.verify import Progress
 
 logger = logging.getLogger(__name__)
 

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import difflib
 import logging
-from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 
 from xraycls.data.audit import warn_of_faults
 from xraycls.data.classes import tell_positive, with_mapped_classes, with_positive
 from xraycls.data.csv import read_csv
 from xraycls.data.depth import one_depth
-from xraycls.data.files import name_problem, require_regular
+from xraycls.data.files import require_regular
 from xraycls.data.findings import for_task, with_mapped_findings
 from xraycls.data.findings_sets import detect_findings_set
-from xraycls.data.folder import pictures_below, read_folder
+from xraycls.data.folder import read_folder
 from xraycls.data.formats import FORMATS, detect_format
 from xraycls.data.formats.beside import with_boxes_beside
 from xraycls.data.formats.format import CLASSES as BOX_CLASSES
@@ -33,7 +31,6 @@ from xraycls.data.store import is_store, read_store
 from xraycls.data.table import SampleTable
 from xraycls.data.verify import Progress, drop_unreadable
 from xraycls.errors import DataError, UsageError
-from xraycls.types import Sample
 
 logger = logging.getLogger(__name__)
 
@@ -141,35 +138,6 @@ def read_source(
             f"--positive {options.positive} goes with one label an image", "Leave it out, or add --task single"
         )
     return with_positive(table, options.positive) if options.positive else table
-
-
-def list_images(paths: Iterable[Path], *, keep_masks: bool = False) -> list[Sample]:
-    """Samples without labels to predict: the files as given, and every picture of the folders and prepared stores.
-
-    Files that are missing or damaged are listed too; the error comes when they are opened. Masks, thumbnails and heat
-    maps beside radiographs are left out with a message unless ``keep_masks``.
-
-    Raises:
-        DataError: no image at all.
-    """
-    samples = []
-    given = [local_copy(path) for path in paths]
-    for path in given:
-        found = _images_in(path, keep_masks)
-        if not found:
-            logger.warning("%s holds no images.", path)
-        samples += found
-    if not samples:
-        raise DataError(f"There are no images in {', '.join(map(str, given)) or 'an empty list'}")
-    return samples
-
-
-def _images_in(path: Path, keep_masks: bool) -> list[Sample]:
-    if name_problem(str(path)):  # it can't be there, which opening it says
-        return [Sample(path)]
-    if is_store(path):
-        return [replace(sample, label=None, findings=()) for sample in read_store(path)]
-    return [Sample(file) for file in pictures_below(path, keep_masks=keep_masks)] if path.is_dir() else [Sample(path)]
 
 
 def require_source(path: Path, images: Path | None = None) -> None:

@@ -1,8 +1,8 @@
 """Layers that 8 bits hurt most: they stay in floating point, and the others are quantised.
 
 A few layers, such as the first depthwise convolution of a MobileNet, whose channels differ by orders of magnitude, may
-make most of the error of a network (Wu et al., arXiv 2004.09602, section 5.2). Which they are is measured on calibration
-pictures: no labels are needed, and nothing is chosen on validation or test images.
+make most of the error of a network (Wu et al., arXiv 2004.09602, section 5.2). Which they are is measured on
+calibration pictures: no labels are needed, and nothing is chosen on validation or test images.
 """
 
 from __future__ import annotations
@@ -27,13 +27,11 @@ _SINGLE = 0.05  # of it, that any one layer may add, however many there are
 _PICTURES = 16
 
 
-def without_sensitive_layers(
-    model: Classifier | Detector, pictures: npt.NDArray[np.uint8]
-) -> Classifier | Detector:
+def without_sensitive_layers(model: Classifier | Detector, pictures: npt.NDArray[np.uint8]) -> Classifier | Detector:
     """Returns a model of which the layers that rounding hurts most compute in floating point.
 
     Groups of layers are quantised alone. One that adds no more than its part of :data:`NOISE` stays quantised; any
-    other is divided, down to the single layer with what it takes. Nothing is divided in a network that is well as it is.
+    other is divided, down to the single layer with what it takes. A network that is well as it is isn't divided.
 
     Args:
         model: calibrated, on the CPU, in evaluation mode.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeGuard
 
 import numpy as np
 
-from xraycls.data.source import list_images
+from xraycls.data.pictures import list_images
 from xraycls.errors import UsageError
 from xraycls.types import Sample
 

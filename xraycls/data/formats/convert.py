@@ -24,10 +24,11 @@ from xraycls.data.formats.whole import complete_or_not, require_ours
 from xraycls.data.lock import sole_writer_of
 from xraycls.data.options import AS_IT_IS, ReadOptions
 from xraycls.data.patients import with_patients
+from xraycls.data.pictures import list_images
 from xraycls.data.processors import available_processors, one_thread_a_picture, pool_size
 from xraycls.data.records import header_of
 from xraycls.data.shards import Shards
-from xraycls.data.source import list_images, read_source
+from xraycls.data.source import read_source
 from xraycls.data.table import SampleTable
 from xraycls.data.verify import Progress, find_unreadable
 from xraycls.errors import DataError, UsageError, unknown

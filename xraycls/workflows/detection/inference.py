@@ -17,8 +17,8 @@ from xraycls.data.folder import IMAGE_SUFFIXES
 from xraycls.data.lettering import write_picture
 from xraycls.data.lock import sole_writer
 from xraycls.data.open import open_image
+from xraycls.data.pictures import list_images
 from xraycls.data.processors import available_processors
-from xraycls.data.source import list_images
 from xraycls.errors import DataError, UsageError
 from xraycls.explain.boxes import annotated as drawn
 from xraycls.inference.choose import predictor_of_detector
