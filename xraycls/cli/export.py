@@ -64,6 +64,9 @@ def export(
     ] = None,
     triton_name: Annotated[str, typer.Option(help="The model's name in it.")] = "xraycls",
     triton_backend: Annotated[str, typer.Option(help="onnxruntime, python or tensorrt.")] = "onnxruntime",
+    engine: Annotated[
+        bool, typer.Option("--engine", help="Build TensorRT's engine beside it, on a machine with a GPU.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Write a model as ONNX for onnxruntime, OpenVINO, TensorRT and Triton, and compare it with torch.
@@ -92,7 +95,9 @@ def export(
             max_drop=max_drop,
             deepstream=deepstream,
         )
-        files = serve_settings(done, deepstream=deepstream, triton=triton, name=triton_name, backend=triton_backend)
+        files = serve_settings(
+            done, deepstream=deepstream, triton=triton, name=triton_name, backend=triton_backend, engine=engine
+        )
         if as_json:
             print(json.dumps(done.file.described()))
             continue

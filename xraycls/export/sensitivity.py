@@ -24,7 +24,7 @@ NOISE = 0.01
 """The most that rounding may add to the outputs of the network, a share of their variance: 20 dB."""
 
 _SINGLE = 0.05  # of it, that any one layer may add, however many there are
-_PICTURES = 16
+_PICTURES, _BATCH = 16, 8
 
 
 def without_sensitive_layers(model: Classifier | Detector, pictures: npt.NDArray[np.uint8]) -> Classifier | Detector:
@@ -114,6 +114,7 @@ class _Search:
 def _outputs(model: Classifier | Detector, pictures: Tensor) -> list[Tensor]:
     """What all layers of a network give, without proposals that would be others after rounding."""
     with torch.no_grad():
-        found = [model.net(model.normalized(each)) for each in pictures.split(8)]
+        batches = (pictures[first : first + _BATCH] for first in range(0, len(pictures), _BATCH))
+        found = [model.net(model.normalized(each)) for each in batches]
     parts = [each if isinstance(each, tuple) else (each,) for each in found]
     return [torch.cat([part.flatten(1) for part in each]) for each in zip(*parts, strict=True)]

@@ -67,6 +67,7 @@ class ExportedFile:
         versions: of the packages that wrote it.
         parity: the check against torch, a mapping for each batch size.
         trtexec: the commands that build an engine, by version of TensorRT.
+        engine: that was built of it: its file, sha256, and the version of TensorRT; empty without one.
         quantization: of a file that computes in 8 bits how its ranges were chosen: method, pictures, layers.
         figures: of such a file what it scores on the validation images: metric, images, fp32, and its own; else empty.
     """
@@ -100,6 +101,7 @@ class ExportedFile:
     versions: dict[str, str] = field(default_factory=dict)
     parity: list[dict[str, Any]] = field(default_factory=list)
     trtexec: dict[str, str] = field(default_factory=dict)
+    engine: dict[str, str] = field(default_factory=dict)
     quantization: dict[str, Any] = field(default_factory=dict)
     figures: dict[str, Any] = field(default_factory=dict)
 

@@ -17,6 +17,7 @@ from xraycls.data.open import open_content, open_image
 from xraycls.data.phantom import draw_radiograph
 from xraycls.errors import DataError, UsageError, XrayclsError, unknown
 from xraycls.export.deepstream import write_deepstream
+from xraycls.export.engine import build_engine
 from xraycls.export.folder import (
     LABELS,
     Exported,
@@ -161,9 +162,15 @@ def _carry_calibration(weights: Path, files: Sequence[Path]) -> None:
 
 
 def serve_settings(
-    done: Exported, *, deepstream: bool = False, triton: Path | None = None, name: str = "xraycls", backend: str = ""
+    done: Exported,
+    *,
+    deepstream: bool = False,
+    triton: Path | None = None,
+    name: str = "xraycls",
+    backend: str = "",
+    engine: bool = False,
 ) -> list[Path]:
-    """Write what servers need to know of an exported file; returns the files and folders.
+    """Write what servers need to know of an exported file, or an engine of it; returns the files and folders.
 
     Args:
         done: the export.
@@ -171,11 +178,17 @@ def serve_settings(
         triton: a model repository to write the model into; None for none.
         name: the model's name in it.
         backend: one of :data:`xraycls.export.triton.BACKENDS`; "" for the first.
+        engine: whether to build the engine of TensorRT, see :func:`xraycls.export.engine.build_engine`.
 
     Raises:
-        UsageError: the file is of a form that DeepStream doesn't read, or the repository has such a model.
+        UsageError: the file is of a form that DeepStream doesn't read, or the repository has such a model, or there is
+            no TensorRT or no GPU to build an engine with.
     """
     written = write_deepstream(done.path, done.file, LABELS) if deepstream else []
+    if engine:
+        built = build_engine(done.path, done.file)
+        note_in_listing(replace(done, file=replace(done.file, engine=built.described())))
+        written.append(done.path.with_name(built.file))
     if triton is not None:
         chosen: Backend = backend or BACKENDS[0]  # type: ignore[assignment]
         written += write_repository(done.path, done.file, triton, name=name, backend=chosen)
