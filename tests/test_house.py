@@ -64,7 +64,8 @@ def test_data_flows_one_way(path):
 
 BEHIND_A_FEATURE = (
     "timm pytorch_grad_cam tensorboard pydicom nvidia google google_crc32c kaggle kagglesdk requests fsspec "
-    "faster_coco_eval torch_pruning cryptography h5py onnx onnxscript onnxruntime openvino optuna pyarrow ray s3fs"
+    "faster_coco_eval torch_pruning cryptography h5py onnx onnxscript onnxruntime openvino optuna pyarrow ray s3fs "
+    "tensorrt"
 ).split()
 
 

@@ -89,8 +89,9 @@ def serialized_engine(tensorrt: Any, onnx: bytes, shape: tuple[int, int, int]) -
     typed = getattr(tensorrt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)  # a flag up to version 10
     network = builder.create_network(0 if typed is None else 1 << int(typed))
     parser = tensorrt.OnnxParser(network, log)
-    if not parser.parse(onnx):
-        reason = parser.get_error(0).desc() if parser.num_errors else next(iter(log.errors), "no reason was given")
+    if not parser.parse(onnx) or not network.num_inputs:
+        told = [parser.get_error(0).desc()] if parser.num_errors else log.errors
+        reason = next(iter(told), "it is no graph")
         raise XrayclsError(f"TensorRT {tensorrt.__version__} can't read the file: {reason}")
     config = builder.create_builder_config()
     profile = builder.create_optimization_profile()
