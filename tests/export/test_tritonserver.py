@@ -1,6 +1,7 @@
 """A real tritonserver, of the wheel nvidia-pytriton in an environment of its own, answers as onnxruntime does."""
 
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -18,9 +19,7 @@ import pytest
 
 pytest.importorskip("google.protobuf", reason="needs the extra: tao")
 
-from xraycls.data.open import open_content
 from xraycls.export.triton import write_repository
-from xraycls.loaders.render import render
 
 pytestmark = pytest.mark.exhaustive
 
@@ -129,14 +128,28 @@ def test_pictures_are_answered_bit_for_bit_as_by_onnxruntime(served, exported_cl
         assert same(served.images(name, images), onnxruntime_of(done, images))
 
 
-def test_files_are_drawn_and_answered_together(served, exported_classifier, exported_detector):
-    greys = [np.random.default_rng(side).integers(0, 256, (side, 90), dtype=np.uint8) for side in (70, 120)]
-    files = [cv2.imencode(".png", grey)[1].tobytes() for grey in greys]
+DRAW = """
+import sys, pathlib, numpy
+from xraycls.data.open import open_content
+from xraycls.inference.exported import read_listing
+from xraycls.loaders.render import render
+recipe = read_listing(pathlib.Path(sys.argv[1]))[0].recipe
+films = [open_content(pathlib.Path(name).read_bytes(), pathlib.Path(name)) for name in sys.argv[3:]]
+views = [recipe.evaluation_views((film.width, film.height))[0] for film in films]
+numpy.save(sys.argv[2], [[render(film, view, recipe.canvas)] for film, view in zip(films, views)])
+"""
+
+
+def test_files_are_drawn_and_answered_together(environment, served, exported_classifier, exported_detector, tmp_path):
+    paths = [tmp_path / "tall.png", tmp_path / "flat.png"]
+    for path, side in zip(paths, (120, 70), strict=True):
+        cv2.imwrite(str(path), drawn(1, side, 90)[0, 0])
     for name, done in (("chest", exported_classifier), ("finder", exported_detector)):
-        recipe = done.file.recipe
-        films = [open_content(content, Path("film.png")) for content in files]
-        images = [render(film, recipe.evaluation_views((film.width, film.height))[0], recipe.canvas) for film in films]
-        assert same(served.files(name, files), onnxruntime_of(done, np.stack(images)[:, None]))
+        # OpenCV of the environment is an older one, which rounds otherwise where it resizes.
+        command = [environment, "-c", DRAW, done.path.parent, tmp_path / "images.npy", *paths]
+        subprocess.run(command, check=True, env=os.environ | {"PYTHONPATH": str(EXAMPLES.parents[1])})
+        expected = onnxruntime_of(done, np.load(tmp_path / "images.npy"))
+        assert same(served.files(name, [path.read_bytes() for path in paths]), expected)
 
 
 def test_requests_of_one_time_are_put_together(served, exported_classifier):
