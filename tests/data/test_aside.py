@@ -113,6 +113,23 @@ def test_two_grey_values_are_a_mask_whatever_it_is_called(films, tmp_path, suffi
     assert aside(tmp_path) == {f"A/roi/region{n}{suffix}": "mask" for n in range(3)}
 
 
+@pytest.mark.parametrize("progressive", [0, 1])
+@pytest.mark.parametrize("quality", [10, 50, 95])
+def test_a_lossy_picture_of_few_bytes_is_a_mask_by_its_levels(films, tmp_path, quality, progressive):
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_PROGRESSIVE, progressive]
+    for n in range(4):
+        kind = tmp_path / "A" / ("roi" if n % 2 else "others")
+        source = (mask if n % 2 else film)(tmp_path / "source.png", n)
+        grey = cv2.imread(str(source), cv2.IMREAD_GRAYSCALE)
+        if n == 3:
+            grey = cv2.cvtColor(grey[::-1], cv2.COLOR_GRAY2BGR)
+            grey = 100 + grey // 2 if quality == 95 else grey
+        kind.mkdir(exist_ok=True)
+        cv2.imwrite(str(kind / f"picture{n}.jpg"), grey, options)
+        source.unlink()
+    assert aside(tmp_path) == {f"A/roi/picture{n}.jpg": "mask" for n in (1, 3)}
+
+
 def test_a_label_map_beside_its_film_is_a_mask(films, tmp_path):
     for n in range(6):
         mask(tmp_path / "A/lobes" / f"{n}.png", n, levels=6)

@@ -40,8 +40,10 @@ def source(tmp_path, draw_folder) -> Path:
 def decoded(monkeypatch) -> list[str]:
     """The names of the files that are decoded."""
     names: list[str] = []
-    original = preparing.open_image
-    monkeypatch.setattr(preparing, "open_image", lambda sample: names.append(sample.path.name) or original(sample))
+    for opens in ("open_image", "open_file"):
+        original = getattr(preparing, opens)
+        spy = lambda sample, *rest, original=original: names.append(sample.path.name) or original(sample, *rest)  # noqa: E731
+        monkeypatch.setattr(preparing, opens, spy)
     return names
 
 

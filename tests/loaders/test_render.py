@@ -9,7 +9,7 @@ import pytest
 from PIL import Image as PillowImage
 
 from benchmarks.exact import exact_rendering
-from xraycls.data.image import _jpeg_size, decoded, to_uint8
+from xraycls.data.image import decoded, jpeg_frame, to_uint8
 from xraycls.data.open import open_image, read_grey
 from xraycls.errors import DataError
 from xraycls.loaders.recipes.classification import find_recipe
@@ -147,7 +147,7 @@ def test_the_size_of_every_kind_of_jpeg_is_read_as_pillow_does(tmp_path, options
     path = tmp_path / "a.jpeg"
     picture = PillowImage.fromarray(smooth(333, 77)).convert(mode)
     picture.save(path, **options)
-    assert _jpeg_size(path.read_bytes()) == (None if mode == "CMYK" else (333, 77))
+    assert jpeg_frame(path.read_bytes()) == (None if mode == "CMYK" else (333, 77, len(mode)))
     image = open_image(Sample(path))
     assert image.decode(1).shape == (image.height, image.width) == (77, 333)
 
@@ -163,18 +163,19 @@ def test_the_size_of_jpegs_with_exif_is_told_from_the_header_unless_they_are_tur
     exif.update(tags)
     PillowImage.fromarray(smooth(333, 77)).save(path, exif=exif.tobytes())
     whole = path.read_bytes()
-    assert _jpeg_size(whole) == ((333, 77) if is_simple else None)
+    assert jpeg_frame(whole) == ((333, 77, 1) if is_simple else None)
+    assert jpeg_frame(whole[:40]) is None
     image = open_image(Sample(path))
     assert image.decode(1).shape == (image.height, image.width) == ((77, 333) if is_simple else (333, 77))
     cut = whole.index(b"Exif") + 12
     damaged = whole[:cut] + b"\xff\xff" + whole[cut + 2 :]
-    assert _jpeg_size(damaged) is None
+    assert jpeg_frame(damaged) is None
 
 
 def test_the_size_of_real_jpegs_is_read_as_pillow_does(shared):
     for path in sorted((shared / "data" / "kermany_native").glob("*/*.jpeg"))[::5]:
         with PillowImage.open(path) as picture:
-            assert _jpeg_size(path.read_bytes()) in (picture.size, None)
+            assert jpeg_frame(path.read_bytes()) in ((*picture.size, len(picture.getbands())), None)
 
 
 @pytest.mark.parametrize("bits", [8, 10, 12, 16])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import re
 from collections import Counter, defaultdict
@@ -16,6 +17,7 @@ import numpy.typing as npt
 from PIL import Image as PillowImage
 
 from xraycls.data.files import readable_name
+from xraycls.data.image import JPEG_MAGIC, jpeg_frame
 from xraycls.data.processors import available_processors, in_threads, pool_size
 
 logger = logging.getLogger(__name__)
@@ -39,7 +41,13 @@ _TINY, _LARGE = 64, 200  # pixels of the longer side: of thumbnails, and of the 
 _SMALLER = 0.5  # side of a thumbnail, of that of its film
 _SPARSE = 0.35  # bytes a pixel of a mask, of those of the films
 _LEVELS = 8  # grey values of a label map at most
+_APART = 100  # grey levels between the two of a lossy one
+_ENDS = 16  # grey levels that a lossy format leaves around each
+_BETWEEN = 0.03  # of a lossy label map's pixels at most lie between them
 _COLOURFUL = 20.0  # mean chroma of a heat map, grey levels
+_HEAD = 4096  # bytes of a file within which the size of most JPEGs stands
+_LOOK = (256, 256)  # pixels that a look at a JPEG needs
+_JPEG_END, _ABSENT = b"\xff\xd9", 128  # marker, and grey level of what a decoder finds nothing for
 _COPY = 0.97  # correlation of a thumbnail with its film
 _BULKY = ("BMP", "PPM", "SUN")  # formats without compression, whose bytes tell nothing
 _WAITING = 16
@@ -155,6 +163,11 @@ def _look(file: Path) -> _Look | None:
         if not S_ISREG(stat.st_mode):
             return None
         size = stat.st_size
+        with file.open("rb") as handle:
+            head = handle.read(_HEAD)
+        if head.startswith(JPEG_MAGIC) and (frame := jpeg_frame(head)):
+            width, height, channels = frame
+            return _Look(max(width, height), size / (width * height), channels > 1, "JPEG")
         with PillowImage.open(file) as image:
             width, height = image.size
             colour = image.mode not in ("1", "L", "I;16", "I", "F")
@@ -225,9 +238,11 @@ def _shown(file: Path, suspect: _Suspect) -> str | None:
     if suspect.tiny:
         return "thumbnail"
     try:
+        if suspect.sparse and not (suspect.coloured or suspect.small) and _begins_like_a_film(file):
+            return None
         with PillowImage.open(file) as image:
             if image.format == "JPEG":
-                image.draft("RGB" if image.mode == "RGB" else "L", (256, 256))
+                image.draft("RGB" if image.mode == "RGB" else "L", _LOOK)
             lossy = image.format in ("JPEG", "WEBP")
             image.load()
             if suspect.coloured and _chroma(image) > _COLOURFUL:
@@ -263,5 +278,31 @@ def _is_label_map(levels: npt.NDArray[np.generic], lossy: bool, most: int) -> bo
         return 2 <= len(np.unique(levels)) <= most
     values = levels.astype(np.float32)
     low, high = float(values.min()), float(values.max())
-    is_high = values > high - 16
-    return high - low > 100 and bool(((values < low + 16) | is_high).mean() > 0.97) and bool(is_high.mean() > 0.005)
+    is_high = values > high - _ENDS
+    near = (values < low + _ENDS) | is_high
+    return high - low > _APART and bool(near.mean() > 1 - _BETWEEN) and bool(is_high.mean() > 0.005)
+
+
+def _begins_like_a_film(file: Path) -> bool:
+    """Whether the first quarter of a JPEG's bytes holds so many grey levels that the rest makes no label map of it.
+
+    Most films need no more than that. The grey levels count that lie between the two ends of the rows that these bytes
+    hold, which may be closer to each other than those of the whole. Decoders give the mean grey level for all below,
+    and one wrong block at the cut; a quarter of a progressive JPEG is blurred instead, and tells nothing.
+    """
+    with file.open("rb") as handle:
+        quarter = handle.read(file.stat().st_size // 4)
+    if not (quarter.startswith(JPEG_MAGIC) and jpeg_frame(quarter)):
+        return False
+    try:
+        with PillowImage.open(io.BytesIO(quarter + _JPEG_END)) as image:
+            if "progressive" in image.info:
+                return False
+            image.draft("L", _LOOK)
+            levels = _levels(image)
+    except OSError:  # so few bytes that they hold not even all tables
+        return False
+    counts = np.bincount(levels[(levels != _ABSENT).any(axis=1)].ravel(), minlength=256)
+    low, high = np.searchsorted(counts.cumsum(), np.array((0.01, 0.99)) * counts.sum())
+    between = int(counts[low + _ENDS : max(high - _ENDS, 0)].sum())
+    return bool(high - low > _APART and between > 4 * _BETWEEN * levels.size)

@@ -159,6 +159,12 @@ def require_other(output: Path, source: Path) -> None:
         raise UsageError(f"{output} is the file that is read, and would be lost", "Name another file with -o")
 
 
+def read_whole(path: Path) -> bytes:
+    """The content of a file, without a buffer that would only be copied from; raises OSError."""
+    with path.open("rb", buffering=0) as handle:
+        return handle.readall()
+
+
 def require_regular(path: Path) -> None:
     """Raise DataError for a named pipe, a socket or a device: to open one may wait for ever."""
     if special := is_special(path):

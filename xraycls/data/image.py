@@ -35,7 +35,7 @@ _JPEG_FLAGS = {
 # Pillow warns of large images, but only their header is read here. Threads share the filters: set once, for good.
 warnings.filterwarnings("ignore", category=PillowImage.DecompressionBombWarning)
 
-_JPEG_MAGIC = b"\xff\xd8\xff"
+JPEG_MAGIC = b"\xff\xd8\xff"
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"
 _PNG_DEPTH = 24  # offset of the bit depth; the colour type follows
 _JPEG_END, _PNG_END = b"\xff\xd9", b"IEND"
@@ -120,9 +120,9 @@ def open_encoded(encoded: bytes, path: Path, *, bits: int | None = None) -> Imag
     """
     if not encoded:
         raise DataError(f"{path} is empty (0 bytes)", path)
-    is_jpeg = encoded.startswith(_JPEG_MAGIC)
-    simple = _jpeg_size(encoded) if is_jpeg else _png_size(encoded)
-    size, plain = (simple, True) if simple else _header(encoded, path, is_jpeg)
+    is_jpeg = encoded.startswith(JPEG_MAGIC)
+    simple = jpeg_frame(encoded) if is_jpeg else _png_size(encoded)
+    size, plain = (simple[:2], True) if simple else _header(encoded, path, is_jpeg)
     if size and size[0] * size[1] > MOST_PIXELS:
         raise too_large(path)
     if size is None or not (is_jpeg or plain):  # nothing is to be gained by decoding later
@@ -139,17 +139,19 @@ def open_encoded(encoded: bytes, path: Path, *, bits: int | None = None) -> Imag
     return Image(*size, lambda reduce: _decode(encoded, path, reduce if is_jpeg else 1, bits), scales, encoded=common)
 
 
-def _jpeg_size(encoded: bytes) -> tuple[int, int] | None:
-    """Width and height of a grey or YCbCr JPEG that is stored upright, ten times as fast as Pillow; None for others.
+def jpeg_frame(encoded: bytes) -> tuple[int, int, int] | None:
+    """Width, height and channels of a grey or YCbCr JPEG that is stored upright, ten times as fast as Pillow.
 
-    A JPEG is a row of segments, marker and length, up to the frame header (ITU-T T.81, B.1.1.4 and B.2.2).
+    None for other JPEGs, and where the first bytes alone don't reach to the frame header. A JPEG is a row of segments,
+    marker and length, up to that header (ITU-T T.81, B.1.1.4 and B.2.2).
     """
     start = 2
     while start + 10 <= len(encoded) and encoded[start] == 0xFF:
         marker = encoded[start + 1]
         if marker in _FRAMES:
             height, width = (int.from_bytes(encoded[start + at : start + at + 2]) for at in (5, 7))
-            return (width, height) if width and height and encoded[start + 9] in (1, 3) else None
+            channels = encoded[start + 9]
+            return (width, height, channels) if width and height and channels in (1, 3) else None
         end = start + 2 + int.from_bytes(encoded[start + 2 : start + 4])
         if marker == _APP1 and not _is_upright(encoded[start + 4 : end]):
             return None

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from xraycls.data.depth import bits_of
 from xraycls.data.dicom import DICOM_SUFFIXES, is_dicom, open_dataset, open_dicom
 from xraycls.data.encoded import picture_within
-from xraycls.data.files import require_regular
+from xraycls.data.files import read_whole, require_regular
 from xraycls.data.image import MOST_PIXELS, GreyImage, Image, decoded, open_encoded, to_uint8, too_large
 from xraycls.data.medmnist import read_pixels
 from xraycls.data.store import open_stored
@@ -39,10 +39,13 @@ def open_image(sample: Sample) -> Image:
         return decoded(read_pixels(sample.path, sample.member, sample.row or 0))
     require_regular(sample.path)
     try:
-        with sample.path.open("rb", buffering=0) as handle:  # read whole: a buffer would only be copied from
-            encoded = handle.readall()
+        return open_file(sample, read_whole(sample.path))
     except OSError as error:
         raise DataError(f"{sample.path} could not be read: {error.strerror}", sample.path) from error
+
+
+def open_file(sample: Sample, encoded: bytes) -> Image:
+    """Read the header of a sample's image in the bytes of its own file, which were read; raises DataError."""
     return _open_bytes(encoded, sample.path, bits_of(sample))
 
 

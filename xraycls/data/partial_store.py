@@ -96,7 +96,7 @@ class PartialStore:
 
     def put(self, index: int, row: Row, picture: GreyImage) -> None:
         """Write a picture, uint8 [size, size], and note that it is done."""
-        self._write(index, picture.tobytes())
+        self._write(index, np.ascontiguousarray(picture).data)
         self._pixels.flush()
         self._journal.write(f"{_line(index, row)}\n")
         self._journal.flush()
@@ -140,7 +140,7 @@ class PartialStore:
         np.lib.format.write_array_header_1_0(self._pixels, header)
         return self._pixels.tell()
 
-    def _write(self, index: int, pixels: bytes) -> None:
+    def _write(self, index: int, pixels: bytes | memoryview) -> None:
         self._pixels.seek(self._offset + index * self.size**2)
         self._pixels.write(pixels)
 

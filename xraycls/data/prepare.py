@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from xraycls.data.describe import described_store
-from xraycls.data.files import atomic_write, remove_leftovers
+from xraycls.data.files import atomic_write, remove_leftovers, require_regular
 from xraycls.data.headers import of_each
-from xraycls.data.image import GreyImage
+from xraycls.data.image import GreyImage, Image
 from xraycls.data.lock import sole_writer
-from xraycls.data.open import open_image
+from xraycls.data.open import open_file, open_image
 from xraycls.data.options import AS_IT_IS, ReadOptions
 from xraycls.data.partial_store import JOURNAL, PARTIAL, PartialStore, Row
 from xraycls.data.plain import to_plain
@@ -35,6 +35,7 @@ from xraycls.data.store import (
     StoreFile,
     facts_of,
     is_store,
+    read_with_facts,
     still_same,
     store_file,
     stored_pixels,
@@ -318,14 +319,21 @@ class _Work:
         return Row(left, top, width, height, crc32, FileFacts(*file)), self.merged.pixels(index)
 
     def _decoded(self, sample: Sample) -> tuple[Row, GreyImage]:
-        try:
-            facts = self.facts_of(sample.path)
-        except OSError as error:
-            raise DataError(f"{sample.path} could not be read: {error.strerror}", sample.path) from error
-        image = open_image(sample)
+        image, facts = self._opened(sample)
         picture = prepared_picture(image, self.settings.size, self.settings.central_crop)
         region = central_region(image.width, image.height, self.settings.central_crop)
-        return Row(*region, zlib.crc32(picture.tobytes()), facts), picture
+        return Row(*region, zlib.crc32(picture.data), facts), picture
+
+    def _opened(self, sample: Sample) -> tuple[Image, FileFacts]:
+        """A picture with what tells whether its file is still the same."""
+        try:
+            if sample.member is None:
+                require_regular(sample.path)
+                content, facts = read_with_facts(sample.path)
+                return open_file(sample, content), facts
+            return open_image(sample), self.facts_of(sample.path)
+        except OSError as error:
+            raise DataError(f"{sample.path} could not be read: {error.strerror}", sample.path) from error
 
     def _copy(self, earlier: StoreFile, indices: Sequence[int], rows: dict[int, Row], partial: PartialStore) -> None:
         """Put pictures of the earlier store into the partial."""

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from xraycls.data.documents import DAMAGED_ARRAY
-from xraycls.data.files import name_problem
+from xraycls.data.files import name_problem, read_whole
 from xraycls.data.image import Image
 from xraycls.data.table import SampleTable
 from xraycls.errors import DataError
@@ -238,6 +238,13 @@ def facts_of(path: Path) -> FileFacts:
     stat = path.stat()  # before the content, so that a change in between shows
     with path.open("rb") as handle:
         return FileFacts(stat.st_size, stat.st_mtime_ns, hashlib.file_digest(handle, "sha256").hexdigest())
+
+
+def read_with_facts(path: Path) -> tuple[bytes, FileFacts]:
+    """The content of a file and its facts, from one reading; raises OSError."""
+    stat = path.stat()
+    content = read_whole(path)
+    return content, FileFacts(stat.st_size, stat.st_mtime_ns, hashlib.sha256(content).hexdigest())
 
 
 def still_same(path: Path, facts: FileFacts, *, by_hash: bool = False) -> FileFacts | None:
