@@ -36,7 +36,16 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.ops import batched_nms
 
-from benchmarks.common import in_sentences, interleaved, median_ratio, options, show, show_not_measured, write_json
+from benchmarks.common import (
+    CLOCKS,
+    in_sentences,
+    interleaved,
+    median_ratio,
+    options,
+    show,
+    show_not_measured,
+    write_json,
+)
 from benchmarks.detection_input import input_pipelines
 from benchmarks.detection_peers import detection_step, ssd300, ssd300_logits
 from benchmarks.engines import devices
@@ -96,6 +105,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--nets", type=_names, default=["vgg16", "resnet18"])
     parser.add_argument("--yolo-nets", type=_names, default=["resnet18"], help="of --nets, for YOLOv4 too")
     parser.add_argument("--step-batch-size", type=int, help="default: 32 on a GPU, else 4")
+    parser.add_argument("--clock", choices=CLOCKS, default="wall", help="of the training steps")
     parser.add_argument("--pictures", type=int, default=1000, help="that are evaluated")
     parser.add_argument("--boxes", type=int, default=200, help="found in each of them")
     parser.set_defaults(threads=2)
@@ -130,9 +140,10 @@ def training_steps(given: argparse.Namespace, device: torch.device) -> dict[str,
                 name = f"xraycls yolo_v4 {net}, {precision}"
                 facts[name] = size_of(yolo, partial(yolo_predictions, yolo, enlarged.images[:1]))
                 runs[name] = detector_step(yolo, enlarged, choose_precision(precision, device), device)
-    rates = interleaved(runs, given.rounds)
+    rates = interleaved(runs, given.rounds, clock=CLOCKS[given.clock])
     return {
         "device": device.type,
+        "clock": given.clock,
         "size": SIZE,
         "batch_size": len(batch.images),
         "rounds": given.rounds,

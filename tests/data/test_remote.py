@@ -4,6 +4,7 @@ import functools
 import hashlib
 import http.server
 import json
+import os
 import shutil
 import threading
 from pathlib import Path
@@ -19,7 +20,7 @@ from xraycls.data.pictures import list_images
 from xraycls.data.prepare import prepare
 from xraycls.data.remote import address_of, local_copy, masked
 from xraycls.data.source import read_source
-from xraycls.errors import DataError, MissingExtra, XrayclsError
+from xraycls.errors import DataError, MissingExtra, UsageError, XrayclsError
 
 
 class Bucket(MemoryFileSystem):
@@ -213,6 +214,48 @@ def test_a_full_disk_is_told_before_anything_is_fetched(bucket, monkeypatch):
     with pytest.raises(XrayclsError, match="has no room for the"):
         local_copy(Path("s3://bucket/films"))
     assert bucket.fetched == []
+
+
+def end_of_process():
+    """What the system does when a process ends."""
+    for handle in remote._held.values():
+        os.close(handle)
+    remote._held.clear()
+
+
+def test_copies_used_the_longest_ago_go_when_all_of_them_take_too_much(bucket, films, monkeypatch, caplog):
+    for name in ("second", "third", "fourth"):
+        put(bucket, films, f"/bucket/{name}")
+    copies = [local_copy(Path(f"s3://bucket/{name}")) for name in ("films", "second", "third")]
+    for age, copy in enumerate(copies):
+        os.utime(copy.parent / ".journal.jsonl", (10**9 + age, 10**9 + age))
+    local_copy(Path("s3://bucket/films"))  # used again
+    end_of_process()
+    one = sum(path.stat().st_size for path in copies[0].rglob("*") if path.is_file())
+    monkeypatch.setenv("XRAYCLS_REMOTE_SIZE", str(int(3.5 * one)))
+    fourth = local_copy(Path("s3://bucket/fourth"))
+    assert [copy.exists() for copy in (*copies, fourth)] == [True, False, True, True]
+    assert caplog.text.count("used the longest ago") == 1
+    monkeypatch.setenv("XRAYCLS_REMOTE_SIZE", "1KB")  # what is asked for comes all the same
+    assert contents(local_copy(Path("s3://bucket/second"))) == contents(films)
+    assert fourth.exists()  # this process uses it
+    assert not copies[0].exists()
+    assert not copies[2].exists()
+
+
+def test_copies_go_where_the_disk_has_no_room_for_others(bucket, films, monkeypatch):
+    put(bucket, films, "/bucket/second")
+    first = local_copy(Path("s3://bucket/films"))
+    end_of_process()
+    full = lambda _: shutil._ntuple_diskusage(2**40, 2**40, 0 if first.exists() else 2**40)  # noqa: E731
+    monkeypatch.setattr(remote.shutil, "disk_usage", full)
+    assert contents(local_copy(Path("s3://bucket/second"))) == contents(films)
+
+
+def test_a_limit_that_is_no_size_is_one_sentence(bucket, monkeypatch):
+    monkeypatch.setenv("XRAYCLS_REMOTE_SIZE", "much")
+    with pytest.raises(UsageError, match="XRAYCLS_REMOTE_SIZE is much, and that is no size"):
+        local_copy(Path("s3://bucket/films"))
 
 
 def test_nothing_at_an_address(bucket):

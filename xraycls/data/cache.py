@@ -1,7 +1,10 @@
 """Where files lie that xraycls makes or fetches once and reads again."""
 
 import os
+import re
 from pathlib import Path
+
+_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
 def cache_folder() -> Path:
@@ -10,3 +13,13 @@ def cache_folder() -> Path:
         return Path(own).expanduser()
     shared = os.environ.get("XDG_CACHE_HOME")
     return (Path(shared) if shared else Path.home() / ".cache") / "xraycls"
+
+
+def size_in_bytes(text: str) -> int | None:
+    """The bytes that a size such as ``50GB`` stands for; None for what is no size.
+
+    >>> size_in_bytes("1.5 KB"), size_in_bytes("large")
+    (1536, None)
+    """
+    matched = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?", text.strip(), re.IGNORECASE)
+    return int(float(matched[1]) * _UNITS[matched[2].upper()]) if matched else None

@@ -3,7 +3,8 @@
 What lies at an address is listed, and every file that the cache lacks, or whose version there is another one, is
 fetched by several threads before anything is read. All else works on the copy, as on any folder. A file appears whole,
 by renaming, and is noted in a journal after that; so a killed run leaves nothing that is taken for a file, and the next
-one goes on. Processes that want the same data take turns.
+one goes on. Processes that want the same data take turns. Where all copies together take more than they may, those go
+that were used the longest ago, but none that a process uses.
 
 Credentials come from the environment. What an address carries of them is neither shown nor written.
 """
@@ -14,24 +15,25 @@ import errno
 import hashlib
 import json
 import logging
+import os
 import re
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from xraycls.data.cache import cache_folder
+from xraycls.data.cache import cache_folder, size_in_bytes
 from xraycls.data.documents import parse_json
 from xraycls.data.files import atomic_write, name_problem, remove_leftovers
 from xraycls.data.lock import sole_writer
 from xraycls.data.processors import in_threads, pool_size
 from xraycls.data.scan import IMAGE_SUFFIXES
-from xraycls.errors import DataError, LockedError, MissingExtra, XrayclsError
+from xraycls.errors import DataError, LockedError, MissingExtra, UsageError, XrayclsError
 
 if TYPE_CHECKING:
     from xraycls.data.verify import Progress
@@ -43,10 +45,14 @@ _TABLES = (".csv", ".tsv", ".txt", ".json")
 _SINGLE = (*_TABLES, ".npz", ".parquet")
 _VERSIONS = ("ETag", "etag", "md5Hash", "generation", "LastModified", "Last-Modified", "updated", "mtime")
 _JOURNAL = ".journal.jsonl"
+_IN_USE = ".in_use"  # locked by every process that uses a copy
+_LIMIT = "XRAYCLS_REMOTE_SIZE"
+_SIZE = 100 * 2**30  # bytes of all copies by default
 _THREADS = 16
 _ROOM = 2**30  # bytes that stay free on the disk
 _WAIT = 0.5  # seconds between two looks at another process
 _REFUSED = (401, 403)
+_held: dict[Path, int] = {}  # open lock files of the copies that this process uses, as long as it lives
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +114,7 @@ def local_copy(source: Path, *, alone: bool = False, progress: Progress | None =
     single = path.suffix.lower() in _SINGLE or path.suffix.lower() in IMAGE_SUFFIXES
     with_folder = path.suffix.lower() in _TABLES and not alone
     wanted = masked(address).rpartition("/")[0] if with_folder else masked(address)
+    limit = _limit()
     place = cache_folder() / "remote" / hashlib.blake2b(wanted.rstrip("/").encode(), digest_size=12).hexdigest()
     folder = place / (PurePosixPath(urlsplit(wanted).path).name or urlsplit(wanted).netloc)
     with _in_turn(place, address):
@@ -119,7 +126,8 @@ def local_copy(source: Path, *, alone: bool = False, progress: Progress | None =
                 files = _below(system, root.rpartition("/")[0] if with_folder else root)
         if path.name not in {file.path for file in files} if single else not files:
             raise DataError(f"There is no file at {masked(address)}", hint="Look at the spelling of the address")
-        _bring_up_to_date(system, files, folder, place / _JOURNAL, masked(wanted), progress)
+        _hold(place)
+        _bring_up_to_date(system, files, folder, place / _JOURNAL, masked(wanted), limit, progress)
     return folder / path.name if single else folder
 
 
@@ -171,7 +179,7 @@ def _versioned(system: Any, name: str, path: str, entry: dict[str, Any]) -> _Fil
 
 
 def _bring_up_to_date(
-    system: Any, files: list[_File], folder: Path, journal: Path, shown: str, progress: Progress | None
+    system: Any, files: list[_File], folder: Path, journal: Path, shown: str, limit: int, progress: Progress | None
 ) -> None:
     """Fetch what is missing or has changed, and remove what is there no longer."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -186,6 +194,8 @@ def _bring_up_to_date(
         (folder / path).unlink(missing_ok=True)
     needed = [file for file in files if file.path not in at_hand]
     size = sum(file.size or 0 for file in needed)
+    if needed:
+        _make_room(journal.parent, size, limit)
     if shutil.disk_usage(folder).free < size + _ROOM:
         raise XrayclsError(
             f"The disk of {folder} has no room for the {size / 2**30:.1f} GiB of {shown}",
@@ -199,6 +209,89 @@ def _bring_up_to_date(
             if progress:
                 progress(done, len(needed))
     logger.info("%s: %d files, of which %d were fetched (%.1f MiB).", shown, len(files), len(needed), size / 2**20)
+
+
+def _limit() -> int:
+    """Bytes that all copies together may take.
+
+    Raises:
+        UsageError: the variable holds no size.
+    """
+    given = os.environ.get(_LIMIT)
+    limit = size_in_bytes(given) if given else _SIZE
+    if limit is None:
+        raise UsageError(f"{_LIMIT} is {given}, and that is no size", f"Write a size such as {_LIMIT}=200GB")
+    return limit
+
+
+def _make_room(place: Path, needed: int, limit: int) -> None:
+    """Remove the copies that were used the longest ago until the others and ``needed`` bytes fit, limit and disk.
+
+    What is needed comes in any case: the limit bounds what is kept beside it. A copy is used as a whole, so all its
+    files were used at the same time, when its journal was written.
+    """
+    others = sorted((each for each in place.parent.iterdir() if each != place), key=_last_use)
+    sizes = {each: _bytes_below(each) for each in (*others, place)}
+    taken, removed = sum(sizes.values()) + needed, []
+    for other in others:
+        if taken <= limit and shutil.disk_usage(place).free >= needed + _ROOM:
+            break
+        if _remove_unused(other):
+            taken -= sizes[other]
+            removed.append(sizes[other])
+    if removed:
+        logger.warning(
+            "%d copies of remote data, %.1f GiB, were used the longest ago and are removed: together they may take "
+            "%.1f GiB (%s), and 1 GiB of the disk stays free.",
+            len(removed),
+            sum(removed) / 2**30,
+            limit / 2**30,
+            _LIMIT,
+        )
+
+
+def _last_use(place: Path) -> float:
+    try:
+        return (place / _JOURNAL).stat().st_mtime
+    except OSError:  # killed before anything came
+        return 0.0
+
+
+def _bytes_below(place: Path) -> int:
+    total = 0
+    for folder, _, names in os.walk(place):
+        for name in names:
+            with suppress(OSError):  # another process fetches or removes it
+                total += os.lstat(os.path.join(folder, name)).st_size  # noqa: PTH118 - a Path a file is slow
+    return total
+
+
+def _hold(place: Path) -> None:
+    """Keep other processes from removing a copy for as long as this one lives."""
+    if place in _held and (place / _IN_USE).exists():
+        return
+    _held[place] = os.open(place / _IN_USE, os.O_RDWR | os.O_CREAT, 0o666)
+    with suppress(ImportError, OSError):  # no such locks here: nothing is removed either
+        import fcntl
+
+        fcntl.flock(_held[place], fcntl.LOCK_SH)
+
+
+def _remove_unused(place: Path) -> bool:
+    """Remove a copy, unless a process uses it, or that can't be known."""
+    try:
+        import fcntl
+
+        with sole_writer(place):
+            handle = os.open(place / _IN_USE, os.O_RDWR | os.O_CREAT, 0o666)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(place)
+            finally:
+                os.close(handle)
+    except (ImportError, OSError, XrayclsError):
+        return False
+    return True
 
 
 def _fetch(system: Any, file: _File, folder: Path, shown: str) -> _File:
