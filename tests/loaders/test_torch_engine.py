@@ -1,5 +1,9 @@
 """What only the torch engine has: it is a DataLoader, and its threads change nothing."""
 
+import os
+import signal
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -59,6 +63,30 @@ def test_a_picture_that_is_held_stays_while_later_batches_take_the_memory_of_oth
             del batch
     assert torch.equal(held[0], copies[1:2])
     assert np.array_equal(held[1], copies[2].numpy())
+
+
+def test_epochs_and_loaders_share_their_threads(table):
+    def threads() -> set[int]:
+        return {thread.ident for thread in threading.enumerate() if thread.name.startswith("xraycls-loader")}
+
+    list(load(table, threads=3))
+    first = threads()
+    for _ in range(2):
+        list(load(table, threads=3))
+    assert first <= threads()
+    assert len(threads() - first) < 3  # of three threads, those that had nothing to do in the first epoch
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs forks")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_fork_loads_with_threads_of_its_own(table):
+    loader = load(table)
+    expected = sum(int(batch.images.sum()) for batch in loader)
+    child = os.fork()
+    if not child:
+        signal.alarm(60)
+        os._exit(int(sum(int(batch.images.numpy().sum(dtype=np.int64)) for batch in loader) != expected))
+    assert os.waitpid(child, 0)[1] == 0
 
 
 @pytest.mark.parametrize("normalization", [((), ()), ((0.5,), (0.2, 0.2)), ((0.5,), (0.0,))])

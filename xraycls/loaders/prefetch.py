@@ -1,14 +1,18 @@
 """Work done ahead of the model, by threads.
 
 OpenCV releases the GIL while it decodes and warps, so threads decode in parallel without the copies between
-processes, the start-up time and the shared-memory limits of worker processes.
+processes, the start-up time and the shared-memory limits of worker processes. They are started once: to begin an
+epoch anew costs as much as to draw a few pictures.
 """
 
 from __future__ import annotations
 
+import os
+import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from functools import cache
 from itertools import islice
 from typing import TypeVar
 
@@ -18,6 +22,7 @@ from xraycls.loaders.plan import BatchPlan
 
 T = TypeVar("T")
 
+_NAME = "xraycls-loader"
 _CHUNK = 8  # images a task: long enough to make hand-over free, short enough to share the last batch
 _LONGEST = 64  # of images that need no decoding: what is computed once a task would be most of a short one
 
@@ -48,22 +53,36 @@ def prefetched(
             fill(pending, plan, range(len(plan.batch.indices)))
             yield plan, pending
         return
-    with ThreadPoolExecutor(threads, thread_name_prefix="xraycls-loader") as pool:
+    pool = _pool(threads)
 
-        def submit(plan: BatchPlan) -> tuple[BatchPlan, T, list[Future[None]]]:
-            pending, count = begin(plan), len(plan.batch.indices)
-            # Long tasks still keep every thread busy, because several batches are in work at a time.
-            size = min(max(-(-2 * count // threads), _CHUNK), _LONGEST) if is_light else _CHUNK
-            chunks = (range(first, min(first + size, count)) for first in range(0, count, size))
-            return plan, pending, [pool.submit(fill, pending, plan, rows) for rows in chunks]
+    def submit(plan: BatchPlan) -> tuple[BatchPlan, T, list[Future[None]]]:
+        pending, count = begin(plan), len(plan.batch.indices)
+        # Long tasks still keep every thread busy, because several batches are in work at a time.
+        size = min(max(-(-2 * count // threads), _CHUNK), _LONGEST) if is_light else _CHUNK
+        chunks = (range(first, min(first + size, count)) for first in range(0, count, size))
+        return plan, pending, [pool.submit(fill, pending, plan, rows) for rows in chunks]
 
-        queue = deque(submit(plan) for plan in islice(plans, prefetch))
-        try:
-            while queue:
-                plan, pending, tasks = queue.popleft()
-                for task in tasks:
-                    task.result()
-                queue.extend(submit(upcoming) for upcoming in islice(plans, 1))
-                yield plan, pending
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    queue: deque[tuple[BatchPlan, T, list[Future[None]]]] = deque()
+    try:
+        queue.extend(submit(plan) for plan in islice(plans, prefetch))
+        while queue:
+            plan, pending, tasks = queue[0]
+            for task in tasks:
+                task.result()
+            queue.popleft()
+            queue.extend(submit(upcoming) for upcoming in islice(plans, 1))
+            yield plan, pending
+    finally:
+        running = [task for _, _, tasks in queue for task in tasks if not task.cancel()]
+        if not threading.current_thread().name.startswith(_NAME):  # where garbage is collected, it would be for itself
+            wait(running)
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    """So many threads, for all loaders of the process."""
+    return ThreadPoolExecutor(threads, thread_name_prefix=_NAME)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)  # a fork has no threads but the one that forked
