@@ -48,36 +48,61 @@ if ! python -c 'import openvino' 2>/dev/null; then
 	echo "bf16 is left out: OpenVINO, which checks it, isn't installed (pip install .[openvino])."
 	precisions=fp16
 fi
-failed="" number=0
-for model in "$@"; do
-	number=$((number + 1))
-	folder=$work/exported-$number deepstream=$work/deepstream-$number
-	step "$model: in every precision, and for Triton"
-	xraycls export "$model" -o "$folder" --triton "$work/models" --triton-name "model-$number" --triton-backend python
-	xraycls export "$model" -o "$folder" --precision "$precisions"
+
+# All files of a model: deploy MODEL NUMBER.
+deploy() {
+	folder=$work/exported-$2 deepstream=$work/deepstream-$2
+	step "$1: in every precision, and for Triton"
+	xraycls export "$1" -o "$folder" --triton "$work/models" --triton-name "model-$2" --triton-backend python
+	xraycls export "$1" -o "$folder" --precision "$precisions"
 	if grep -q '"kind": "detector"' "$folder/export.json" && ! grep -q '"form": "maps"' "$folder/export.json"; then
-		step "$model: in the other forms of detectors"
-		xraycls export "$model" -o "$folder" --form heads,tao,trt
+		step "$1: in the other forms of detectors"
+		xraycls export "$1" -o "$folder" --form heads,tao,trt
 	fi
-	step "$model: in 8 bits, with the figures on its validation images"
+	step "$1: in 8 bits, with the figures on its validation images"
 	for precision in int8 u8s8; do
-		xraycls export "$model" -o "$folder" --precision "$precision" --calibration-images "$calibration" \
-			--max-drop "$drop" || failed="$failed $model in $precision;"
+		xraycls export "$1" -o "$folder" --precision "$precision" --calibration-images "$calibration" \
+			--max-drop "$drop" || echo "$1 in $precision" >>"$work/failed"
 	done
-	step "$model: for DeepStream, in the form of TAO's files"
-	xraycls export "$model" -o "$deepstream" --deepstream
+	step "$1: for DeepStream, in the form of TAO's files"
+	xraycls export "$1" -o "$deepstream" --deepstream
 	# nvinfer looks for these beside its configuration.
 	for name in $(sed -n -e 's/^onnx-file=//p' -e 's/^labelfile-path=//p' "$deepstream/nvinfer_config.txt"); do
 		test -s "$deepstream/$name"
 	done
+}
+
+# Two models at a time, as most of an export uses one processor; what each says is shown when it is done.
+rm -f "$work/failed"
+number=0 running="" broken=0
+for model in "$@" ""; do
+	if [ -n "$model" ]; then
+		number=$((number + 1))
+		deploy "$model" "$number" >"$work/model-$number.log" 2>&1 &
+		running="$running $number:$!"
+	fi
+	if [ -z "$model" ] || [ $((number % 2)) -eq 0 ]; then
+		for each in $running; do
+			wait "${each#*:}" || broken=1
+			cat "$work/model-${each%:*}.log"
+		done
+		running=""
+	fi
+done
+[ "$broken" -eq 0 ] || exit 1
+
+number=0
+for model in "$@"; do
+	number=$((number + 1))
 	step "$model: how fast"
-	xraycls bench inference "$model" "$folder" --batch-sizes "$batches" --rounds 5 --output "$work/bench-$number"
+	xraycls bench inference "$model" "$work/exported-$number" --batch-sizes "$batches" --rounds 5 \
+		--output "$work/bench-$number"
 done
 
 step "A tritonserver with all of them, asked about a film"
 if [ -x "$server/bin/python" ] || { python -m uv venv --quiet "$server" &&
 	python -m uv pip install --quiet --python "$server/bin/python" -r "$here/triton/requirements.txt"; }; then
-	xraycls --quiet data phantom --number 1 --size 200 "$work/film" >/dev/null
+	xraycls --quiet data phantom --number 6 --size 200 "$work/film" >/dev/null
 	film=$(find "$work/film" -name '*.jpeg' | head -n 1)
 	for name in $(seq -f 'model-%.0f' "$number"); do
 		echo "\"$server/bin/python\" \"$here/triton/client.py\" --url localhost:$port $name \"$film\" || exit 1"
@@ -94,7 +119,8 @@ echo "  $work/exported-*/export.json        what was compared, and the figures i
 echo "  $work/bench-*/inference.png         pictures a second by runtime"
 echo "  $work/models                        tritonserver --model-repository=$work/models"
 echo "  $work/deepstream-*                  nvinfer_config.txt and deepstream_app.txt"
-if [ -n "$failed" ]; then
-	echo "Not within $drop of fp32, or not to be measured, so not exported:${failed%;}"
+if [ -s "$work/failed" ]; then
+	echo "Not within $drop of fp32, or not to be measured, so not exported:"
+	cat "$work/failed"
 	exit 1
 fi

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from tests.export import networks
+from xraycls.export import sensitivity
 from xraycls.export.quantized import quantized_copy
 from xraycls.export.sensitivity import NOISE, joined, units_of
 from xraycls.models.quantization import plan_quantization, unquantized
@@ -50,3 +51,10 @@ def test_parts_that_can_be_left_out_are_together_the_plan(build):
     whole = joined(units_of(plan))
     for kind in ("layers", "inputs", "outputs"):
         assert sorted(getattr(whole, kind)) == sorted(getattr(plan, kind))
+
+
+def test_a_network_that_is_hurt_everywhere_is_quantised_with_a_warning(monkeypatch, caplog):
+    monkeypatch.setattr(sensitivity, "NOISE", 0.0)
+    made = quantized_copy(networks.classifier(size=32), pictures(4, 32), "max")
+    assert unquantized(made.net) == []
+    assert "so all are quantised" in caplog.text

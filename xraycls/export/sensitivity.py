@@ -8,6 +8,7 @@ calibration pictures: no labels are needed, and nothing is chosen on validation 
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -20,8 +21,13 @@ from xraycls.models.classifier import Classifier
 from xraycls.models.detection.base import Detector
 from xraycls.models.quantization import QuantizationPlan, plan_of, quantize, quantizers_of, remove_quantization
 
+logger = logging.getLogger(__name__)
+
 NOISE = 0.01
 """The most that rounding may add to the outputs of the network, a share of their variance: 20 dB."""
+
+MOST = 0.25
+"""The most of a network that may stay in floating point. Where more of it is hurt, leaving some out doesn't help."""
 
 _SINGLE = 0.05  # of it, that any one layer may add, however many there are
 _PICTURES, _BATCH = 16, 8
@@ -40,6 +46,13 @@ def without_sensitive_layers(model: Classifier | Detector, pictures: npt.NDArray
     search = _Search.of(model, pictures)
     units = units_of(plan_of(model.net))
     sensitive = search.sensitive(units, len(units))
+    if len(sensitive) > MOST * len(units):
+        logger.warning(
+            "Rounding hurts %d of %d parts of the network, so all are quantised: is it trained?",
+            len(sensitive),
+            len(units),
+        )
+        return model
     if not sensitive:
         return model
     return search.quantized(joined(unit for unit in units if unit not in sensitive))
