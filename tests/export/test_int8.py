@@ -103,7 +103,7 @@ def test_quantisers_are_as_tensorrt_wants_them(calibrated):
     assert all(node.input[1] in quantized for node in graph.node if node.op_type == "Conv" and "cam" not in node.output)
 
 
-@pytest.mark.walkthrough
+@pytest.mark.exhaustive
 def test_the_cache_holds_the_scales_of_tensors_of_the_file_in_fp32(calibrated):
     folder = calibrated.path.parent
     plain = onnx.load(folder / "model.onnx").graph

@@ -183,7 +183,7 @@ def test_cam_explains_one_finding_or_all(run, table, tmp_path):
     assert one.probability == pytest.approx(probabilities[1], abs=1e-5)
 
 
-@pytest.mark.walkthrough
+@pytest.mark.exhaustive
 def test_a_pruned_and_an_exported_classifier_say_the_same(run, table, tmp_path):
     pytest.importorskip("torch_pruning")
     pytest.importorskip("onnxruntime")

@@ -406,7 +406,7 @@ def test_detectors_are_swept_for_real(trainer, tmp_path):
     assert len(list((tmp_path / "s" / "trials").glob("*/events.*"))) == 2
 
 
-@pytest.mark.walkthrough
+@pytest.mark.exhaustive
 def test_a_trial_is_bit_for_bit_the_training_that_it_names(tmp_path, tiny):
     settings = {"data": str(tiny), "weights": "none", "size": 32, "epochs": 2, "batch_size": 8, "device": "cpu"}
     done = xraycls.sweep("train", {"optimizer": ["adamax"]}, output=tmp_path / "s", **settings)
