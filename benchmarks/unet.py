@@ -1,12 +1,13 @@
 """U-Net on real chest radiographs with boxes: average precision and RSNA's figure by cross-validation.
 
-    python -m benchmarks.unet --labels rsna_labels.csv --images images --start mobilenet_v2.pth
+    python -m benchmarks.unet --labels rsna_labels.csv --images images --start mobilenet_v2.pth --others nih_boxes
 
 The labels are a table as RSNA's 2018 challenge has it whose column ``image`` names the file, as for
 ``benchmarks.real_boxes``. Nothing is chosen on the films that are tested: all folds train as long, the last weights
-count, and the score from which a box is reported comes from other patients. The box rule of the original pipeline
-(threshold 0.2, regions of eight neighbours, no tail) reads the same maps beside it. Run again, it goes on where it
-stopped.
+count, and the score from which a box is reported comes from other patients. With ``--others`` the network first learns
+from films with NIH's boxes, of patients of whom none of the tested films is; once for all folds and seeds. The box rule
+of the original pipeline (threshold 0.2, regions of eight neighbours, no tail) reads the same maps beside it. Run again,
+it goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -62,6 +63,7 @@ def main() -> None:
     start = given.start and given.start.resolve()
     if given.others:
         start = pretrained(given, judged, start)
+    before = processor_seconds()
     asked = Asked(
         data=judged,
         epochs=given.epochs,
@@ -81,12 +83,17 @@ def main() -> None:
         nested = pooled.point and pooled.point.nested
         rows.append((name, *figures, format_estimate(nested) if nested else "–"))
         kept[name] = {"report": pooled.report.to_dict(), "rsna_nested": nested and nested.to_dict()}
-    seconds = resource.getrusage(resource.RUSAGE_SELF).ru_utime
+    seconds = processor_seconds() - before
     header = ("Boxes from", "AP@0.5, 11 points", "AP, area", "FROC at 1", "at 4", "RSNA, nested")
-    show(f"{given.folds} folds by patient, seed {given.seed}; {seconds:.0f} CPU seconds of this process", header, rows)
-    settings = {name: getattr(given, name) for name in ("backbone", "size", "epochs", "folds", "seed")}
-    start = given.start.name if given.start else None
-    write_json(given.json, {"settings": settings | {"start": start}, "cpu_seconds": seconds, "rules": kept})
+    show(f"{given.folds} folds by patient, seed {given.seed}; {seconds:.0f} CPU seconds of all folds", header, rows)
+    settings = {name: getattr(given, name) for name in ("backbone", "size", "epochs", "folds", "seed", "learning_rate")}
+    settings |= {"start": given.start and given.start.name, "others": given.first_epochs if given.others else None}
+    write_json(given.json, {"settings": settings, "cpu_seconds": seconds, "rules": kept})
+
+
+def processor_seconds() -> float:
+    """CPU seconds of this process so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_utime
 
 
 def same(given: argparse.Namespace) -> dict[str, Any]:
