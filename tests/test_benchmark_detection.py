@@ -22,7 +22,7 @@ from xraycls.types import Box, Sample
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     """Runs the script, every measurement once, and gives what it wrote."""
-    monkeypatch.setattr(common, "rate", lambda work, at_least: rate(work, 0))
+    monkeypatch.setattr(common, "rate", lambda work, at_least, clock: rate(work, 0, clock))
 
     def run(*arguments):
         path = tmp_path / "result.json"

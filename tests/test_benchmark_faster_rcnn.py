@@ -18,7 +18,7 @@ def run(tmp_path, monkeypatch):
     light = partial(fasterrcnn_mobilenet_v3_large_320_fpn, weights=None, weights_backbone=None, num_classes=2)
     monkeypatch.setattr(faster_rcnn, "peer", lambda size: light(min_size=size, max_size=size))
     monkeypatch.setattr(faster_rcnn, "computes_bf16", lambda device: False)
-    monkeypatch.setattr(common, "rate", lambda work, at_least: rate(work, 0))
+    monkeypatch.setattr(common, "rate", lambda work, at_least, clock: rate(work, 0, clock))
 
     def run(*arguments):
         path = tmp_path / "result.json"
