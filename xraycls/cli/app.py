@@ -30,11 +30,13 @@ class _Verb:
         panel: of the help that it is listed in.
         module: of this package, which has a function of the same name, or ``app`` with verbs of its own.
         options: of typer.
+        alone: whether it can do without the others, and doesn't wait for their imports.
     """
 
     panel: str | None
     module: str
     options: Mapping[str, Any] = field(default_factory=dict)
+    alone: bool = True
 
 
 _VERBS = {
@@ -47,7 +49,7 @@ _VERBS = {
     "prune": _Verb("Classifiers", "prune", {"cls": AbbreviatedCommand}),
     "detector": _Verb("Detectors", "detector"),
     "unet": _Verb("Detectors", "unet"),
-    "sweep": _Verb("Sweeps", "sweep", {"context_settings": _ANYTHING}),
+    "sweep": _Verb("Sweeps", "sweep", {"context_settings": _ANYTHING}, alone=False),
     "export": _Verb("Deployment", "export"),
     "models": _Verb("Information", "models"),
     "doctor": _Verb("Information", "doctor"),
@@ -133,7 +135,7 @@ def main(arguments: list[str] | None = None) -> None:
 def _run(call: Invocation, arguments: list[str]) -> None:
     verb = next((each for each in arguments if not each.startswith("-")), None)
     try:
-        program(verb if verb in _VERBS else None)(arguments, prog_name="xraycls", obj=call)
+        program(verb if verb in _VERBS and _VERBS[verb].alone else None)(arguments, prog_name="xraycls", obj=call)
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
