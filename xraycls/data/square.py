@@ -11,8 +11,8 @@ from xraycls.data.image import GreyImage, Image
 # of the area that it covers. On radiographs halves differ from it by 0.4 grey levels on average and 0.9 at worst,
 # rounding (0.25) included; quarters with two pixels for one would by 0.8 and 1.3.
 _PIXELS_FOR_ONE = {1: 0, 2: 2, 4: 4, 8: 4}
-# Of other pictures of even sides with so many pixels for one, four become one first: half the work, and the same mean to
-# rounding.
+# Of other pictures of even sides with so many pixels for one, four become one first: half the work, and to rounding the
+# same mean.
 _PIXELS_TO_HALVE = 3
 
 Region = tuple[int, int, int, int]
