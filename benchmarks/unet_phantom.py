@@ -54,7 +54,7 @@ def main() -> None:
 def parsed() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--films", type=int, default=240, help="drawn for training, and half as many for the test")
+    parser.add_argument("--films", type=int, default=480, help="drawn for training, and half as many for the test")
     parser.add_argument("--side", type=int, default=256, help="mean width of these, pixels")
     parser.add_argument("--size", type=int, default=192, help="of the network's input, pixels")
     parser.add_argument("--backbone", default="mobilenet_v2")
