@@ -15,7 +15,6 @@ import copy
 import hashlib
 import logging
 import os
-import re
 import shutil
 import struct
 import threading
@@ -28,7 +27,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from xraycls.data.cache import cache_folder
+from xraycls.data.cache import cache_folder, size_in_bytes
 from xraycls.data.files import make_private, make_usual
 from xraycls.data.image import GreyImage, Image
 from xraycls.data.open import open_image
@@ -52,7 +51,6 @@ _VERSION = 2
 _LOCKS = 64
 _HEADER = struct.Struct("<4s5I")  # mark, width and height of the source, of the picture, and a checksum of its pixels
 _MARK = b"xrc1"
-_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +86,7 @@ def cache_settings(value: str) -> CacheSettings | None:
     own = cache_folder() / "pictures"
     if value == "auto":
         return CacheSettings(memory, own)
-    if matched := re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?", value, re.IGNORECASE):
-        size = int(float(matched[1]) * _UNITS[matched[2].upper()])
+    if (size := size_in_bytes(value)) is not None:
         if size == 0:
             raise UsageError(f"--cache {value} leaves no room", "Write --cache off to keep no pictures")
         return CacheSettings(memory, own, size)
