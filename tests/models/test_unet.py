@@ -183,6 +183,15 @@ def test_boxes_scores_and_the_tail_follow_the_rule():
     assert found.boxes[0].tolist() == pytest.approx([14.0, 7.0, 26.0, 13.0])
 
 
+@pytest.mark.parametrize(
+    "field",
+    [{"threshold": 1.0}, {"threshold": 0.0}, {"threshold": float("nan")}, {"shrink": 0.0}, {"gate": -1}, {"score": 2}],
+)
+def test_a_rule_out_of_range_is_refused(field):
+    with pytest.raises(UsageError, match=next(iter(field))):
+        BoxRule(**field)
+
+
 def test_shrinking_keeps_the_centre():
     assert shrunk(np.array([[0, 0, 10, 20]], np.float32), 0.8).tolist() == [[1, 2, 9, 18]]
 

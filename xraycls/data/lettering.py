@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFont
@@ -14,6 +15,7 @@ from xraycls.errors import UsageError
 
 # What Pillow writes of any picture; of other formats it knows, some it only reads, and some take no colour.
 _SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"})
+_PNG = (cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP)
 
 
 @cache
@@ -45,5 +47,8 @@ def write_picture(picture: npt.NDArray[np.uint8], path: Path) -> None:
     if path.suffix.lower() not in _SUFFIXES:
         raise UsageError(f"Pictures can't be written as {path.suffix or 'a file without suffix'}", "Use .jpg or .png")
     with atomic_write(path) as temporary:
-        # A PNG of the default level 6 takes three times as long, and is smaller by a twentieth.
-        Image.fromarray(picture).save(temporary, quality=92, subsampling=0, compress_level=3)
+        if path.suffix.lower() == ".png":  # rows as differences to the row above take a third of Pillow's time
+            coded = cv2.imencode(".png", picture if picture.ndim == 2 else picture[..., ::-1], _PNG)[1]
+            temporary.write_bytes(coded.tobytes())
+        else:
+            Image.fromarray(picture).save(temporary, quality=92, subsampling=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -122,6 +123,19 @@ class DetectionJob:
             raise UsageError("loop.epochs, loop.validate_every and evaluation.batch_size must be 1 or more")
         if not 0 < self.evaluation.iou <= 1 or not 0 <= self.data.val_fraction < 1:
             raise UsageError("evaluation.iou must be above 0 and at most 1, data.val_fraction at least 0 and below 1")
+        not_below_zero: dict[str, float] = {
+            "optimizer.weight_decay": self.optimizer.weight_decay,
+            "optimizer.backbone": self.optimizer.backbone,
+            "regularizer.weight": self.regularizer.weight,
+            "loop.clip_norm": self.loop.clip_norm or 0.0,
+            "loop.ema_warmup": self.loop.ema_warmup,
+            "rate.base": getattr(self.rate, "base", 0.0),
+        }
+        for name, number in not_below_zero.items():
+            if not 0 <= number < math.inf:
+                raise UsageError(f"{name} must be 0 or more, not {number:g}")
+        if not 0 <= (self.loop.ema or 0.0) < 1:
+            raise UsageError(f"loop.ema must be at least 0 and below 1, not {self.loop.ema:g}")
         if self.recipe.canvas.shape != (self.detector.height, self.detector.width):
             raise UsageError("The canvas of the recipe must have the size of the detector's input")
 

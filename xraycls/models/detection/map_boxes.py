@@ -5,6 +5,7 @@ No torch is imported: exported files are read by the same code.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -13,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from xraycls.errors import UsageError
 from xraycls.types import Detections
 
 Floats = NDArray[np.float32]
@@ -53,6 +55,20 @@ class BoxRule:
     gate: float = 0.0
     shrink: float = 1.0
     score: float = 0.3
+
+    def __post_init__(self) -> None:
+        if not 0 < self.threshold < 1:
+            raise UsageError(
+                f"The mask's threshold (--box-threshold, boxes.threshold) is {self.threshold:g}, which every pixel or "
+                "none exceeds",
+                "Choose one between 0 and 1",
+            )
+        limits = {"smallest": self.smallest, "tail": self.tail, "score": self.score, "shrink": self.shrink}
+        for name, value in limits.items():
+            if not 0 <= value <= 1 or (name == "shrink" and value == 0):
+                raise UsageError(f"boxes.{name} must lie between 0 and 1, not be {value:g}")
+        if not 0 <= self.gate < math.inf:
+            raise UsageError(f"boxes.gate must be 0 or more, not {self.gate:g}")
 
 
 def component_boxes(

@@ -58,8 +58,7 @@ class UNet(nn.Module):
         *skips, features = self.backbone(images)
         pictures = self.image(features.mean(dim=(2, 3)))
         for step, skip in zip(self.decoder, reversed(skips), strict=True):
-            features = F.interpolate(features, size=skip.shape[2:], mode="bilinear", align_corners=False)
-            features = step(torch.cat([features, skip], dim=1))
+            features = step(torch.cat([_enlarged(features, skip.shape[2:]), skip], dim=1))
         if self.centre is None or self.sides is None:
             return self.mask(features), pictures
         return self.mask(features), pictures, self.centre(features), self.sides(features)
@@ -86,6 +85,13 @@ def unet_backbone(name: str, channels: int, arithmetic: Arithmetic, top: bool = 
     stages = [each for each in layout_of(name, options).stages if not each.inside and (top or not each.top)]
     last = {stage.stride: stage.name for stage in stages}
     return build_backbone(name, [last[s] for s in STRIDES if s in last], channels=channels, options=options)
+
+
+def _enlarged(features: Tensor, size: torch.Size) -> Tensor:
+    """Maps [B, C, h, w] interpolated to a size; a factor of two is asked for as such, which runtimes do quicker."""
+    if tuple(size) == (2 * features.shape[2], 2 * features.shape[3]):
+        return F.interpolate(features, scale_factor=2, mode="bilinear", align_corners=False)
+    return F.interpolate(features, size=size, mode="bilinear", align_corners=False)
 
 
 def _unit(inputs: int, outputs: int) -> nn.Sequential:
