@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import write_json
-from benchmarks.quality import run_seeds, show_beside, test_together
+from benchmarks.quality import run_parts, show_beside
 
 PUBLISHED = (
     ("ResNet-18 (28)", 0.944, 0.854),
@@ -64,16 +64,10 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     parts = {
-        "transfer": ("MobileNetV2, transferred", TRANSFER | {"weights": given.weights}),
-        "scratch": ("ResNet-18, from scratch", SCRATCH),
+        "transfer": ("MobileNetV2, transferred", TRANSFER | {"data": given.data, "weights": given.weights}),
+        "scratch": ("ResNet-18, from scratch", SCRATCH | {"data": given.data}),
     }
-    results = {}
-    for part in given.parts:
-        title, settings = parts[part]
-        results[title] = run_seeds(part, given.seeds, given.output, {"data": given.data, **settings})
-        if len(given.seeds) > 1:
-            together = [given.output / f"{part}-{seed}" for seed in given.seeds]
-            results[title]["together"] = test_together(together, given.output / f"{part}-together", tta="flip")
+    results = run_parts(parts, given.parts, given.seeds, given.output)
     show_beside("PneumoniaMNIST", [(f"xraycls {name}", result) for name, result in results.items()], PUBLISHED)
     write_json(given.json, {"published": PUBLISHED, "xraycls": results})
 

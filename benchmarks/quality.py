@@ -61,6 +61,27 @@ def run_seeds(name: str, seeds: Sequence[int], output: Path, settings: Mapping[s
     }
 
 
+def run_parts(
+    parts: Mapping[str, tuple[str, Mapping[str, Any]]], chosen: Sequence[str], seeds: Sequence[int], output: Path
+) -> dict[str, dict[str, Any]]:
+    """The figures of each part by its title: of each seed, and of several as one model, which sees mirror images, too.
+
+    Args:
+        parts: title and settings of the trainings by name.
+        chosen: names of those to run.
+        seeds: of each.
+        output: where the run folders go.
+    """
+    results = {}
+    for part in chosen:
+        title, settings = parts[part]
+        results[title] = run_seeds(part, seeds, output, settings)
+        if len(seeds) > 1:
+            together = [output / f"{part}-{seed}" for seed in seeds]
+            results[title]["together"] = test_together(together, output / f"{part}-together", tta="flip")
+    return results
+
+
 def test_together(runs: Sequence[Path], folder: Path, *, tta: str) -> dict[str, dict[str, Any]]:
     """The figures of the mean of several runs over some views of each picture, tested once; written to ``folder``."""
     if not (folder / "test.json").is_file():
