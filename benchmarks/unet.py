@@ -6,8 +6,9 @@ The labels are a table as RSNA's 2018 challenge has it whose column ``image`` na
 ``benchmarks.real_boxes``. Nothing is chosen on the films that are tested: all folds train as long, the last weights
 count, and the score from which a box is reported comes from other patients. With ``--others`` the network first learns
 from films with NIH's boxes, of patients of whom none of the tested films is; once for all folds and seeds. The box rule
-of the original pipeline (threshold 0.2, regions of eight neighbours, no tail) reads the same maps beside it. Run again,
-it goes on where it stopped.
+of the original pipeline (threshold 0.2, regions of eight neighbours, no tail) reads the same maps beside it. ``--also``
+takes finished seeds, whose boxes of every film are fused with those of this one. Run again, it goes on where it
+stopped.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from __future__ import annotations
 import argparse
 import resource
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,10 +25,13 @@ from benchmarks.common import in_sentences, show, write_json
 from benchmarks.real_films import OPACITY, Films, nih_films, rsna_films, write_parts
 from xraycls.data.formats.kitti import KittiObject, format_kitti
 from xraycls.evaluation.summary import format_estimate
+from xraycls.inference.fusion import weighted_boxes_fusion
 from xraycls.models.detection.map_boxes import BoxRule
 from xraycls.progress import TrainingProgress
+from xraycls.training.run_folder import RunFolder
 from xraycls.workflows.detection.train import train_detector
-from xraycls.workflows.unet.folds import pool_folds, train_folds
+from xraycls.workflows.unet.folds import PooledFolds, judged, pool_folds, train_folds
+from xraycls.workflows.unet.predict import FUSED_IOU
 from xraycls.workflows.unet.settings import Asked, unet_job
 
 RULES: Mapping[str, BoxRule] = {
@@ -56,6 +60,9 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, help="at its peak")
     parser.add_argument("--others", type=Path, help="folder of films with NIH's boxes to learn from first")
     parser.add_argument("--first-epochs", type=int, default=15, help="on these")
+    parser.add_argument(
+        "--also", type=Path, nargs="+", default=[], help="folders of finished seeds: the boxes of all are fused, too"
+    )
     parser.add_argument("--output", type=Path, default=Path("runs/unet_real"))
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
@@ -76,19 +83,47 @@ def main() -> None:
     )
     with TrainingProgress() as reporter:
         runs = train_folds(unet_job(asked), given.folds, given.output / f"seed{given.seed}", reporter=reporter)
+    alone = {name: pool_folds(runs, {"boxes": rule}) for name, rule in RULES.items()}
+    seconds = processor_seconds() - before
+    title = f"{given.folds} folds by patient, seed {given.seed}; {seconds:.0f} CPU seconds of all folds"
+    kept = shown(title, alone)
+    together: dict[str, Any] = {}
+    if given.also:
+        others = [[RunFolder(path) for path in sorted(folder.glob("fold-*"))] for folder in given.also]
+        fused = {
+            name: fused_seeds([alone[name], *(pool_folds(other, {"boxes": rule}) for other in others)])
+            for name, rule in RULES.items()
+        }
+        together = shown(f"The boxes of {1 + len(others)} seeds, fused", fused)
+    settings = {name: getattr(given, name) for name in ("backbone", "size", "epochs", "folds", "seed", "learning_rate")}
+    settings |= {"start": given.start and given.start.name, "others": given.first_epochs if given.others else None}
+    write_json(given.json, {"settings": settings, "cpu_seconds": seconds, "rules": kept, "together": together})
+
+
+def shown(title: str, rules: Mapping[str, PooledFolds]) -> dict[str, Any]:
+    """Print a row a rule; returns the figures as values of JSON."""
     rows, kept = [], {}
-    for name, rule in RULES.items():
-        pooled = pool_folds(runs, {"boxes": rule})
+    for name, pooled in rules.items():
         figures = [format_estimate(pooled.report.figures[each]) for each in FIGURES]
         nested = pooled.point and pooled.point.nested
         rows.append((name, *figures, format_estimate(nested) if nested else "–"))
         kept[name] = {"report": pooled.report.to_dict(), "rsna_nested": nested and nested.to_dict()}
-    seconds = processor_seconds() - before
-    header = ("Boxes from", "AP@0.5, 11 points", "AP, area", "FROC at 1", "at 4", "RSNA, nested")
-    show(f"{given.folds} folds by patient, seed {given.seed}; {seconds:.0f} CPU seconds of all folds", header, rows)
-    settings = {name: getattr(given, name) for name in ("backbone", "size", "epochs", "folds", "seed", "learning_rate")}
-    settings |= {"start": given.start and given.start.name, "others": given.first_epochs if given.others else None}
-    write_json(given.json, {"settings": settings, "cpu_seconds": seconds, "rules": kept})
+    show(title, ("Boxes from", "AP@0.5, 11 points", "AP, area", "FROC at 1", "at 4", "RSNA, nested"), rows)
+    return kept
+
+
+def fused_seeds(seeds: Sequence[PooledFolds]) -> PooledFolds:
+    """The boxes of every film by several seeds as one, as ``xraycls unet predict`` fuses them.
+
+    Every seed draws its folds anew, and of each the network counts that didn't learn from the film.
+    """
+    by_film = [{p.path.name: d for p, d in zip(s.pictures, s.detections, strict=True)} for s in seeds]
+    pictures = seeds[0].pictures
+    found = [
+        weighted_boxes_fusion([seed[picture.path.name] for seed in by_film], iou_threshold=FUSED_IOU)
+        for picture in pictures
+    ]
+    return judged(pictures, found, (OPACITY,))
 
 
 def processor_seconds() -> float:

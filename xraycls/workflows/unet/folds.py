@@ -122,6 +122,17 @@ def pool_folds(
             if result.output is not None:
                 pictures.append(result.sample)
                 detections.append(result.output)
+    return judged(pictures, detections, classes)
+
+
+def judged(pictures: Sequence[Sample], detections: Sequence[Detections], classes: tuple[str, ...]) -> PooledFolds:
+    """Returns the figures of detections, each of a picture that what found them didn't learn from.
+
+    Args:
+        pictures: with their true boxes and patients.
+        detections: in each of them, in pixels of its file.
+        classes: names of the labels.
+    """
     truths = [ImageBoxes.from_boxes(sample.boxes, classes) for sample in pictures]
     cases = pool(truths, detections)
     groups = [sample.patient for sample in pictures]

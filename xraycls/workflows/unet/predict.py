@@ -52,7 +52,8 @@ Found = tuple[Detections, NDArray[np.float32]]
 
 PICTURES, LABELS = "images", "labels"
 ANNOTATIONS, SUBMISSION, COCO = "annotations.json", "submission.csv", "coco_results.json"
-_FUSED_IOU = 0.4
+FUSED_IOU = 0.4
+"""Above which the boxes of several models are one."""
 _TRUTH, _FOUND = 3, 1  # colours of boxes: gold and red
 
 
@@ -259,7 +260,7 @@ def _fused(streams: Sequence[Iterator[Result[Found]]]) -> Iterator[Result[Found]
         if len(outputs) < 2 or len(outputs) < len(results):
             yield first
             continue
-        boxes = weighted_boxes_fusion([found for found, _ in outputs], iou_threshold=_FUSED_IOU)
+        boxes = weighted_boxes_fusion([found for found, _ in outputs], iou_threshold=FUSED_IOU)
         maps = [m for _, m in outputs if m.shape == outputs[0][1].shape]
         yield Result(first.index, first.sample, (boxes, np.mean(maps, axis=0)), None, first.error)
 
