@@ -159,15 +159,23 @@ def predict_boxes(
         streams = [_stream(each, samples, batch_size, precision, loader, threads) for each in opened]
         write = _Writer(classes, least, folder, pictures, truths)
         work = zip(targets, _fused(streams), strict=True)
-        detections, failures = dict[str, Detections](), dict[str, str]()
+        detections, failures, highest = dict[str, Detections](), dict[str, str](), 0.0
         written = overlapped(work, write, threads=max(threads or available_processors(), 1))
         for done, (target, outcome) in enumerate(zip(targets, written, strict=True), start=1):
             name = target.label.with_suffix("").as_posix()
             if isinstance(outcome, str):
                 failures[name] = outcome
             else:
-                detections[name] = outcome
+                detections[name], best = outcome
+                highest = max(highest, best)
             progress(done, len(targets))
+        if detections and not any(map(len, detections.values())):
+            logger.warning(
+                "No box is reported: the highest score of %d films is %.4g, and --threshold %.4g",
+                len(detections),
+                highest,
+                least,
+            )
         files = _summaries(folder, detections, classes, annotations)
     return BoxPredictions(detections, failures, classes, (*files, *(folder / part for part in (LABELS, PICTURES))))
 
@@ -273,12 +281,16 @@ class _Writer:
     pictures: bool
     truths: Mapping[Path, tuple[Box, ...]]
 
-    def __call__(self, work: tuple[OutputPaths, Result[Found]]) -> Detections | str:
-        """Write the label file and the picture of a film; returns its boxes, or why it could not be read."""
+    def __call__(self, work: tuple[OutputPaths, Result[Found]]) -> tuple[Detections, float] | str:
+        """Write the label file and the picture of a film.
+
+        Returns its boxes and the highest score of any, reported or not; or why it could not be read.
+        """
         target, result = work
         if result.output is None:
             return result.error or ""
-        detections, heat = result.output[0].above(self.threshold), result.output[1]
+        found, heat = result.output
+        detections = found.above(self.threshold)
         if self.pictures:
             try:
                 self._draw(target, detections, heat)
@@ -289,7 +301,7 @@ class _Writer:
         with atomic_write(self.folder / LABELS / target.label) as temporary:
             text = detection_labels(detections.boxes, names, detections.scores)
             temporary.write_text(text, encoding="utf-8", newline="\n")
-        return detections
+        return detections, float(found.scores.max(initial=0.0))
 
     def _draw(self, target: OutputPaths, detections: Detections, heat: NDArray[np.float32]) -> None:
         image = open_image(target.sample)
