@@ -104,7 +104,9 @@ def main() -> None:
         rows[way] = {"cpu_seconds": cpu, "wall_seconds": wall, "best_loss": best_loss(work / folders[way])}
         print(f"{way:34} {cpu:7.1f} CPU s  {wall:7.1f} s  best val loss {rows[way]['best_loss']:.6g}", flush=True)
     if given.json:
-        given.json.write_text(json.dumps({"machine": machine(), "settings": settings, "ways": rows}, indent=2))
+        given.json.write_text(
+            json.dumps({"machine": machine(), "settings": {**settings, "data": data.name}, "ways": rows}, indent=2)
+        )
     shutil.rmtree(work)
 
 
