@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The GPU test suite and all GPU benchmarks on one machine, in under 8 minutes, and 7 more where trtexec is; one table last.
+# The GPU test suite and all GPU benchmarks on one machine, in under 8 minutes, and 10 more where TensorRT is; one table last.
 #
 #   benchmarks/gpu.sh [DATA]
 #
@@ -8,7 +8,7 @@
 # Beside torch, torchvision, timm and DALI it needs opencv-python-headless, numpy, pillow, pydantic, pyyaml, rich,
 # safetensors, scikit-learn, tensorboard, typer, matplotlib, pytest and hypothesis. DALI rows and DICOM rows are left
 # out with the reason where DALI or pydicom is missing. Engines of TensorRT need trtexec on the path, onnx, onnxscript
-# and onnxruntime.
+# and onnxruntime; those that xraycls itself builds and computes need the package tensorrt instead of trtexec.
 set -uo pipefail
 data=${1:+$(realpath "$1")}
 checkout=$(realpath "$(dirname "$0")/..")
@@ -46,16 +46,22 @@ gpu_step() {
 }
 
 gpu_tests() {
-    "$python" -m pytest -m gpu -rs -p no:cacheprovider tests/loaders tests/training tests/workflows 2>&1 |
-        tee "$out/pytest.txt"
+    "$python" -m pytest -m gpu -rs -p no:cacheprovider tests/loaders tests/training tests/workflows \
+        tests/export/test_tensorrt_runtime.py 2>&1 | tee "$out/pytest.txt"
 }
 gpu_parity() {
     "$python" -m xraycls bench parity --data "$data" --output "$out" --json >"$out/parity.json"
 }
-export -f gpu_tests gpu_parity
-export python out data
+gpu_inference() {
+    "$python" -c 'import pathlib, sys; from benchmarks.tensorrt_engines import save_models
+save_models(pathlib.Path(sys.argv[1]), 224)' "$work" &&
+        "$python" -m xraycls export "$work/classifier.safetensors" -o "$work/exported" --engine &&
+        "$python" -m xraycls bench inference "$work/classifier.safetensors" "$work/exported" -o "$out"
+}
+export -f gpu_tests gpu_parity gpu_inference
+export python out data work
 
-step "pytest -m gpu" 80 bash -o pipefail -c gpu_tests
+step "pytest -m gpu" 120 bash -o pipefail -c gpu_tests
 gpu_step "xraycls bench parity" 30 bash -c gpu_parity
 gpu_step "benchmarks.loader" 110 "$python" -m benchmarks.loader --data "$data" --threads "$(nproc)" --rounds 3 \
     --batch-size 60 --images 480 --compared 20 --json "$out/loader.json"
@@ -65,4 +71,7 @@ gpu_step "benchmarks.train --compile" 50 "$python" -m benchmarks.train --data "$
 gpu_step "benchmarks.memory" 70 "$python" -m benchmarks.memory --data "$data" --device cuda --threads "$(nproc)" \
     --images 240 --json "$out/memory.json"
 gpu_step "benchmarks.tensorrt_engines" 420 "$python" -m benchmarks.tensorrt_engines --json "$out/tensorrt.json"
+if "$python" -c 'import tensorrt, onnxscript, onnxruntime' 2>/dev/null; then
+    gpu_step "xraycls bench inference" 180 bash -c gpu_inference
+fi
 "$python" -m benchmarks.gpu_table "$out"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -78,12 +78,20 @@ def of_engines(result: dict[str, Any]) -> Iterator[Line]:
         yield name, figures, "agrees with torch"
 
 
-_READERS = (
+def of_inference(result: list[dict[str, Any]]) -> Iterator[Line]:
+    """Pictures a second by runtime, and how far the answers are from torch's."""
+    for row in result:
+        name = f"{row['runtime']}, {row['precision']}, batch {row['batch']}"
+        yield name, f"{row['images_per_second']:,.0f} images/s, {row['apart']:.1e} from torch", ""
+
+
+_READERS: tuple[tuple[Callable[[Any], Iterator[Line]], str], ...] = (
     (of_loader, "loader"),
     (of_train, "train"),
     (of_train, "train-compile"),
     (of_memory, "memory"),
     (of_engines, "tensorrt"),
+    (of_inference, "inference"),
 )
 
 

@@ -217,6 +217,8 @@ def test_the_last_table_says_what_failed(tmp_path, monkeypatch, capsys):
     (tmp_path / "train.json").write_text(json.dumps({"rows": [result]}))
     engine = {"model": "ssd", "form": "tao", "precision": "int8", "result": "agrees", "milliseconds": 1.25}
     (tmp_path / "tensorrt.json").write_text(json.dumps({"trtexec": "11", "engines": [engine]}))
+    timing = {"runtime": "tensorrt", "precision": "fp32", "batch": 8, "images_per_second": 4321, "apart": 2e-4}
+    (tmp_path / "inference.json").write_text(json.dumps([timing]))
     monkeypatch.setattr(sys, "argv", ["gpu_table", str(tmp_path)])
     with pytest.raises(SystemExit) as end:
         gpu_table.main()
@@ -228,6 +230,7 @@ def test_the_last_table_says_what_failed(tmp_path, monkeypatch, capsys):
         "no CUDA GPU",
         "97.0% of the ceiling, 0.50 s for 5,300",
         "1.25 ms",
+        "4,321 images/s, 2.0e-04 from torch",
     ):
         assert words in shown
 

@@ -11,12 +11,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook, RenderResult
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 from rich.segment import Segment
 
 from xraycls.errors import shown
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from xraycls.training.reporter import StepReport
 
 
@@ -98,7 +99,7 @@ class TrainingProgress:
     def preparing(self, done: int, total: int) -> None:
         """Show how far the data is drawn or checked."""
         if self._bar is None:
-            self._start(TextColumn("preparing data"), BarColumn(bar_width=28), MofNCompleteColumn())
+            self._start("preparing data")
         self._move(done, total)
         if done == total:
             self._close()
@@ -107,13 +108,10 @@ class TrainingProgress:
         """Move the bar of the epoch."""
         if self._bar is None:
             self._start(
-                TextColumn("epoch {task.fields[epoch]:>3}/{task.fields[epochs]}"),
-                BarColumn(bar_width=28),
-                MofNCompleteColumn(),
-                TextColumn("loss {task.fields[loss]:.4f}"),
-                TextColumn("[cyan]{task.fields[rate]:,.0f} images/s"),
-                TextColumn("[dim]waiting {task.fields[waiting]:.0%}"),
-                TimeRemainingColumn(compact=True),
+                "epoch {task.fields[epoch]:>3}/{task.fields[epochs]}",
+                "loss {task.fields[loss]:.4f}",
+                "[cyan]{task.fields[rate]:,.0f} images/s",
+                "[dim]waiting {task.fields[waiting]:.0%}",
                 **_fields(report),
             )
         self._move(report.step, report.steps, **_fields(report))
@@ -137,9 +135,9 @@ class TrainingProgress:
         """Print a sentence."""
         self.console.print(printable(text), markup=False, soft_wrap=True)
 
-    def _start(self, *columns: ProgressColumn, **fields: Any) -> None:
-        if self.console.is_terminal or self.console.is_jupyter:
-            self._bar = Progress(*columns, console=self.console, transient=True)
+    def _start(self, *texts: str, **fields: Any) -> None:
+        if _draws(self.console):
+            self._bar = _bar(self.console, *texts)
             self._bar.add_task("", total=None, **fields)
             self._bar.start()
 
@@ -151,6 +149,18 @@ class TrainingProgress:
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
+
+
+def _draws(console: Console) -> bool:
+    return console.is_terminal or console.is_jupyter
+
+
+def _bar(console: Console, label: str, *texts: str) -> Progress:
+    """A bar that isn't started: its label, how far it is, further texts, and the time that remains."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    head, tail = (TextColumn(label), BarColumn(bar_width=28), MofNCompleteColumn()), TimeRemainingColumn(compact=True)
+    return Progress(*head, *map(TextColumn, texts), tail, console=console, transient=True)
 
 
 def _fields(report: StepReport) -> dict[str, Any]:
@@ -167,7 +177,7 @@ def _fields(report: StepReport) -> dict[str, Any]:
 def counting(label: str, console: Console | None = None) -> Iterator[Callable[[int, int], None]]:
     """A bar for anything that reports (done, total); where there is no terminal, a line every half minute."""
     console = console or default_console()
-    if not (console.is_terminal or console.is_jupyter):
+    if not _draws(console):
         due = _NowAndThen()
 
         def update(done: int, total: int) -> None:
@@ -176,12 +186,6 @@ def counting(label: str, console: Console | None = None) -> Iterator[Callable[[i
 
         yield update
         return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=28),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(compact=True),
-    )
-    with Progress(*columns, console=console, transient=True) as bar:
+    with _bar(console, "{task.description}") as bar:
         task = bar.add_task(label, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

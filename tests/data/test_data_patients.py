@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from pydicom import dcmread
 
-from xraycls.data.dicom import pseudonym
+from xraycls.data.dicom.pseudonym import pseudonym
 from xraycls.data.folder import read_folder
 from xraycls.data.patients import patient_of, with_patients
 from xraycls.data.phantom import write_phantom

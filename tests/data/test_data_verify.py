@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from xraycls.data.dicom import DICOM_SUFFIXES
+from xraycls.data.dicom.sniff import DICOM_SUFFIXES
 from xraycls.data.folder import IMAGE_SUFFIXES, read_folder
 from xraycls.data.table import SampleTable
 from xraycls.data.verify import drop_unreadable, find_unreadable

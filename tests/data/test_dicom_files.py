@@ -25,7 +25,7 @@ from pydicom.uid import (
 )
 
 from tests.data.dicoms import PYDICOM, RAMP, SIGNED_RAMP, apart, by_dcmtk, dataset_of, needs_dcmtk, write
-from xraycls.data.dicom import open_dicom, read_dicom
+from xraycls.data.dicom.open import open_dicom, read_dicom
 from xraycls.data.open import open_image
 from xraycls.errors import DataError
 from xraycls.types import Sample
@@ -292,7 +292,7 @@ import json, sys
 for name in ("gdcm", "pylibjpeg", "libjpeg", "openjpeg", "rle", "jpeg_ls"):
     sys.modules[name] = None
 from pathlib import Path
-from xraycls.data.dicom import read_dicom
+from xraycls.data.dicom.open import read_dicom
 from xraycls.errors import DataError
 said = {}
 for name in sys.argv[1:]:

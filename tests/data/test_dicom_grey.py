@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.data.dicoms import RAMP, SIGNED_RAMP, apart, by_dcmtk, dataset_of, needs_dcmtk, table, write
-from xraycls.data.dicom import read_dicom
 from xraycls.data.dicom.grey import grey_levels, grey_picture
+from xraycls.data.dicom.open import read_dicom
 
 CURVE = (4095 / (1 + np.exp(-(np.arange(4096) - 2048) / 400))).astype(int)
 WINDOW = ("+Wi", "1")

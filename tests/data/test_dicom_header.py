@@ -12,8 +12,8 @@ from pydicom import config
 from pydicom.dataelem import DataElement
 
 from tests.data.dicoms import PYDICOM, RAMP, dataset_of, write
-from xraycls.data.dicom import Header, patient_from_dicom, pseudonym, read_header
-from xraycls.data.dicom.pseudonym import KEY_VARIABLE
+from xraycls.data.dicom.header import Header, patient_from_dicom, read_header
+from xraycls.data.dicom.pseudonym import KEY_VARIABLE, pseudonym
 from xraycls.data.folder import image_files, read_folder
 from xraycls.data.open import open_image
 from xraycls.data.pictures import list_images
@@ -196,7 +196,8 @@ import logging, sys, warnings
 logging.basicConfig(level=logging.DEBUG)
 warnings.simplefilter("always")
 from pathlib import Path
-from xraycls.data.dicom import read_dicom, read_header
+from xraycls.data.dicom.header import read_header
+from xraycls.data.dicom.open import read_dicom
 read_header(Path(sys.argv[1])), read_dicom(Path(sys.argv[1]))
 """
 

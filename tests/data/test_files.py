@@ -5,7 +5,7 @@ import pytest
 
 from xraycls.data.files import is_special, readable_name, require_other, require_regular
 from xraycls.errors import DataError, RunError, UsageError
-from xraycls.evaluation.write import write_predictions
+from xraycls.evaluation.predictions import write_predictions
 from xraycls.models.files import find_model
 from xraycls.types import Prediction
 

@@ -9,8 +9,7 @@ import pytest
 from PIL import Image
 
 from xraycls.data.depth import bits_of, decided_bits, with_bits
-from xraycls.data.dicom import read_dicom
-from xraycls.data.dicom.open import encoded_frame
+from xraycls.data.dicom.open import encoded_frame, read_dicom
 from xraycls.data.image import to_uint8
 from xraycls.data.open import open_image, read_grey
 from xraycls.data.options import ReadOptions

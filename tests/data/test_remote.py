@@ -15,10 +15,11 @@ from fsspec.registry import _registry
 
 from xraycls.cli import main
 from xraycls.data import remote
+from xraycls.data.address import address_of, masked
 from xraycls.data.phantom import write_phantom
 from xraycls.data.pictures import list_images
 from xraycls.data.prepare import prepare
-from xraycls.data.remote import address_of, local_copy, masked
+from xraycls.data.remote import local_copy
 from xraycls.data.source import read_source
 from xraycls.errors import DataError, MissingExtra, UsageError, XrayclsError
 

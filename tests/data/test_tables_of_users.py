@@ -9,7 +9,7 @@ from pydicom import dcmread
 from xraycls.data.class_names import positive_of
 from xraycls.data.classes import parse_map, suggested_map, with_mapped_classes, with_positive
 from xraycls.data.csv import read_csv
-from xraycls.data.dicom import pseudonym
+from xraycls.data.dicom.pseudonym import pseudonym
 from xraycls.data.folder import read_folder
 from xraycls.data.options import ReadOptions
 from xraycls.data.patients import patient_of_folder, with_patients

@@ -10,7 +10,8 @@ from xraycls.errors import DataError, UsageError, XrayclsError
 from xraycls.evaluation.intervals import basic_interval, bootstrap, percentile_interval
 from xraycls.evaluation.metrics import METRICS, PER_CLASS, confusion, scores, weighted_scores
 from xraycls.evaluation.report import Estimate, evaluate, without_nan
-from xraycls.evaluation.summary import class_table, format_threshold, summary_table
+from xraycls.evaluation.summary import class_table, summary_table
+from xraycls.evaluation.thresholds import format_threshold
 
 CLASSES = ("NORMAL", "PNEUMONIA")
 

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from xraycls.evaluation.predictions import write_predictions
 from xraycls.evaluation.report import evaluate
-from xraycls.evaluation.write import write_predictions, write_report
+from xraycls.evaluation.write import write_report
 from xraycls.types import Prediction
 
 CLASSES = ("NORMAL", '<script>alert("x")</script> & co')

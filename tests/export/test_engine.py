@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from xraycls.errors import UsageError
+from xraycls.errors import UsageError, XrayclsError
 from xraycls.export import engine
 from xraycls.workflows.export import serve_settings
 
@@ -79,7 +79,7 @@ def test_what_cannot_be_read_or_built_is_one_sentence(build, exported_detector, 
 @pytest.mark.slow
 def test_without_tensorrt_or_a_gpu_the_command_is_told(exported_classifier, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorrt", None)
-    with pytest.raises(UsageError, match=r"pip install tensorrt.*trtexec --onnx=model.onnx"):
+    with pytest.raises(XrayclsError, match=r"pip install tensorrt.*trtexec --onnx=model.onnx"):
         serve_settings(exported_classifier, engine=True)
     monkeypatch.setitem(sys.modules, "tensorrt", pytest)
     monkeypatch.setattr(engine, "_has_gpu", lambda: False)

@@ -20,7 +20,8 @@ from safetensors.torch import save_file
 from tests.robustness.fuzz import Reader
 from tests.robustness.mutations import of_json, of_records, of_safetensors, of_state, of_zip
 from xraycls.data import parquet
-from xraycls.data.dicom import open_dicom, read_header
+from xraycls.data.dicom.header import read_header
+from xraycls.data.dicom.open import open_dicom
 from xraycls.data.download.extract import unpack
 from xraycls.data.formats import FORMATS
 from xraycls.data.formats.convert import convert

@@ -21,7 +21,8 @@ from tests.robustness.writers import all_writers
 from xraycls.cli import detector, main
 from xraycls.cli.secrets import hide_keys, keys_in
 from xraycls.data.dicom import dataset as dicom
-from xraycls.data.dicom import open_dicom, read_header
+from xraycls.data.dicom.header import read_header
+from xraycls.data.dicom.open import open_dicom
 from xraycls.data.download.extract import STAGING, unpack
 from xraycls.data.files import LONGEST_NAME, atomic_write, fitting_name, name_problem, share_file
 from xraycls.data.formats.whole import complete_or_not

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -120,6 +121,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the program; exit code 0 done, 1 failed, 2 wrong usage, 130 stopped by Ctrl-C."""
     hide_keys()
     wait_passively()
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")  # it would read the metadata of every installed package
     given = normalised(sys.argv[1:] if arguments is None else arguments)
     call = Invocation(tuple(given), debug="--debug" in given)
     try:

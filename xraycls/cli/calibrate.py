@@ -62,7 +62,7 @@ def calibrate(
         )
     if split is not None and split not in SPLITS:
         raise unknown("split", split, SPLITS, "--split")
-    from xraycls.evaluation.summary import format_threshold
+    from xraycls.evaluation.thresholds import format_threshold
     from xraycls.progress import counting
     from xraycls.workflows.calibrate import calibrate as calibrate_classifier
     from xraycls.workflows.calibrate import remove_calibration

@@ -20,6 +20,7 @@ from xraycls.cli.options import (
     KeyOption,
     LoaderOption,
     PrecisionOption,
+    RuntimeOption,
     ThreadsOption,
 )
 from xraycls.cli.pruning_options import (
@@ -119,6 +120,7 @@ def evaluate(
     precision: PrecisionOption = "auto",
     loader: LoaderOption = "auto",
     threads: ThreadsOption = None,
+    runtime: RuntimeOption = "auto",
 ) -> None:
     """Average precision of a detector and the other figures of the field."""
     from xraycls.evaluation.detection.printed import average_precision_block
@@ -136,6 +138,7 @@ def evaluate(
             precision=precision,
             loader=loader,
             threads=threads,
+            runtime=runtime,
             progress=progress,
         )
     print(average_precision_block(done.average))
@@ -162,6 +165,7 @@ def detect(
     batch_size: BatchOption = 8,
     loader: LoaderOption = "auto",
     threads: ThreadsOption = None,
+    runtime: RuntimeOption = "auto",
 ) -> None:
     """Find objects in pictures: a KITTI label file and an annotated copy of each."""
     from xraycls.progress import counting
@@ -181,6 +185,7 @@ def detect(
             precision=precision,
             loader=loader,
             threads=threads,
+            runtime=runtime,
             progress=progress,
         )
     print(f"Found {done.objects:,} objects in {done.images:,} images. Wrote {' and '.join(map(str, done.folders))}.")

@@ -83,7 +83,9 @@ PrevalenceOption = Annotated[
 ]
 RuntimeOption = Annotated[
     str,
-    typer.Option(help="torch, or of exported folders onnxruntime or openvino; auto.", rich_help_panel="Machine"),
+    typer.Option(
+        help="torch, or of exported folders onnxruntime, openvino or tensorrt; auto.", rich_help_panel="Machine"
+    ),
 ]
 ShardOption = Annotated[
     str | None,

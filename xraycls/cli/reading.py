@@ -84,13 +84,15 @@ def reads_data(command: Callable[..., None]) -> Callable[..., None]:
 
 def _fetched(values: Mapping[str, Any]) -> dict[str, Path]:
     """The arguments that were addresses, as copies of what lies there."""
-    from xraycls.data.remote import address_of, local_copy
-    from xraycls.progress import counting
+    from xraycls.data.address import address_of
 
     given = {name: values[name] for name in _SOURCES if isinstance(values.get(name), Path)}
     sources = {name: path for name, path in given.items() if address_of(path)}
     if not sources:
         return {}
+    from xraycls.data.remote import local_copy
+    from xraycls.progress import counting
+
     alone = "images" in given
     with counting("fetching") as progress:
         return {n: local_copy(path, alone=alone and n != "images", progress=progress) for n, path in sources.items()}

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
-from rich.logging import RichHandler
 from typer.core import TyperGroup
 
 from xraycls.errors import XrayclsError, shown
@@ -155,6 +154,8 @@ def _opened(stream: TextIO | None, name: str) -> PrintableStream:
 def _log(*, quiet: bool) -> None:
     errors = console()
     if errors.is_terminal:
+        from rich.logging import RichHandler
+
         handler: logging.Handler = RichHandler(
             console=errors, show_time=False, show_path=False, show_level=True, markup=False
         )

@@ -7,13 +7,14 @@ import tokenize
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any
-from xml.etree.ElementTree import Element, TreeBuilder
-from xml.parsers import expat
-
-import yaml
+from typing import TYPE_CHECKING, Any
 
 from xraycls.errors import UsageError
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
+    import yaml
 
 DAMAGED_ARRAY = (
     EOFError,
@@ -75,6 +76,8 @@ def parse_yaml(text: str) -> Any:
         ...
         ValueError: it holds itself: line 1
     """
+    import yaml  # most programs read JSON alone
+
     try:
         loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
@@ -99,6 +102,9 @@ def parse_xml(data: bytes) -> Element:
         >>> parse_xml(b"<size><width>64</width></size>").findtext("width")
         '64'
     """
+    from xml.etree.ElementTree import TreeBuilder
+    from xml.parsers import expat
+
     builder, parser = TreeBuilder(), expat.ParserCreate()
     parser.StartElementHandler = builder.start
     parser.EndElementHandler = builder.end
@@ -144,7 +150,7 @@ def _size(node: yaml.Node, known: dict[int, int]) -> int:
         raise ValueError(f"it holds itself: line {node.start_mark.line + 1}")
     if size is None:
         known[id(node)] = 0
-        parts = node.value if isinstance(node, yaml.CollectionNode) else ()
+        parts = node.value if isinstance(node.value, list) else ()
         pairs = (part if isinstance(part, tuple) else (part,) for part in parts)
         size = 1 + sum(_size(each, known) for pair in pairs for each in pair)
         known[id(node)] = size

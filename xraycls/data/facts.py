@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xraycls.data.depth import bits_of
-from xraycls.data.dicom import open_dicom
+from xraycls.data.dicom.open import open_dicom
 from xraycls.data.headers import PictureHeader, header_of, of_each
 from xraycls.data.image import GreyImage, Image, open_encoded
 from xraycls.data.markers import Marker, find_marker

@@ -11,7 +11,7 @@ from operator import attrgetter
 from pathlib import Path
 
 from xraycls.data.aside import log_set_aside, set_aside
-from xraycls.data.dicom import named_like_dicom, other_object
+from xraycls.data.dicom.sniff import named_like_dicom, other_object
 from xraycls.data.processors import in_threads, pool_size
 from xraycls.data.scan import IMAGE_SUFFIXES, Listing, PassedOver, list_folder
 from xraycls.data.spelling import in_order, one_spelling

@@ -11,11 +11,13 @@ from typing import BinaryIO, TypeVar
 
 from PIL import Image as PillowImage
 
-from xraycls.data.dicom import DICOM_SUFFIXES, HEAD, is_dicom, read_header
+from xraycls.data.dicom.header import read_header
+from xraycls.data.dicom.sniff import DICOM_SUFFIXES, is_dicom
 from xraycls.data.encoded import picture_within
 from xraycls.data.files import require_regular
 from xraycls.data.open import open_image
 from xraycls.data.processors import available_processors, in_threads
+from xraycls.data.signatures import HEAD
 from xraycls.errors import DataError
 from xraycls.types import Sample
 

@@ -18,7 +18,6 @@ from typing import Literal
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import Image as PillowImage
 
 from xraycls.data.depth import DEPTHS
 from xraycls.errors import DataError
@@ -33,7 +32,7 @@ _JPEG_FLAGS = {
     8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
 }
 # Pillow warns of large images, but only their header is read here. Threads share the filters: set once, for good.
-warnings.filterwarnings("ignore", category=PillowImage.DecompressionBombWarning)
+warnings.filterwarnings("ignore", message=r"Image size \(\d+ pixels\) exceeds limit")
 
 JPEG_MAGIC = b"\xff\xd8\xff"
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"
@@ -182,6 +181,8 @@ def _png_size(encoded: bytes) -> tuple[int, int] | None:
 
 def _header(encoded: bytes, path: Path, is_jpeg: bool) -> tuple[tuple[int, int] | None, bool]:
     """What Pillow reads: width and height upright, None when it can't tell, and whether it is a plain JPEG."""
+    from PIL import Image as PillowImage  # takes longer to import than a plain picture takes to open
+
     try:
         with PillowImage.open(io.BytesIO(encoded)) as image:
             width, height = image.size

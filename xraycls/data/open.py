@@ -10,12 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from xraycls.data.depth import bits_of
-from xraycls.data.dicom import DICOM_SUFFIXES, is_dicom, open_dataset, open_dicom
-from xraycls.data.encoded import picture_within
+from xraycls.data.dicom.sniff import DICOM_SUFFIXES, is_dicom
 from xraycls.data.files import read_whole, require_regular
 from xraycls.data.image import MOST_PIXELS, GreyImage, Image, decoded, open_encoded, to_uint8, too_large
-from xraycls.data.medmnist import read_pixels
-from xraycls.data.store import open_stored
 from xraycls.errors import DataError
 from xraycls.types import PIXELS, Sample
 
@@ -32,11 +29,7 @@ def open_image(sample: Sample) -> Image:
     if sample.content is not None:
         return open_content(sample.content, sample.path)
     if sample.member is not None:
-        if sample.path.name == PIXELS:
-            return open_stored(sample)
-        if (encoded := picture_within(sample)) is not None:
-            return _open_bytes(encoded, Path(sample.name))
-        return decoded(read_pixels(sample.path, sample.member, sample.row or 0))
+        return _open_member(sample, sample.member)
     require_regular(sample.path)
     try:
         return open_file(sample, read_whole(sample.path))
@@ -65,6 +58,8 @@ def open_content(content: Content, name: Path) -> Image:
         return _open_bytes(content, name)
     if isinstance(content, np.ndarray):
         return _open_array(content, name)
+    from xraycls.data.dicom.open import open_dataset
+
     return open_dataset(content, name)
 
 
@@ -73,8 +68,23 @@ def read_grey(path: Path) -> GreyImage:
     return open_image(Sample(path)).decode(1)
 
 
+def _open_member(sample: Sample, member: str) -> Image:
+    """Open what lies within another file; readers of such files take longer to import than a picture takes to open."""
+    from xraycls.data.encoded import picture_within
+    from xraycls.data.medmnist import read_pixels
+    from xraycls.data.store import open_stored
+
+    if sample.path.name == PIXELS:
+        return open_stored(sample)
+    if (encoded := picture_within(sample)) is not None:
+        return _open_bytes(encoded, Path(sample.name))
+    return decoded(read_pixels(sample.path, member, sample.row or 0))
+
+
 def _open_bytes(encoded: bytes, path: Path, bits: int | None = None) -> Image:
     if is_dicom(encoded) or path.suffix.lower() in DICOM_SUFFIXES:
+        from xraycls.data.dicom.open import open_dicom
+
         return open_dicom(path, encoded)
     return open_encoded(encoded, path, bits=bits)
 

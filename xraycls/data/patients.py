@@ -8,7 +8,9 @@ from dataclasses import replace
 from functools import cache, lru_cache
 from pathlib import Path
 
-from xraycls.data.dicom import DICOM_SUFFIXES, patient_from_dicom, pseudonym
+from xraycls.data.dicom.header import patient_from_dicom
+from xraycls.data.dicom.pseudonym import pseudonym
+from xraycls.data.dicom.sniff import DICOM_SUFFIXES
 from xraycls.data.processors import in_threads, pool_size
 from xraycls.data.table import SampleTable
 from xraycls.types import Sample

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+from xraycls.data.address import address_of
 from xraycls.data.files import name_problem
-from xraycls.data.remote import local_copy
 from xraycls.errors import DataError
 from xraycls.types import Sample
 
@@ -28,7 +28,7 @@ def list_images(paths: Iterable[Path], *, keep_masks: bool = False) -> list[Samp
         DataError: no image at all.
     """
     samples = []
-    given = [local_copy(path) for path in paths]
+    given = [_at_hand(path) for path in paths]
     for path in given:
         found = _images_in(path, keep_masks)
         if not found:
@@ -37,6 +37,14 @@ def list_images(paths: Iterable[Path], *, keep_masks: bool = False) -> list[Samp
     if not samples:
         raise DataError(f"There are no images in {', '.join(map(str, given)) or 'an empty list'}")
     return samples
+
+
+def _at_hand(path: Path) -> Path:
+    if address_of(path) is None:
+        return path
+    from xraycls.data.remote import local_copy
+
+    return local_copy(path)
 
 
 def _images_in(path: Path, keep_masks: bool) -> list[Sample]:

@@ -32,13 +32,14 @@ def from_plain(kind: type[Value], values: Any) -> Value:
     Raises:
         ValueError: a field is missing, unknown or of another type; the message begins with its name.
     """
+    adapter = TypeAdapter(kind)
     try:
-        made: Value = TypeAdapter(kind).validate_python(values)
+        made = adapter.validate_python(values)
     except ValidationError as error:
         first = error.errors()[0]
         problem = first["msg"].removeprefix("Input ").removeprefix("Value error, ")
         raise ValueError(f"{'.'.join(map(str, first['loc'])) or kind.__name__}: {problem}") from None
-    if lost := _lost(values, TypeAdapter(kind).dump_python(made, mode="json")):
+    if lost := _lost(values, adapter.dump_python(made, mode="json")):
         raise ValueError(f"{lost}: there is no such field")
     return made
 

@@ -16,7 +16,6 @@ import hashlib
 import json
 import logging
 import os
-import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -27,6 +26,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
+from xraycls.data.address import address_of, masked
 from xraycls.data.cache import cache_folder, size_in_bytes
 from xraycls.data.documents import parse_json
 from xraycls.data.files import atomic_write, name_problem, remove_leftovers
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_ADDRESS = re.compile(r"(s3|gs|https?):/+(.+)", re.IGNORECASE)
 _TABLES = (".csv", ".tsv", ".txt", ".json")
 _SINGLE = (*_TABLES, ".npz", ".parquet")
 _VERSIONS = ("ETag", "etag", "md5Hash", "generation", "LastModified", "Last-Modified", "updated", "mtime")
@@ -70,26 +69,6 @@ class _File:
     path: str
     size: int | None
     version: str
-
-
-def address_of(source: Path | str) -> str | None:
-    """The address that a path stands for, with the slashes that :class:`~pathlib.Path` took away; None for a path.
-
-    >>> address_of(Path("s3://bucket/films"))
-    's3://bucket/films'
-    """
-    match = _ADDRESS.fullmatch(str(source))
-    return f"{match[1].lower()}://{match[2]}" if match else None
-
-
-def masked(address: str) -> str:
-    """An address without user, password and query, for messages.
-
-    >>> masked("https://user:secret@host/films/a.csv?signature=abc")
-    'https://host/films/a.csv'
-    """
-    parts = urlsplit(address)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def local_copy(source: Path, *, alone: bool = False, progress: Progress | None = None) -> Path:

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from xraycls.data.dicom import Header, read_header
+from xraycls.data.dicom.header import Header, read_header
 from xraycls.data.folder import image_files
 from xraycls.data.formats.format import first_few
 from xraycls.data.formats.rsna import DETAILS, IMAGES, LABELS, read_rsna

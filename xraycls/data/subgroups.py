@@ -6,7 +6,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from xraycls.data.dicom import DICOM_SUFFIXES, read_header, scanner_of
+from xraycls.data.dicom.header import read_header, scanner_of
+from xraycls.data.dicom.sniff import DICOM_SUFFIXES
 from xraycls.data.projections import views_of
 from xraycls.data.records import plain
 from xraycls.data.table import SampleTable

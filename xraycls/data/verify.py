@@ -13,10 +13,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from xraycls.data.dicom import DICOM_SUFFIXES, HEAD, dicom_problem, is_dicom
+from xraycls.data.dicom.sniff import DICOM_SUFFIXES, dicom_problem, is_dicom
 from xraycls.data.files import is_special, readable_name
 from xraycls.data.processors import in_threads, pool_size
-from xraycls.data.signatures import is_picture, kind_of
+from xraycls.data.signatures import HEAD, is_picture, kind_of
 from xraycls.data.table import SampleTable
 from xraycls.errors import DataError
 from xraycls.types import Sample

@@ -16,7 +16,8 @@ from xraycls.evaluation.findings import FINDING_METRICS, FindingsReport
 from xraycls.evaluation.plots import training_plot
 from xraycls.evaluation.report import Estimate
 from xraycls.evaluation.subgroups import Subgroup, subgroup_page
-from xraycls.evaluation.summary import Table, format_estimate, format_threshold, format_value
+from xraycls.evaluation.summary import Table, format_estimate, format_value
+from xraycls.evaluation.thresholds import format_threshold
 from xraycls.evaluation.write import write_test
 from xraycls.page import render
 from xraycls.types import Prediction

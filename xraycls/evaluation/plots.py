@@ -12,7 +12,8 @@ from xraycls.evaluation import style
 from xraycls.evaluation.calibration import reliability_curve
 from xraycls.evaluation.cases import BoolArray, FloatArray, IntArray
 from xraycls.evaluation.report import Figures, Report
-from xraycls.evaluation.summary import format_estimate, format_threshold
+from xraycls.evaluation.summary import format_estimate
+from xraycls.evaluation.thresholds import format_threshold
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

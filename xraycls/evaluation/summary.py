@@ -6,6 +6,7 @@ import math
 
 from xraycls.evaluation.metrics import METRICS, PER_CLASS
 from xraycls.evaluation.report import Estimate, Figures, Report
+from xraycls.evaluation.thresholds import format_threshold
 
 Table = list[tuple[str, ...]]
 
@@ -23,12 +24,6 @@ def format_estimate(estimate: Estimate) -> str:
     if math.isnan(estimate.value):
         return _DASH
     return f"{estimate.value:.3f} ({estimate.low:.3f}{_DASH}{estimate.high:.3f})"
-
-
-def format_threshold(threshold: float) -> str:
-    """A threshold in three significant digits, or as many as tell it from 1."""
-    shown = (f"{threshold:.{digits}g}" for digits in range(3, 18))
-    return next(text for text in shown if text != "1" or threshold == 1)
 
 
 def caution(report: Report) -> str:

@@ -120,3 +120,9 @@ def _count(positive: BoolArray, scores: FloatArray, thresholds: FloatArray) -> _
 
     positives, negatives = scores[positive], scores[~positive]
     return _Counts(at_least(positives), at_least(negatives), len(positives), len(negatives))
+
+
+def format_threshold(threshold: float) -> str:
+    """A threshold in three significant digits, or as many as tell it from 1."""
+    shown = (f"{threshold:.{digits}g}" for digits in range(3, 18))
+    return next(text for text in shown if text != "1" or threshold == 1)

@@ -1,4 +1,4 @@
-"""Engines of TensorRT, built where it and a GPU are. Only this file imports tensorrt."""
+"""Engines of TensorRT, built where it and a GPU are."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from xraycls.data.files import atomic_write
 from xraycls.errors import UsageError, XrayclsError
 from xraycls.inference.exported import ExportedFile, sha256_of
+from xraycls.inference.tensorrt_runtime import gpu_name, logger_of, tensorrt_module
 
 BATCHES = (1, 8, 32)
 """The least, the usual and the most pictures at a time."""
@@ -23,11 +24,13 @@ class Engine:
         file: its name, beside the ONNX file.
         sha256: of its content, hexadecimal.
         tensorrt: version.
+        gpu: name of the GPU.
     """
 
     file: str
     sha256: str
     tensorrt: str
+    gpu: str
 
     def described(self) -> dict[str, str]:
         """The description as values of JSON."""
@@ -42,21 +45,21 @@ def build_engine(path: Path, file: ExportedFile) -> Engine:
         file: its description.
 
     Raises:
-        UsageError: tensorrt isn't installed, or there is no GPU.
-        XrayclsError: TensorRT can't build the file; its first reason is told.
+        UsageError: there is no GPU.
+        XrayclsError: TensorRT isn't installed, or can't build the file; its first reason is told.
     """
-    elsewhere = f"Build it where they are: {file.trtexec.get('11', 'trtexec')}"
-    try:
-        import tensorrt
-    except ImportError as error:
-        raise UsageError("An engine needs TensorRT, which isn't installed (pip install tensorrt)", elsewhere) from error
+    command = file.trtexec.get("11", "trtexec")
+    tensorrt = tensorrt_module(f", or build the engine where it is: {command}")
     if not _has_gpu():
-        raise UsageError("An engine is built on the GPU that will compute it, and there is none here", elsewhere)
+        raise UsageError(
+            "An engine is built on the GPU that will compute it, and there is none here",
+            f"Build it where there is one: {command}",
+        )
     target = path.with_suffix(".engine")
     content = serialized_engine(tensorrt, path.read_bytes(), (file.channels, file.height, file.width))
     with atomic_write(target) as temporary:
         temporary.write_bytes(content)
-    return Engine(target.name, sha256_of(target), tensorrt.__version__)
+    return Engine(target.name, sha256_of(target), tensorrt.__version__, gpu_name())
 
 
 def serialized_engine(tensorrt: Any, onnx: bytes, shape: tuple[int, int, int]) -> bytes:
@@ -70,21 +73,7 @@ def serialized_engine(tensorrt: Any, onnx: bytes, shape: tuple[int, int, int]) -
     Raises:
         XrayclsError: TensorRT can't read or build it.
     """
-
-    class Log(tensorrt.ILogger):  # type: ignore[misc]
-        """Keeps errors, which are told in one sentence."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.errors: list[str] = []
-
-        def log(self, severity: Any, message: str) -> None:
-            if severity in (tensorrt.ILogger.ERROR, tensorrt.ILogger.INTERNAL_ERROR):
-                self.errors.append(message.splitlines()[0])
-
-    log = Log()
-    if hasattr(tensorrt, "init_libnvinfer_plugins"):
-        tensorrt.init_libnvinfer_plugins(log, "")
+    log = logger_of(tensorrt)
     builder = tensorrt.Builder(log)
     typed = getattr(tensorrt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)  # a flag up to version 10
     network = builder.create_network(0 if typed is None else 1 << int(typed))

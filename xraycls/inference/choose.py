@@ -45,7 +45,7 @@ def open_classifier(
 
     Args:
         model: an exported folder or file; or as :func:`xraycls.inference.load.load_classifier_model` takes it.
-        runtime: "auto", "torch", "onnxruntime" or "openvino".
+        runtime: "auto", "torch", "onnxruntime", "openvino" or "tensorrt".
         device: as in training.
         precision: that an exported model computes in.
         calibrated: whether that calibration is used.
@@ -58,7 +58,7 @@ def open_classifier(
     if is_exported(model):
         exported = load_exported(model, "classifier", runtime=runtime, precision=precision, device=device)
         return with_calibration(exported) if calibrated else exported
-    _check_torch(model, runtime)
+    check_runtime(model, runtime)
     from xraycls.inference.load import load_classifier_model
     from xraycls.training.precision import choose_device
 
@@ -108,7 +108,7 @@ def open_detector(
     """Returns a detector; as :func:`open_classifier`, and ``key`` opens an encrypted one."""
     if is_exported(model):
         return load_exported(model, "detector", runtime=runtime, precision=precision, device=device)
-    _check_torch(model, runtime)
+    check_runtime(model, runtime)
     from xraycls.inference.load import load_detector_model
     from xraycls.training.precision import choose_device
 
@@ -206,7 +206,8 @@ def check_loader(loader: str) -> None:
         raise UsageError(f"An exported model reads pictures by itself, not by --loader {loader}", "Leave it out")
 
 
-def _check_torch(model: str | Path, runtime: str) -> None:
+def check_runtime(model: str | Path, runtime: str) -> None:
+    """Raise UsageError for a runtime that a model in torch doesn't have."""
     if runtime not in ("auto", "torch"):
         raise UsageError(
             f"{model} is no exported folder, so --runtime {runtime} can't compute it",

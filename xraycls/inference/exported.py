@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -16,9 +15,6 @@ from xraycls.data.plain import from_plain, to_plain
 from xraycls.errors import RunError
 from xraycls.loaders.recipes.classification import Recipe
 from xraycls.loaders.recipes.protocol import ViewRecipe
-from xraycls.loaders.recipes.ssd import SSDRecipe
-from xraycls.loaders.recipes.unet import UNetRecipe
-from xraycls.loaders.recipes.yolo_v4 import YoloV4Recipe
 from xraycls.loaders.views import Canvas
 from xraycls.models.detection.map_boxes import BoxRule
 
@@ -27,9 +23,6 @@ LISTING = "export.json"
 
 FORMAT = 2
 _ENGINES = (".engine", ".plan")
-_RECIPES: Mapping[str, Any] = {"stretched": Recipe, "squeezed": SSDRecipe, "letterboxed": YoloV4Recipe}
-_ALIKE: Mapping[str, tuple[Any, ...]] = {"squeezed": (UNetRecipe,)}  # others that render for evaluation so
-"""How pictures are rendered for evaluation: name → a recipe that does so."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +60,7 @@ class ExportedFile:
         versions: of the packages that wrote it.
         parity: the check against torch, a mapping for each batch size.
         trtexec: the commands that build an engine, by version of TensorRT.
-        engine: that was built of it: its file, sha256, and the version of TensorRT; empty without one.
+        engine: that was built of it: its file, sha256, the version of TensorRT and the GPU; empty without one.
         quantization: of a file that computes in 8 bits how its ranges were chosen: method, pictures, layers.
         figures: of such a file what it scores on the validation images: metric, images, fp32, and its own; else empty.
     """
@@ -126,7 +119,7 @@ class ExportedFile:
         """How pictures are rendered."""
         if self.rendering == "stretched":
             return Recipe(self.width)
-        recipe: ViewRecipe = _RECIPES[self.rendering](Canvas(self.height, self.width, self.fill))
+        recipe: ViewRecipe = _recipes()[self.rendering][0](Canvas(self.height, self.width, self.fill))
         return recipe
 
 
@@ -136,14 +129,23 @@ def rendering_of(recipe: ViewRecipe) -> str:
     Raises:
         RunError: it has none, so that no runtime could follow it.
     """
-    for name, kind in _RECIPES.items():
-        if isinstance(recipe, (kind, *_ALIKE.get(name, ()))):
+    for name, kinds in _recipes().items():
+        if isinstance(recipe, kinds):
             return name
     raise RunError(f"Pictures of the recipe {type(recipe).__name__} can't be rendered without torch")
 
 
+def _recipes() -> dict[str, tuple[Any, ...]]:
+    """By name of a rendering the recipes that render so for evaluation; those of detectors are imported for them."""
+    from xraycls.loaders.recipes.ssd import SSDRecipe
+    from xraycls.loaders.recipes.unet import UNetRecipe
+    from xraycls.loaders.recipes.yolo_v4 import YoloV4Recipe
+
+    return {"stretched": (Recipe,), "squeezed": (SSDRecipe, UNetRecipe), "letterboxed": (YoloV4Recipe,)}
+
+
 def is_exported(name: str | Path) -> bool:
-    """Whether a model's name means an exported folder, an ONNX file or an engine of TensorRT, which none computes."""
+    """Whether a model's name means an exported folder, an ONNX file or an engine of TensorRT."""
     path = Path(name)
     return path.suffix in (".onnx", *_ENGINES) or (path / LISTING).is_file()
 
@@ -178,8 +180,8 @@ def find_exported(name: str | Path) -> tuple[Path, ExportedFile]:
     path = Path(name)
     if path.suffix in _ENGINES:
         raise RunError(
-            f"{path} is an engine of TensorRT, which only the version and the kind of GPU that built it can compute",
-            "Give the ONNX file that it was built from, or have Triton or DeepStream compute it",
+            f"{path} is an engine of TensorRT, which is computed by the name of the ONNX file that it was built from",
+            f"Give {path.with_suffix('.onnx')} with --runtime tensorrt, or have Triton or DeepStream compute it",
         )
     folder = path if path.is_dir() else path.parent
     files = {each.file: each for each in read_listing(folder)}

@@ -88,6 +88,10 @@ def _of_nms(outputs: Arrays, file: ExportedFile) -> list[Detections]:
     return _rows(*(outputs[name] for name in names))
 
 
+def _of_trt(outputs: Arrays, file: ExportedFile) -> list[Detections]:
+    return _rows(*(outputs[name] for name in ("num_dets", "det_boxes", "det_scores", "det_classes")))
+
+
 def _of_tao(outputs: Arrays, file: ExportedFile) -> list[Detections]:
     name = next(iter(file.outputs))
     size = np.array([file.width, file.height] * 2, np.float32)
@@ -110,6 +114,7 @@ def _of_maps(outputs: Arrays, file: ExportedFile) -> list[Detections]:
 _READERS: Mapping[str, Callable[[Arrays, ExportedFile], list[Detections]]] = {
     "nms": _of_nms,
     "heads": _of_heads,
+    "trt": _of_trt,
     "tao": _of_tao,
     "maps": _of_maps,
 }

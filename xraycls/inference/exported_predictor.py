@@ -14,12 +14,10 @@ from xraycls.data.depth import with_bits
 from xraycls.data.image import GreyImage
 from xraycls.data.open import open_image
 from xraycls.data.processors import available_processors
-from xraycls.data.table import SampleTable
 from xraycls.errors import DataError, RunError
 from xraycls.evaluation.cases import FloatArray
 from xraycls.inference.adjust import Adjustment, adjusted_probabilities
 from xraycls.inference.exported import ExportedFile, find_exported
-from xraycls.inference.exported_detections import detections_of
 from xraycls.inference.inputs import samples_of
 from xraycls.inference.results import Decisions, Output, Result, overlapped
 from xraycls.inference.runtimes import Arrays, Session, open_session
@@ -29,6 +27,7 @@ from xraycls.loaders.views import Floats
 from xraycls.types import Detections, Sample
 
 if TYPE_CHECKING:
+    from xraycls.data.table import SampleTable
     from xraycls.inference.inputs import Picture
 
 
@@ -117,7 +116,7 @@ def load_exported(
     Args:
         name: its folder or file.
         kind: what it has to be.
-        runtime: see :func:`~xraycls.inference.runtimes.open_session`, as of the others.
+        runtime: see :func:`session_of`, as of the others.
         precision: likewise.
         threads: likewise.
         device: likewise.
@@ -130,10 +129,43 @@ def load_exported(
     path, file = find_exported(name)
     if file.kind != kind:
         raise RunError(f"{path} is a {file.kind} and no {kind}")
-    if file.form == "trt":
-        raise RunError(f"{path} has the form trt, which only TensorRT computes", "Export it with --form nms")
+    session = session_of(path, file, runtime, precision=precision, threads=threads, device=device)
+    return ExportedModel(path, file, session)
+
+
+def session_of(
+    path: Path,
+    file: ExportedFile,
+    runtime: str = "auto",
+    *,
+    precision: str = "auto",
+    threads: int | None = None,
+    device: str = "auto",
+) -> Session:
+    """Returns what computes an exported file.
+
+    Args:
+        path: the file.
+        file: its description.
+        runtime: "tensorrt" for the engine that was built of it, never chosen by "auto"; the others, as all further
+            arguments and errors, are those of :func:`~xraycls.inference.runtimes.open_session`.
+        precision: likewise.
+        threads: likewise.
+        device: likewise.
+
+    Raises:
+        RunError: the file has no engine, or one that isn't for this machine; or only TensorRT computes it.
+    """
     wanted = "auto" if precision == file.precision else precision
-    return ExportedModel(path, file, open_session(path, runtime, precision=wanted, threads=threads, device=device))
+    if runtime == "tensorrt":
+        from xraycls.inference.tensorrt_runtime import open_engine  # which imports torch
+
+        return open_engine(path, file, precision=wanted, device=device)
+    if file.form == "trt":
+        raise RunError(
+            f"{path} has the form trt, which only TensorRT computes", "Choose --runtime tensorrt, or export --form nms"
+        )
+    return open_session(path, runtime, precision=wanted, threads=threads, device=device)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,6 +246,7 @@ def read_probabilities(outputs: Arrays, views: Floats, *, multi_label: bool = Fa
 
 def read_detections(file: ExportedFile, *, source: bool = True) -> Callable[[Arrays, Floats], list[Detections]]:
     """Returns what reads detections, in pixels of the pictures' files (``source``) or of the input."""
+    from xraycls.inference.exported_detections import detections_of  # no classifier needs it
 
     def read(outputs: Arrays, views: Floats) -> list[Detections]:
         found = detections_of(outputs, file)

@@ -12,7 +12,7 @@ import numpy as np
 
 from xraycls.data.image import GreyImage
 from xraycls.evaluation.cases import FloatArray, predicted_classes
-from xraycls.evaluation.summary import format_threshold
+from xraycls.evaluation.thresholds import format_threshold
 from xraycls.types import Prediction, Sample
 
 S = TypeVar("S")

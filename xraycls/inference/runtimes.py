@@ -1,4 +1,7 @@
-"""What computes an ONNX file: onnxruntime or OpenVINO. Only this file imports them."""
+"""What computes an ONNX file: onnxruntime or OpenVINO. Only this file imports them.
+
+Engines of TensorRT are computed by :mod:`xraycls.inference.tensorrt_runtime`.
+"""
 
 from __future__ import annotations
 
@@ -124,11 +127,9 @@ def open_session(
             f"{path} is an ONNX file, which --runtime torch can't compute", "Give the run folder that it was made from"
         )
     if runtime == "tensorrt":
-        raise UsageError(
-            "TensorRT computes engines, not ONNX files", "Build one with the trtexec command in export.json"
-        )
+        raise UsageError("TensorRT computes engines, not ONNX files", "Give a folder that was exported with --engine")
     if runtime != "auto" and runtime not in RUNTIMES:
-        raise unknown("runtime", runtime, ("auto", *RUNTIMES, "torch"), "--runtime")
+        raise unknown("runtime", runtime, ("auto", *RUNTIMES, "tensorrt", "torch"), "--runtime")
     chosen = runtime if runtime != "auto" else next(iter(installed), "onnxruntime")
     if chosen not in installed:
         raise MissingExtra(chosen, "openvino" if chosen == "openvino" else "runtime")

@@ -125,7 +125,7 @@ def calibrate(
         precision: as in training.
         loader: likewise.
         threads: decoding threads.
-        runtime: "auto", "torch", "onnxruntime" or "openvino".
+        runtime: "auto", "torch", "onnxruntime", "openvino" or "tensorrt".
         strict: stop at a file that can't be read.
         options: how the data is to be read.
         progress: told of (images done, images).

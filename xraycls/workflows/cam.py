@@ -79,7 +79,8 @@ def cam(
         target: the class or finding to explain; None takes the one predicted at the operating threshold, or the finding
             that lies highest above its own. "all" explains every class: so many explanations a picture follow.
         device: as in training.
-        runtime: "auto", "torch", "onnxruntime" or "openvino"; exported folders need no torch, and know gradcam alone.
+        runtime: "auto", "torch", "onnxruntime", "openvino" or "tensorrt"; exported folders need no torch, and know
+            gradcam alone.
 
     Raises:
         UsageError: no such method or class, or something that is no picture.

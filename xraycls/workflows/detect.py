@@ -48,7 +48,7 @@ def detect(
         precision: as in training.
         loader: likewise.
         threads: likewise.
-        runtime: "auto", "torch", "onnxruntime" or "openvino"; exported folders need no torch.
+        runtime: "auto", "torch", "onnxruntime", "openvino" or "tensorrt"; exported folders need no torch.
 
     Raises:
         RunError: no such model.

@@ -13,7 +13,7 @@ from xraycls.data.lock import sole_writer
 from xraycls.data.processors import limited_to
 from xraycls.errors import RunError, UsageError
 from xraycls.evaluation.cases import FloatArray
-from xraycls.evaluation.summary import format_threshold
+from xraycls.evaluation.thresholds import format_threshold
 from xraycls.inference.ensemble_file import EnsembleFile
 from xraycls.inference.load import load_classifier_model
 from xraycls.inference.predictor import Predictor

@@ -18,9 +18,9 @@ from xraycls.evaluation import style
 from xraycls.evaluation.detection.overlap import box_iou
 from xraycls.inference.exported import ExportedFile, find_exported, is_exported, read_listing
 from xraycls.inference.exported_detections import detections_of
-from xraycls.inference.exported_predictor import ExportedModel, read_probabilities
+from xraycls.inference.exported_predictor import ExportedModel, read_probabilities, session_of
 from xraycls.inference.inputs import samples_of
-from xraycls.inference.runtimes import RUNTIMES, open_session
+from xraycls.inference.runtimes import RUNTIMES
 from xraycls.types import Detections
 from xraycls.workflows.export import pictures_for
 
@@ -42,7 +42,7 @@ class Timing:
 
     Attributes:
         model: its name on the command line, and the file where there are several.
-        runtime: "torch", "onnxruntime" or "openvino".
+        runtime: "torch", "onnxruntime", "openvino" or "tensorrt".
         precision: number format of the model.
         batch: pictures at a time.
         milliseconds: of the clock for a batch, the median.
@@ -185,15 +185,20 @@ def _candidates(model: Path, threads: int | None, device: str, key: str) -> list
     return [
         _in_runtime(folder / file.file, file, runtime, threads, device)
         for file in files
-        if file.form != "trt"  # which only TensorRT computes
-        for runtime in RUNTIMES
-        if find_spec(runtime) and not (runtime == "onnxruntime" and file.precision == "bf16")
+        for runtime in (*RUNTIMES, *(["tensorrt"] if device != "cpu" else []))
+        if find_spec(runtime) and _computes(runtime, file)
     ]
+
+
+def _computes(runtime: str, file: ExportedFile) -> bool:
+    if runtime == "tensorrt":
+        return bool(file.engine)
+    return file.form != "trt" and not (runtime == "onnxruntime" and file.precision == "bf16")
 
 
 def _in_runtime(path: Path, file: ExportedFile, runtime: str, threads: int | None, device: str) -> _Candidate:
     found, _ = find_exported(path)
-    session = open_session(found, runtime, threads=threads, device=device if runtime == "onnxruntime" else "cpu")
+    session = session_of(found, file, runtime, threads=threads, device="cpu" if runtime == "openvino" else device)
     model = ExportedModel(path, file, session)
 
     def run(pictures: Pictures) -> Answers:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from xraycls.data.files import atomic_write
 from xraycls.errors import UsageError
-from xraycls.evaluation.write import uncertainty_names, uncertainty_of
-from xraycls.evaluation.write import write_predictions as write_csv
+from xraycls.evaluation.predictions import uncertainty_names, uncertainty_of
+from xraycls.evaluation.predictions import write_predictions as write_csv
 from xraycls.inference.choose import open_classifiers, predictor_of_classifier
 from xraycls.inference.ensemble import Ensemble
 from xraycls.inference.exported_predictor import ExportedModel
@@ -68,7 +68,7 @@ def predict(
         precision: as in training.
         loader: likewise.
         threads: likewise.
-        runtime: "auto", "torch", "onnxruntime" or "openvino"; exported folders need no torch.
+        runtime: "auto", "torch", "onnxruntime", "openvino" or "tensorrt"; exported folders need no torch.
         tta: views whose probabilities are averaged, such as "flip" or "flip,rotate,shift,scale"; None for one view.
         ood_check: mark pictures that are unlike the training data (:attr:`~xraycls.types.Prediction.unlike`).
         prevalence: correct probabilities for another prevalence than that of the training, such as "0.05" or

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from xraycls.data.class_names import plain_class
-from xraycls.data.table import SampleTable
 from xraycls.errors import RunError, UsageError, unknown
 from xraycls.evaluation.recalibration import SAME, LogitMap, ProbabilityMap
 from xraycls.inference.adjust import Adjustment, adjusted
 from xraycls.inference.ensemble import Ensemble, ensemble_of
 from xraycls.loaders.sampler import weights_of_findings
-from xraycls.training.config import TrainConfig
 
 if TYPE_CHECKING:
+    from xraycls.data.table import SampleTable
     from xraycls.inference.classification import TrainedModel
     from xraycls.inference.exported_predictor import ExportedModel
+    from xraycls.training.config import TrainConfig
 
 logger = logging.getLogger(__name__)
 

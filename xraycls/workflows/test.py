@@ -104,7 +104,7 @@ def test(
         precision: as in training.
         loader: the engine, as in training; it may be another one.
         threads: decoding threads.
-        runtime: "auto", "torch", "onnxruntime" or "openvino"; exported folders need no torch.
+        runtime: "auto", "torch", "onnxruntime", "openvino" or "tensorrt"; exported folders need no torch.
         strict: stop at a file that can't be read.
         resamples: of the bootstrap, for the intervals.
         unseen_only: leave out the images that the run was trained or chosen with, by content.

@@ -12,7 +12,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from xraycls.data.csv import read_csv
-from xraycls.data.dicom import is_dicom_file, read_header
+from xraycls.data.dicom.header import read_header
+from xraycls.data.dicom.sniff import is_dicom_file
 from xraycls.data.formats import FORMATS
 from xraycls.data.formats.format import CLASSES, Format, first_few, without_reversed
 from xraycls.data.formats.location import Location, plan_locations, put

@@ -8,7 +8,8 @@ from pathlib import Path, PurePosixPath
 
 import cv2
 
-from xraycls.data.dicom import DICOM_SUFFIXES, is_dicom_file, read_header
+from xraycls.data.dicom.header import read_header
+from xraycls.data.dicom.sniff import DICOM_SUFFIXES, is_dicom_file
 from xraycls.data.files import atomic_write, fitting_name, share_file
 from xraycls.data.formats.format import Format
 from xraycls.data.formats.pairs import PICTURES

@@ -12,7 +12,7 @@ from xraycls.evaluation import style
 from xraycls.evaluation.detection.froc import RATES
 from xraycls.evaluation.detection.summary import format_figure
 from xraycls.evaluation.detection.table import DetectionReport
-from xraycls.evaluation.summary import format_threshold
+from xraycls.evaluation.thresholds import format_threshold
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -6,7 +6,8 @@ import math
 
 from xraycls.evaluation.detection.table import FIGURES, PER_CLASS, DetectionReport
 from xraycls.evaluation.report import Estimate
-from xraycls.evaluation.summary import Table, format_estimate, format_threshold, format_value
+from xraycls.evaluation.summary import Table, format_estimate, format_value
+from xraycls.evaluation.thresholds import format_threshold
 
 
 def format_figure(estimate: Estimate) -> str:

@@ -20,7 +20,7 @@ from xraycls.errors import DataError, UsageError
 from xraycls.evaluation.detection.average_precision import AveragePrecision, StrictAveragePrecision
 from xraycls.evaluation.detection.plots import write_pictures
 from xraycls.evaluation.detection.table import DetectionReport
-from xraycls.inference.choose import check_loader
+from xraycls.inference.choose import check_loader, check_runtime
 from xraycls.inference.detection import TrainedDetector
 from xraycls.inference.exported import is_exported
 from xraycls.inference.exported_predictor import ExportedModel, ExportedPredictor, load_exported, read_detections
@@ -95,6 +95,7 @@ def evaluate_detector(
     precision: str = "auto",
     loader: str = "auto",
     threads: int | None = None,
+    runtime: str = "auto",
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Evaluation:
     """Average precision of a trained detector, and the other figures of the field.
@@ -112,6 +113,7 @@ def evaluate_detector(
         precision: "auto" takes the one that the model was validated with in training.
         loader: as in training.
         threads: decoding threads; None for one a processor.
+        runtime: "auto", "torch", "onnxruntime", "openvino" or "tensorrt"; all but the first two of exported models.
         progress: told how many pictures are done, of how many.
 
     Returns:
@@ -132,9 +134,10 @@ def evaluate_detector(
     """
     path = model_of(Path(model))
     if is_exported(path):
-        trained: TrainedDetector | ExportedModel = open_exported(path, suppression, device)
+        trained: TrainedDetector | ExportedModel = open_exported(path, suppression, device, runtime)
         path = trained.weights
     else:
+        check_runtime(path, runtime)
         trained = load_detector_model(path, choose_device(device), key=key, suppression=suppression)
     run = RunFolder(path.resolve().parent.parent)
     job = DetectionJob.read(run.config) if run.is_of_detector() and run.config.is_file() else None
@@ -156,15 +159,16 @@ def evaluate_detector(
     )
 
 
-def open_exported(path: Path, suppression: Suppression | None, device: str) -> ExportedModel:
+def open_exported(path: Path, suppression: Suppression | None, device: str, runtime: str = "auto") -> ExportedModel:
     """Returns an exported detector; a warning says so where its suppression isn't the one that is wanted.
 
     Args:
         path: the folder or file.
         suppression: that is wanted; None for any.
         device: "auto", "cpu" or "cuda".
+        runtime: what computes it.
     """
-    model = load_exported(path, "detector", device=device)
+    model = load_exported(path, "detector", device=device, runtime=runtime)
     file = model.file
     own = Suppression(file.confidence or 0.0, file.iou or 0.0, file.top_k or 0)
     if suppression not in (None, own):

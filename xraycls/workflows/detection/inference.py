@@ -21,7 +21,7 @@ from xraycls.data.pictures import list_images
 from xraycls.data.processors import available_processors
 from xraycls.errors import DataError, UsageError
 from xraycls.explain.boxes import annotated as drawn
-from xraycls.inference.choose import predictor_of_detector
+from xraycls.inference.choose import check_runtime, predictor_of_detector
 from xraycls.inference.detection import TrainedDetector
 from xraycls.inference.exported import is_exported
 from xraycls.inference.exported_predictor import ExportedModel, load_exported
@@ -81,6 +81,7 @@ def infer(
     precision: str = "auto",
     loader: str = "auto",
     threads: int | None = None,
+    runtime: str = "auto",
     title: str = "SSD",
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Inference:
@@ -106,6 +107,7 @@ def infer(
         precision: likewise.
         loader: likewise.
         threads: that read and write pictures; None for one a processor.
+        runtime: "auto", "torch", "onnxruntime", "openvino" or "tensorrt"; all but the first two of exported models.
         title: of the network, in the status file.
         progress: told how many pictures are done, of how many.
 
@@ -126,7 +128,7 @@ def infer(
         stack.enter_context(reported(results, f"{title} inference"))
         for folder in dict.fromkeys(filter(None, (annotated, labels))):
             stack.enter_context(sole_writer(folder, "choose another folder for the results"))
-        trained = _opened(model, spec, key, device)
+        trained = _opened(model, spec, key, device, runtime)
         targets = output_paths(images, annotated)
         predictor = predictor_of_detector(
             trained, batch_size=batch_size, precision=precision, loader=loader, threads=threads
@@ -160,14 +162,15 @@ def plan_of(network: TaoNetwork, spec: Path | None, mounts: Mounts) -> tuple[Inf
     return network.inference(opened, mounts), opened.config.enc_key
 
 
-def _opened(model: Path, spec: Path | None, key: str, device: str) -> TrainedDetector | ExportedModel:
+def _opened(model: Path, spec: Path | None, key: str, device: str, runtime: str) -> TrainedDetector | ExportedModel:
     """A detector with what a spec says of predictions; an exported one keeps to what it was exported with."""
     if is_exported(model):
-        exported = load_exported(model, "detector", device=device)
+        exported = load_exported(model, "detector", device=device, runtime=runtime)
         if spec:
             check_network(network_of_spec(spec), exported.network, model)
             logger.info("%s suppresses by the rules that it was exported with, not by those of the spec.", model)
         return exported
+    check_runtime(model, runtime)
     described = partial(config_of_spec, spec) if spec else None
     trained = load_detector_model(model, choose_device(device), key=key, config=described)
     if spec:
