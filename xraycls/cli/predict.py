@@ -73,10 +73,12 @@ def predict(
     require_writable(output)
     replaced = require_replaceable(output)
     others = leading_models(paths)
-    opened = open_classifiers([run, *others], runtime=runtime, device=device, precision=precision)
+    pictures = list_images(paths[len(others) :], keep_masks=keep_masks)
+    opened = open_classifiers(
+        [run, *others], runtime=runtime, device=device, precision=precision, pictures=len(pictures)
+    )
     trained = with_prevalence(opened, prevalence)
     classes = trained.classes
-    pictures = list_images(paths[len(others) :], keep_masks=keep_masks)
     with counting("predicting") as progress:
         predictions = predict_with(
             trained,

@@ -39,6 +39,7 @@ def open_classifier(
     runtime: str = "auto",
     device: str = "auto",
     precision: str = "auto",
+    pictures: int | None = None,
     calibrated: bool = True,
 ) -> TrainedModel | ExportedModel:
     """Returns a classifier, with the calibration beside its weights where there is one.
@@ -48,6 +49,7 @@ def open_classifier(
         runtime: "auto", "torch", "onnxruntime", "openvino" or "tensorrt".
         device: as in training.
         precision: that an exported model computes in.
+        pictures: how many an exported model is to compute; None for many.
         calibrated: whether that calibration is used.
 
     Raises:
@@ -56,7 +58,9 @@ def open_classifier(
         MissingExtra: the runtime isn't installed.
     """
     if is_exported(model):
-        exported = load_exported(model, "classifier", runtime=runtime, precision=precision, device=device)
+        exported = load_exported(
+            model, "classifier", runtime=runtime, precision=precision, device=device, pictures=pictures
+        )
         return with_calibration(exported) if calibrated else exported
     check_runtime(model, runtime)
     from xraycls.inference.load import load_classifier_model
@@ -67,7 +71,12 @@ def open_classifier(
 
 
 def open_classifiers(
-    models: Sequence[str | Path], *, runtime: str = "auto", device: str = "auto", precision: str = "auto"
+    models: Sequence[str | Path],
+    *,
+    runtime: str = "auto",
+    device: str = "auto",
+    precision: str = "auto",
+    pictures: int | None = None,
 ) -> TrainedModel | ExportedModel | Ensemble:
     """Returns one classifier, or several as one; arguments and errors as of :func:`open_classifier`.
 
@@ -76,7 +85,7 @@ def open_classifiers(
     Raises:
         UsageError: several that tell other classes apart, or such a folder beside others.
     """
-    one = partial(open_classifier, runtime=runtime, device=device, precision=precision)
+    one = partial(open_classifier, runtime=runtime, device=device, precision=precision, pictures=pictures)
     if len(models) == 1 and is_ensemble(models[0]):
         file = read_ensemble(Path(models[0]))
         together = ensemble_of(map(one, file.members), file.shares)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, Literal
+from typing import TYPE_CHECKING, Any, Generic, Literal
 
 import numpy as np
 
@@ -110,6 +110,7 @@ def load_exported(
     precision: str = "auto",
     threads: int | None = None,
     device: str = "auto",
+    pictures: int | None = None,
 ) -> ExportedModel:
     """Returns an exported model.
 
@@ -120,6 +121,7 @@ def load_exported(
         precision: likewise.
         threads: likewise.
         device: likewise.
+        pictures: likewise.
 
     Raises:
         RunError: there is no such model, it was changed, or it is of the other kind.
@@ -129,7 +131,8 @@ def load_exported(
     path, file = find_exported(name)
     if file.kind != kind:
         raise RunError(f"{path} is a {file.kind} and no {kind}")
-    session = session_of(path, file, runtime, precision=precision, threads=threads, device=device)
+    settings: dict[str, Any] = {"precision": precision, "threads": threads, "device": device, "pictures": pictures}
+    session = session_of(path, file, runtime, **settings)
     return ExportedModel(path, file, session)
 
 
@@ -141,6 +144,7 @@ def session_of(
     precision: str = "auto",
     threads: int | None = None,
     device: str = "auto",
+    pictures: int | None = None,
 ) -> Session:
     """Returns what computes an exported file.
 
@@ -152,6 +156,7 @@ def session_of(
         precision: likewise.
         threads: likewise.
         device: likewise.
+        pictures: likewise.
 
     Raises:
         RunError: the file has no engine, or one that isn't for this machine; or only TensorRT computes it.
@@ -165,7 +170,7 @@ def session_of(
         raise RunError(
             f"{path} has the form trt, which only TensorRT computes", "Choose --runtime tensorrt, or export --form nms"
         )
-    return open_session(path, runtime, precision=wanted, threads=threads, device=device)
+    return open_session(path, runtime, precision=wanted, threads=threads, device=device, pictures=pictures)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -89,11 +89,12 @@ def predict(
         ('film.jpeg', 2)
     """
     models = [model] if isinstance(model, str | Path) else model
-    opened = open_classifiers(models, runtime=runtime, device=device, precision=precision)
+    samples = samples_of(paths)
+    opened = open_classifiers(models, runtime=runtime, device=device, precision=precision, pictures=len(samples))
     trained = with_prevalence(opened, prevalence)
     predictions = predict_with(
         trained,
-        paths,
+        samples,
         batch_size=batch_size,
         precision=precision,
         loader=loader,
