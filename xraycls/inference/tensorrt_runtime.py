@@ -84,7 +84,7 @@ class TensorRT:
         kinds = {name: np.zeros(0, tensorrt.nptype(engine.get_tensor_dtype(name))) for name in names}
         self._outputs = {name: torch.from_numpy(kinds[name]).dtype for name in names if name != self._input}
         self._most = engine.get_tensor_profile_shape(self._input, 0)[-1][0]  # least, usual and largest shape
-        self._stream = torch.cuda.Stream(gpu)
+        self._stream = torch.cuda.Stream(gpu)  # type: ignore[no-untyped-call]
 
     def run(self, images: npt.NDArray[Any]) -> Arrays:
         """Returns the outputs by name; more pictures than the engine takes at a time are computed in parts."""
