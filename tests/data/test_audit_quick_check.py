@@ -39,11 +39,12 @@ def test_one_sentence_a_fault_and_the_command_once(folder, caplog):
     for path in folder.glob("*/NORMAL/*.jpeg"):
         cv2.imwrite(str(path), cv2.resize(read_grey(path), None, fx=2, fy=2))
     warnings = [line for level, line in told(caplog, folder) if level == "WARNING"]
-    assert len(warnings) == 3
-    patient, shortcut, command = warnings
+    assert len(warnings) == 4
+    patient, shortcut, way_out, command = warnings
     assert patient.startswith("1 patient with ")
     assert f"test/NORMAL/{moved.name} (test) and train/NORMAL/" in patient
     assert " tells PNEUMONIA without the picture (AUC " in shortcut
+    assert way_out == f"xraycls data split {folder} --redraw writes splits that keep patients apart."
     assert command == f"xraycls data audit {folder} shows more."
     assert all(line.endswith(".") and not line.endswith("..") for line in warnings)
 

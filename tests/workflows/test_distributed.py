@@ -9,10 +9,13 @@ import sys
 import time
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from xraycls.models.files import read_metadata
 from xraycls.training.run_folder import RunFolder
 
 # No batch statistics and no dropout, so that halves of a batch add up to the whole.
@@ -41,6 +44,45 @@ def test_two_gloo_processes_train_what_one_does(tiny, tmp_path):
         assert abs(first["val_loss"] - second["val_loss"]) < 1e-4
         assert abs(first["train_loss"] - second["train_loss"]) < 1e-4
     assert one.read_metrics()[1]["train_loss"] != one.read_metrics()[0]["train_loss"]
+
+
+def draw_findings(folder: Path) -> Path:
+    """21 training and 9 validation films of findings that hardly any of them tells.
+
+    One training film shows Hernia, so that in every batch one process at most has it, and validation has none; of
+    Fracture nothing is known but what is uncertain. Most other labels are unknown.
+    """
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    lines = ["path,split,Edema,Mass,Hernia,Fracture"]
+    for number in range(30):
+        cv2.imwrite(str(folder / f"{number}.png"), rng.integers(0, 255, (36, 36), dtype=np.uint8))
+        cells = [str(number % 2), "1" if number % 3 else "", str(int(number == 5)), "-1" if number == 8 else ""]
+        if number % 4 == 3:
+            cells = ["", "0", "", ""]
+        lines.append(f"{number}.png,{'train' if number < 21 else 'val'},{','.join(cells)}")
+    (folder / "table.csv").write_text("\n".join(lines) + "\n")
+    return folder / "table.csv"
+
+
+@pytest.mark.exhaustive
+def test_two_processes_train_findings_that_one_of_them_does_not_see(tmp_path):
+    told = ["--labels", "Edema,Mass,Hernia,Fracture", "--class-weights", "balanced", "--uncertain", "smooth"]
+    data = draw_findings(tmp_path / "films")
+    one = train(data, tmp_path / "one", *told, "--batch-size", "4")
+    two = train(data, tmp_path / "two", *told, "--batch-size", "2", "--gpus", "2")
+    a, b = load_file(one.last), load_file(two.last)
+    for name in a:
+        torch.testing.assert_close(a[name], b[name], rtol=1e-4, atol=1e-6)
+    for first, second in zip(one.read_metrics(), two.read_metrics(), strict=True):
+        figures = [name for name in first if name not in ("seconds", "waiting")]
+        assert [second[name] for name in figures] == pytest.approx(
+            [first[name] for name in figures], abs=1e-4, nan_ok=True
+        )
+        assert np.isnan([first["val_auroc_Hernia"], first["val_auroc_Fracture"]]).all()
+        assert np.isfinite([first["val_auroc_Edema"], first["val_loss"], first["train_loss"]]).all()
+    for run in (one, two):
+        assert sorted(json.loads((read_metadata(run.best) or {})["thresholds"])) == ["Edema", "Mass"]
 
 
 @pytest.mark.walkthrough

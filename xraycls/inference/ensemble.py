@@ -92,7 +92,7 @@ def ensemble_of(members: Iterable[TrainedModel | ExportedModel], shares: Sequenc
         if not same or other.multi_label != first.multi_label:
             raise UsageError(
                 f"{other.weights} tells {_told(other)}, and {first.weights} {_told(first)}",
-                "Members of an ensemble know the same classes",
+                "Name models of the same classes or findings; others predict one by one",
             )
     parts = tuple(shares or (1 / len(known),) * len(known))
     single = [member.threshold for member in known if member.threshold is not None]

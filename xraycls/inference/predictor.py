@@ -15,6 +15,7 @@ from xraycls.data.depth import one_depth
 from xraycls.data.table import SampleTable
 from xraycls.inference.inputs import samples_of
 from xraycls.inference.results import Output, Result
+from xraycls.loaders.cache import PictureCache
 from xraycls.loaders.choose import build_loader, choose_engine, notice
 from xraycls.loaders.recipes.protocol import ViewRecipe
 from xraycls.training.memory import explained_out_of_memory
@@ -73,6 +74,7 @@ class Predictor(Generic[Output]):
         threads: that read pictures; None for one a processor.
         strict: raise DataError at the first picture that can't be read, instead of a result with an error.
         keep_inputs: whether results hold the pictures that the model saw.
+        cache: decoded pictures of a training on the same canvas, which :meth:`over` takes instead of their files.
     """
 
     model: Model[Output]
@@ -82,6 +84,7 @@ class Predictor(Generic[Output]):
     threads: int | None = None
     strict: bool = False
     keep_inputs: bool = False
+    cache: PictureCache | None = None
 
     def __call__(self, pictures: Picture | Iterable[Picture]) -> Iterator[Result[Output]]:
         """Returns an iterator over the results for any pictures, as :func:`~xraycls.inference.inputs.samples_of`.
@@ -112,6 +115,7 @@ class Predictor(Generic[Output]):
                 engine=engine,
                 threads=self.threads,
                 strict=self.strict,
+                cache=self.cache and self.cache.of(table),
             )
             for batch in batches:
                 with torch.inference_mode(), autocast(device, precision):

@@ -47,6 +47,19 @@ def uncertain_values(text: str, findings: Sequence[str]) -> list[float]:
     return list(values.values())
 
 
+def counted_targets(
+    targets: npt.NDArray[np.float32], uncertain: str, findings: Sequence[str]
+) -> npt.NDArray[np.float64]:
+    """Returns what labels count as in the loss, float64 [n, F]; NaN where they add nothing.
+
+    Args:
+        targets: float32 [n, F], 1 present, 0 absent, ``UNCERTAIN``, NaN unknown.
+        uncertain: policies, as of :func:`uncertain_values`.
+        findings: F names.
+    """
+    return np.where(targets == UNCERTAIN, uncertain_values(uncertain, findings), targets)
+
+
 def cross_entropies(logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     """Returns the binary cross-entropy of each finding, float32 [B, F].
 

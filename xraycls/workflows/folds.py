@@ -157,6 +157,7 @@ def _pooled(folder: Path, runs: list[TrainResult], data: RunData, reporter: Repo
     for each in runs:
         config = each.config
         trained = load_classifier_model(each.run.path, choose_device(config.device))
+        samples = data.table(config)
         predictor = Predictor(
             model=trained,
             batch_size=config.batch_size,
@@ -164,8 +165,9 @@ def _pooled(folder: Path, runs: list[TrainResult], data: RunData, reporter: Repo
             loader=config.loader,
             threads=config.threads,
             strict=config.strict,
+            cache=data.cache(config, samples, trained.recipe.canvas),
         )
-        part = predict_table(trained, predictor, held_out_of(data.table(config)), reporter.preparing)
+        part = predict_table(trained, predictor, held_out_of(samples), reporter.preparing)
         parts.append(part)
         thresholds.append(trained.threshold)
         own = trained.thresholds if trained.thresholds is not None else (trained.threshold or np.nan,)

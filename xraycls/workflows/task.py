@@ -12,12 +12,18 @@ import torch
 from xraycls.data.depth import depth_of
 from xraycls.data.findings import counts_of_findings
 from xraycls.data.table import SampleTable
-from xraycls.errors import UsageError
+from xraycls.errors import DataError, UsageError
 from xraycls.evaluation.findings import finding_scores
 from xraycls.evaluation.metrics import scores
 from xraycls.evaluation.thresholds import choose_threshold
 from xraycls.training.config import TrainConfig
-from xraycls.training.findings import MultiLabel, check_uncertain, positive_weights, uncertain_values
+from xraycls.training.findings import (
+    MultiLabel,
+    check_uncertain,
+    counted_targets,
+    positive_weights,
+    uncertain_values,
+)
 from xraycls.training.task import Classification, Floats, Labels, balanced_class_weights
 from xraycls.workflows.prevalence import trained_prevalence
 
@@ -84,10 +90,16 @@ def split_counts(table: SampleTable) -> dict[str, int]:
     return table.counts()
 
 
-def absent_classes(table: SampleTable, monitor: str) -> list[str]:
-    """Returns a sentence for each class that the training or the validation split has no image of."""
+def absent_classes(table: SampleTable, monitor: str, uncertain: str = "ignore") -> list[str]:
+    """Returns a sentence for each class that the training or the validation split has no image of.
+
+    Args:
+        table: with its splits.
+        monitor: the metric that chooses the weights.
+        uncertain: what uncertain labels of findings count as in the loss.
+    """
     if table.findings:
-        return _absent_findings(table)
+        return _absent_findings(table, uncertain)
     lines = []
     for split in ("train", "val"):
         part = table.split(split)
@@ -104,19 +116,20 @@ def absent_classes(table: SampleTable, monitor: str) -> list[str]:
     return lines
 
 
-def _absent_findings(table: SampleTable) -> list[str]:
+def _absent_findings(table: SampleTable, uncertain: str) -> list[str]:
     """Returns a sentence for findings that a split has no image with, or none without."""
+    outcomes = {
+        "training": "what never differs can't be learned, and --labels names the findings to train",
+        "validation": "figures leave it out, and it is called from a probability of 0.5",
+    }
     lines = []
-    for split in ("train", "val"):
-        targets = table.split(split).targets
-        for kind, value in (("with", 1), ("without", 0)):
-            absent = ~(targets == value).any(axis=0)
+    training = counted_targets(table.split("train").targets, uncertain, table.findings)
+    for split, targets in (("training", training), ("validation", table.split("val").targets)):
+        for kind, told in (("with", targets > 0.5), ("without", targets < 0.5)):
+            absent = ~told.any(axis=0)
             names = ", ".join(name for name, is_absent in zip(table.findings, absent, strict=True) if is_absent)
-            if names and split == "train":
-                lines.append(f"No training image is known to be {kind} {names}: it can't be learned.")
-            elif names:
-                told = "figures leave it out, and it is called from a probability of 0.5"
-                lines.append(f"No validation image is known to be {kind} {names}: {told}.")
+            if names:
+                lines.append(f"No {split} image is known to be {kind} {names}: {outcomes[split]}.")
     return lines
 
 
@@ -130,13 +143,28 @@ def told_task(table: SampleTable) -> list[str]:
 
 
 def check_task(config: TrainConfig, table: SampleTable) -> None:
-    """Raise UsageError for settings of the other task."""
+    """Raise UsageError for settings of the other task, and DataError for findings of which nothing can be learned."""
     if table.findings:
-        uncertain_values(config.uncertain, table.findings)
-        check_uncertain(config.uncertain, table.split("train").targets)
+        targets = table.split("train").targets
+        counted = counted_targets(targets, config.uncertain, table.findings)
+        check_uncertain(config.uncertain, targets)
+        _require_something_to_learn(table, counted)
         return
     for name, default in (("loss", "auto"), ("uncertain", "ignore")):
         if (given := getattr(config, name)) != default:
             raise UsageError(
                 f"--{name} {given} is of several findings an image, and the data tell one label", "Leave it out"
             )
+
+
+def _require_something_to_learn(table: SampleTable, counted: Floats) -> None:
+    """Raise DataError where no finding differs from one training image to another."""
+    known = ~np.isnan(counted)
+    highest, lowest = np.where(known, counted, -np.inf).max(axis=0), np.where(known, counted, np.inf).min(axis=0)
+    if not (highest > lowest).any():
+        raise DataError(
+            f"There is nothing to learn from the training images of {table.root}: each of {', '.join(table.findings)} "
+            "is known to be present in all of them, in none, or isn't known",
+            table.root,
+            "Name other columns with --labels, or what uncertain labels count as with --uncertain",
+        )

@@ -175,7 +175,7 @@ def _train(
 ) -> TrainResult:
     table = data.table(config, reporter.preparing)
     check_task(config, table)
-    for line in told_task(table) + absent_classes(table, config.monitor):
+    for line in told_task(table) + absent_classes(table, config.monitor, config.uncertain):
         reporter.message(line)
     if default_batch and config.batch_size > (most := max(len(table.split("train")) // runtime.world.size, 1)):
         reporter.message(

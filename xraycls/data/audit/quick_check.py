@@ -35,13 +35,16 @@ def warn_of_faults(table: SampleTable, given: Path | None = None) -> None:
     for split in table.splits:
         counts = ", ".join(f"{count:,} {name}" for name, count in table.split(split).counts().items())
         logger.info("%s: %s", split, counts)
+    source = shlex.quote(str(given or table.root))
     headers = picture_headers(table.samples)
     evidence = Evidence(table, tuple(None if isinstance(each, DataError) else each for each in headers))
     found = [finding for finding in _findings(evidence) if finding.severity == "error"]
     for finding in found:
         logger.warning("%s%s.", finding.title, _named(table, finding))
+    if any(finding.kind == "patient-across-splits" for finding in found):
+        logger.warning("xraycls data split %s --redraw writes splits that keep patients apart.", source)
     if found:
-        logger.warning("xraycls data audit %s shows more.", shlex.quote(str(given or table.root)))
+        logger.warning("xraycls data audit %s shows more.", source)
 
 
 def _findings(evidence: Evidence) -> Iterator[Finding]:
