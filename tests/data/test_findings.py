@@ -199,7 +199,7 @@ def test_columns_that_are_no_labels(tmp_path, options, words):
 
 def test_labels_that_are_all_blank(tmp_path):
     path = own(tmp_path, "image,edema,mass\na.png,,\nb.png,,\n")
-    with pytest.raises(DataError, match="Nothing is known of any finding"):
+    with pytest.raises(DataError, match=r"Nothing is known of edema, mass in .*--blank absent"):
         read_table(path, options=ReadOptions(labels="edema,mass"))
 
 

@@ -13,6 +13,7 @@ from sklearn.metrics import confusion_matrix, roc_auc_score
 import xraycls
 from xraycls.errors import DataError, RunError, UsageError
 from xraycls.inference.load import load_classifier_model
+from xraycls.loaders import cache, pictures
 from xraycls.training.interrupt import Interrupted
 from xraycls.training.reporter import Silent
 from xraycls.workflows import run_data
@@ -52,13 +53,13 @@ def table(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def looked_at() -> dict[str, list[int]]:
-    """How many files each reading of the table, and each look for their identities, went through."""
-    return {"table": [], "identities": []}
+    """How many files each reading of the table, each look for their identities and each decoding went through."""
+    return {"table": [], "identities": [], "decoded": []}
 
 
 @pytest.fixture(scope="module")
 def done(table, looked_at, tmp_path_factory) -> FoldsResult:
-    read, identify = run_data.load_undrawn, run_data.identities
+    read, identify, decode = run_data.load_undrawn, run_data.identities, cache.open_image
 
     def noted(*args, **options):
         found = read(*args, **options)
@@ -68,6 +69,8 @@ def done(table, looked_at, tmp_path_factory) -> FoldsResult:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run_data, "load_undrawn", noted)
         patch.setattr(run_data, "identities", lambda s, p: looked_at["identities"].append(len(s)) or identify(s, p))
+        for module in (cache, pictures):
+            patch.setattr(module, "open_image", lambda sample: looked_at["decoded"].append(1) or decode(sample))
         return xraycls.train_folds(data=table, output=tmp_path_factory.mktemp("folds") / "all", **FAST)
 
 
@@ -110,9 +113,10 @@ def test_pooled_figures_are_those_of_scikit_learn_on_the_pooled_predictions(done
     assert report.groups == 10
 
 
-def test_the_data_are_read_and_recognised_once_for_all_folds(done, looked_at):
+def test_the_data_are_read_recognised_and_decoded_once_for_all_folds_and_their_test(done, looked_at):
     assert looked_at["table"] == [20]
     assert sum(looked_at["identities"]) == 20
+    assert sum(looked_at["decoded"]) == 20
 
 
 @pytest.mark.walkthrough

@@ -10,11 +10,12 @@ import xraycls
 from tests.workflows.test_training_runs import FAST
 from xraycls.data.source import read_table
 from xraycls.data.table import SampleTable
-from xraycls.errors import RunError, UsageError, WeightsError, XrayclsError
+from xraycls.errors import DataError, RunError, UsageError, WeightsError, XrayclsError
+from xraycls.training.config import parse_config
 from xraycls.training.loop import Messages, Training
 from xraycls.training.reporter import Silent
-from xraycls.types import Sample
-from xraycls.workflows.task import absent_classes
+from xraycls.types import UNCERTAIN, Sample
+from xraycls.workflows.task import absent_classes, check_task
 
 
 class Listener(Silent):
@@ -58,15 +59,19 @@ def test_a_class_that_is_not_trained_is_reported(draw_folder, tmp_path):
     assert absent_classes(read_table(data), "loss") == ["No training image is of class NORMAL: it can't be learned."]
 
 
-def test_findings_that_a_split_lacks_are_named():
-    targets = {"train": [(1.0, 0.0, 1.0), (0.0, 0.0, 1.0)], "val": [(1.0, None, 0.0), (1.0, 1.0, 0.5)]}
+def table_of_findings(*names: str, **targets: list[tuple[float | None, ...]]) -> SampleTable:
+    """A table of findings, a row an image of each split."""
     samples = [
         Sample(Path(f"{split}{row}.png"), None, split=split, findings=values)
         for split, rows in targets.items()
         for row, values in enumerate(rows)
     ]
-    names = ("Edema", "Mass", "Hernia")
-    table = SampleTable(tuple(samples), ("No Finding", "Finding"), Path("data"), "csv", findings=names)
+    return SampleTable(tuple(samples), ("No Finding", "Finding"), Path("data"), "csv", findings=names)
+
+
+def test_findings_that_a_split_lacks_are_named():
+    told = {"train": [(1.0, 0.0, 1.0), (0.0, 0.0, 1.0)], "val": [(1.0, None, 0.0), (1.0, 1.0, 0.5)]}
+    table = table_of_findings("Edema", "Mass", "Hernia", **told)
     left = "what never differs can't be learned, and --labels names the findings to train"
     kept = "figures leave it out, and it is called from a probability of 0.5."
     assert absent_classes(table, "auroc") == [
@@ -75,6 +80,29 @@ def test_findings_that_a_split_lacks_are_named():
         f"No validation image is known to be with Hernia: {kept}",
         f"No validation image is known to be without Edema, Mass: {kept}",
     ]
+
+
+def test_an_uncertain_label_may_be_the_one_that_a_finding_is_learned_from():
+    table = table_of_findings("Edema", train=[(0.0,), (UNCERTAIN,)], val=[(0.0,), (1.0,)])
+    assert not absent_classes(table, "auroc", "ones")
+    check_task(parse_config({"uncertain": "ones"}), table)
+    (said,) = absent_classes(table, "auroc", "zeros")
+    assert said.startswith("No training image is known to be with Edema")
+
+
+@pytest.mark.parametrize(
+    ("policy", "rows"),
+    [
+        ("ignore", [(1.0, 0.0), (1.0, 0.0)]),
+        ("ignore", [(None, UNCERTAIN), (1.0, UNCERTAIN)]),
+        ("zeros", [(0.0, UNCERTAIN), (0.0, 0.0)]),
+        ("smooth", [(UNCERTAIN, None), (UNCERTAIN, None)]),
+    ],
+)
+def test_findings_of_which_nothing_can_be_learned_are_refused(policy, rows):
+    table = table_of_findings("Edema", "Mass", train=rows, val=[(0.0, 1.0), (1.0, 0.0)])
+    with pytest.raises(DataError, match=r"nothing to learn .* each of Edema, Mass is .* --labels"):
+        check_task(parse_config({"uncertain": policy}), table)
 
 
 @pytest.mark.parametrize(

@@ -131,7 +131,11 @@ def for_task(table: SampleTable, options: ReadOptions) -> SampleTable:
         table = with_findings(table, options.label_columns)
     known = table.labelled()
     if not len(known):
-        raise DataError(f"Nothing is known of any finding in {table.root}: all labels are blank", table.root)
+        raise DataError(
+            f"Nothing is known of {', '.join(table.findings)} in {table.root}: all labels are blank",
+            table.root,
+            "Name other columns with --labels, or take blank cells for absent with --blank absent",
+        )
     if left_out := len(table) - len(known):
         logger.warning("%d of %d images of %s have no known finding.", left_out, len(table), table.root)
     return table

@@ -171,7 +171,11 @@ def _count(samples: Iterable[Sample]) -> _Counts:
 def _require_training_images(table: SampleTable, samples: list[Sample]) -> None:
     training = _count(s for s in samples if s.split == "train")
     if not training:
-        raise DataError(f"{table.root} has no training images", table.root)
+        raise DataError(
+            f"{table.root} has no training images whose label is known",
+            table.root,
+            "Label some, or draw all splits anew: xraycls data split DATA --redraw writes a table of them",
+        )
     if table.findings:  # classes only follow from them
         return
     for label, name in enumerate(table.classes):
