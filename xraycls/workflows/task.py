@@ -126,7 +126,7 @@ def _absent_findings(table: SampleTable, uncertain: str) -> list[str]:
     training = counted_targets(table.split("train").targets, uncertain, table.findings)
     for split, targets in (("training", training), ("validation", table.split("val").targets)):
         for kind, told in (("with", targets > 0.5), ("without", targets < 0.5)):
-            absent = ~told.any(axis=0)
+            absent = np.asarray(~told.any(axis=0))
             names = ", ".join(name for name, is_absent in zip(table.findings, absent, strict=True) if is_absent)
             if names:
                 lines.append(f"No {split} image is known to be {kind} {names}: {outcomes[split]}.")
