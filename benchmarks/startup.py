@@ -38,11 +38,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--before", metavar="REVISION", help="an older revision of this checkout to compare with")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", default="", metavar="TEXT", help="programs whose name holds this, such as ResNet18")
     parser.add_argument("--json", type=Path, help="write the figures here")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         checkouts = _checkouts(Path(name, "before"), given.before)
-        programs = _programs(Path(name))
+        programs = {way: call for way, call in _programs(Path(name)).items() if given.only in way}
         spent: dict[tuple[str, str], list[float]] = {
             (way, when): [] for way in programs for when in checkouts if (way, when) != (OF_EXPORTED, "before")
         }

@@ -1,6 +1,5 @@
 """Errors that a user reads: one sentence that names the file, line or flag, and the way out."""
 
-import difflib
 import errno
 import re
 import shlex
@@ -174,6 +173,8 @@ def unknown(kind: str, name: object, choices: Iterable[str], flag: str | None = 
     """
     listed = list(choices)
     spelt = {c.lower(): c for c in listed}
+    import difflib
+
     nearest = [spelt[near] for near in difflib.get_close_matches(str(name).lower(), spelt, n=3, cutoff=0.5)]
     where = f" for {flag}" if flag else ""
     hint = f"Did you mean {', '.join(nearest)}?" if nearest else f"Choose one of: {', '.join(listed)}"

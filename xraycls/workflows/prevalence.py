@@ -14,7 +14,6 @@ from xraycls.errors import RunError, UsageError, unknown
 from xraycls.evaluation.recalibration import SAME, LogitMap, ProbabilityMap
 from xraycls.inference.adjust import Adjustment, adjusted
 from xraycls.inference.ensemble import Ensemble, ensemble_of
-from xraycls.loaders.sampler import weights_of_findings
 
 if TYPE_CHECKING:
     from xraycls.data.table import SampleTable
@@ -41,6 +40,8 @@ def trained_prevalence(config: TrainConfig, train: SampleTable) -> dict[str, flo
         return dict(zip(train.classes, (counts / max(counts.sum(), 1e-300)).tolist(), strict=True))
     if config.loss in ("focal", "asymmetric"):
         return {}
+    from xraycls.loaders.sampler import weights_of_findings  # a prediction needs no sampler
+
     targets = train.targets
     drawn = weights_of_findings(targets) if config.balance else np.ones(len(targets))
     found = {}
