@@ -120,9 +120,10 @@ def test_a_file_that_was_changed_is_refused(exported_detector, tmp_path):
 
 
 def test_an_onnx_file_of_others_is_refused(tmp_path):
-    (tmp_path / "theirs.onnx").write_bytes(b"anything")
-    with pytest.raises(RunError, match=r"theirs\.onnx is an ONNX file that xraycls export didn't write"):
-        find_exported(tmp_path / "theirs.onnx")
+    for name, given in (("theirs.onnx", tmp_path / "theirs.onnx"), ("model.onnx", tmp_path)):
+        (tmp_path / name).write_bytes(b"anything")
+        with pytest.raises(RunError, match=rf"{name} is an ONNX file that xraycls export didn't write"):
+            open_classifier(given)
 
 
 @pytest.mark.parametrize("name", ["model.engine", "model.plan"])

@@ -22,6 +22,7 @@ LISTING = "export.json"
 """The file of an exported folder that describes the others."""
 
 FORMAT = 2
+_MODEL = "model.onnx"
 _ENGINES = (".engine", ".plan")
 
 
@@ -145,9 +146,11 @@ def _recipes() -> dict[str, tuple[Any, ...]]:
 
 
 def is_exported(name: str | Path) -> bool:
-    """Whether a model's name means an exported folder, an ONNX file or an engine of TensorRT."""
+    """Whether a model's name means an exported folder, whoever exported it, an ONNX file or an engine of TensorRT."""
     path = Path(name)
-    return path.suffix in (".onnx", *_ENGINES) or (path / LISTING).is_file()
+    if path.suffix in (".onnx", *_ENGINES) or (path / LISTING).is_file():
+        return True
+    return (path / _MODEL).is_file() and not (path / "checkpoints").is_dir()
 
 
 def read_listing(folder: Path) -> list[ExportedFile]:
@@ -186,7 +189,7 @@ def find_exported(name: str | Path) -> tuple[Path, ExportedFile]:
     folder = path if path.is_dir() else path.parent
     files = {each.file: each for each in read_listing(folder)}
     if path.is_dir():
-        chosen = "model.onnx" if "model.onnx" in files else next(iter(files)) if len(files) == 1 else ""
+        chosen = _MODEL if _MODEL in files or not files else next(iter(files)) if len(files) == 1 else ""
         if not chosen:
             raise RunError(f"{path} holds several models: {', '.join(files)}", f"Name one: {path / next(iter(files))}")
         path = path / chosen
