@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: exhaustive torture walkthrough setup demo docs example quick test check lint format types clean
+.PHONY: exhaustive torture walkthrough cluster setup demo docs example quick test check lint format types clean
 
 setup: $(STAMP)
 
@@ -32,14 +32,20 @@ docs: setup
 
 # While you work: lint, types and the fast tests of the stages that differ from main.
 quick: check
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not walkthrough and not exhaustive" $$($(BIN)/python -m tests.quick)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not walkthrough and not exhaustive and not cluster" $$($(BIN)/python -m tests.quick)
 
 test: setup
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not exhaustive and not walkthrough"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not exhaustive and not walkthrough and not cluster"
 
 # The whole way: the wheel in an empty environment, notebooks, kills, engines beside each other, long walks of commands.
 walkthrough: setup
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "walkthrough and not exhaustive"
+
+# Sweeps by Ray Tune on a cluster of two processes, with a killed worker and a killed driver. Ray is 200 MB, so it isn't in
+# the extra "dev"; the tests are stopped after ten minutes.
+cluster: setup
+	$(BIN)/python -m uv pip install --quiet --python $(BIN)/python --constraint constraints.txt 'ray[tune]'
+	timeout 600 $(BIN)/python -m pytest -m cluster tests/workflows/test_sweep_ray.py
 
 # What make test leaves out: every network on every backbone, whole sets of real films, benchmark scripts, several
 # processes; over an hour on two cores.

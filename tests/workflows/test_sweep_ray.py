@@ -1,4 +1,4 @@
-"""Sweeps by Ray Tune, on a cluster of two processors that the tests start; make exhaustive, where Ray is installed."""
+"""Sweeps by Ray Tune, on a cluster of two processors that the tests start; make cluster installs it."""
 
 import os
 import signal
@@ -19,7 +19,7 @@ from xraycls.workflows.sweep.run import sweep
 
 ray = pytest.importorskip("ray", reason="needs Ray, which is 500 MB: pip install '.[ray]'")
 
-pytestmark = pytest.mark.exhaustive
+pytestmark = pytest.mark.cluster
 STAND_IN = Path(__file__).with_name("sweep_program.py")
 
 
