@@ -181,6 +181,13 @@ def test_the_file_says_what_it_is(small, tmp_path):
     assert (both["threshold"], both["architecture"]) == ("0.4", SMALL)
 
 
+def test_reading_a_classifier_draws_no_random_numbers(small, tmp_path):
+    save_classifier(small, tmp_path / "net.safetensors")
+    before = torch.get_rng_state()
+    load_classifier(tmp_path / "net.safetensors")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_the_files_own_normalisation_counts(small, tmp_path):
     path = tmp_path / "net.safetensors"
     save_classifier(small, path)

@@ -2,14 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 from xraycls.errors import UsageError
 from xraycls.models.zoo import Architecture
+
+_DRAWING = frozenset(
+    "normal_ uniform_ trunc_normal_ kaiming_normal_ kaiming_uniform_ xavier_normal_ xavier_uniform_ erfinv_".split()
+)
+"""Functions of ``torch.nn.init`` and of tensors that fill them with random numbers."""
+
+
+class Undrawn(TorchFunctionMode):
+    """Within it, modules are built without random weights: for networks whose every tensor is then loaded.
+
+    Drawing the weights of a network takes longer than reading them.
+
+    Example:
+        >>> import torch
+        >>> before = torch.get_rng_state()
+        >>> with Undrawn():
+        ...     layer = torch.nn.Linear(2, 3)
+        >>> bool((torch.get_rng_state() == before).all())
+        True
+    """
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Returns the tensor as it is where it would be filled with random numbers; calls all other functions."""
+        options = kwargs or {}
+        if getattr(func, "__name__", "") in _DRAWING:
+            return args[0] if args else options["tensor"]
+        return func(*args, **options)
 
 
 def build_net(

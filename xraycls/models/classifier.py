@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from xraycls.errors import RunError, UsageError
-from xraycls.models.build import build_net, head_name
+from xraycls.models.build import Undrawn, build_net, head_name
 from xraycls.models.encryption import is_encrypted
 from xraycls.models.files import (
     METADATA_KEY,
@@ -268,7 +268,8 @@ def _rebuilt(model: ModelFile) -> Classifier:
     config = model.config
     # What the weights were trained with counts, also where a later version of the table differs.
     architecture = replace(find(model.network), mean=tuple(config["mean"]), std=tuple(config["std"]))
-    net = build_net(architecture, len(model.classes), size=config["input_size"])
+    with Undrawn():
+        net = build_net(architecture, len(model.classes), size=config["input_size"])
     model.fill(net)
     return Classifier(
         net,
