@@ -47,7 +47,7 @@ def test_two_gloo_processes_train_what_one_does(tiny, tmp_path):
 
 
 def draw_findings(folder: Path) -> Path:
-    """21 training and 9 validation films of findings that hardly any of them tells.
+    """18 training, 9 validation and, drawn of the former, 3 test films of findings that hardly any of them tells.
 
     One training film shows Hernia, so that in every batch one process at most has it, and validation has none; of
     Fracture nothing is known but what is uncertain. Most other labels are unknown.
