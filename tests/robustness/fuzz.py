@@ -22,9 +22,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
+import xraycls
 from tests.robustness.mutations import of_bytes
 from xraycls.errors import LONGEST, XrayclsError
 
+PACKAGE = Path(xraycls.__file__).parent
 SECONDS = 20  # of a processor that a reader may take for a file
 PATIENCE = 600  # seconds by the clock, for one that waits for what never comes
 MEMORY = 3 << 30  # bytes that it may take
@@ -164,7 +166,7 @@ def _outcome(reader: Reader, file: Path) -> tuple[str, str, str]:
             return "bad", f"message of {type(error).__name__} is no line of bounded length", repr(str(error))[:300]
         return "refused", "", ""
     except BaseException as error:
-        frames = [f for f in traceback.extract_tb(error.__traceback__) if "/xraycls/" in f.filename]
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if PACKAGE in Path(f.filename).parents]
         ours = f"{Path(frames[-1].filename).name}:{frames[-1].name}" if frames else "?"
         text = " ".join(str(error).split())[:150]
         return "bad", f"{type(error).__name__} in {ours}", f"{file.name}: {text}"

@@ -156,7 +156,10 @@ def test_a_run_does_not_go_on_with_other_settings(done, films, changes, sentence
         ({"loop": {"epochs": 0}}, "loop.epochs.* must be 1 or more"),
         ({"loop": {"ema": 1.0}}, "loop.ema must be at least 0 and below 1, not 1"),
         ({"optimizer": {"weight_decay": -1}}, "optimizer.weight_decay must be 0 or more, not -1"),
-        ({"detector": {**DETECTOR, "suppression": {"iou": 3}}}, "suppression.iou must lie between 0 and 1, not be 3"),
+        (
+            {"detector": {**DETECTOR, "suppression": {"iou": 3}}},
+            "detector.suppression.iou must lie between 0 and 1",
+        ),
         ({"rate": {"kind": "sine"}}, "rate.kind: 'sine' is none of schedule, soft_start_annealing"),
         ({"recipe": {"flop": 1}}, "recipe.flop: there is no such field"),
         ({"optimiser": "sgd"}, "Unknown setting 'optimiser'.* Did you mean optimizer"),

@@ -269,11 +269,11 @@ def test_several_models_are_tested_as_one(run, other, tmp_path):
     assert about["model"] == "ResNet18+ResNet18"
 
 
-def test_members_of_an_ensemble_know_the_same(run, tmp_path):
+def test_members_of_an_ensemble_know_the_same(run, table, tmp_path):
     stranger, _ = build_classifier("resnet18", ["Edema", "Mass"], weights="none", size=32)
     save_classifier(stranger, tmp_path / "stranger.safetensors")
     with pytest.raises(UsageError, match=r"tells the classes Edema, Mass, and .* the findings Edema, Mass"):
-        xraycls.predict([run.path, tmp_path / "stranger.safetensors"], tmp_path, device="cpu")
+        xraycls.predict([run.path, tmp_path / "stranger.safetensors"], table.parent / "0.png", device="cpu")
 
 
 @pytest.fixture

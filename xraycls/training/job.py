@@ -22,7 +22,7 @@ from xraycls.loaders.recipes.tlt2 import TLT2Recipe
 from xraycls.loaders.recipes.unet import UNetRecipe
 from xraycls.loaders.recipes.yolo_v4 import YoloV4Recipe
 from xraycls.loaders.views import Canvas
-from xraycls.models.detection.base import Detector, DetectorConfig
+from xraycls.models.detection.base import Detector, DetectorConfig, Suppression
 from xraycls.models.detection.registry import parse_detector_config
 from xraycls.training.annealing import ExponentialSteps, SoftStartAnnealing, SoftStartCosine, SoftStartSteps
 from xraycls.training.config import LoopConfig
@@ -247,6 +247,7 @@ class DetectionJob:
             except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
                 field_name = str(error) if str(error).startswith(name) else f"{name}.{error}"
                 raise UsageError(f"{field_name} (in {origin})") from error
+        _require_possible(made["detector"].suppression)  # TAO doesn't check a spec's
         try:
             return cls(**made)
         except (AttributeError, TypeError) as error:  # a part that is null, or a number
@@ -380,3 +381,13 @@ _PARSERS: dict[str, Callable[[Any, Mapping[str, Any]], Any]] = {
     "threads": lambda values, made: None if values is None else from_plain(int, values),
     "qat": _as(bool),
 }
+
+
+def _require_possible(suppression: Suppression) -> None:
+    for name in ("confidence", "iou"):
+        if not 0 <= getattr(suppression, name) <= 1:
+            raise UsageError(
+                f"detector.suppression.{name} must lie between 0 and 1, not be {getattr(suppression, name):g}"
+            )
+    if suppression.top_k < 1:
+        raise UsageError(f"detector.suppression.top_k must be 1 or more, not {suppression.top_k}")

@@ -45,13 +45,6 @@ class Suppression:
     iou: float = 0.6
     top_k: int = 200
 
-    def __post_init__(self) -> None:
-        for name, value in (("confidence", self.confidence), ("iou", self.iou)):
-            if not 0 <= value <= 1:
-                raise UsageError(f"suppression.{name} must lie between 0 and 1, not be {value:g}")
-        if self.top_k < 1:
-            raise UsageError(f"suppression.top_k must be 1 or more, not {self.top_k}")
-
 
 @dataclass(frozen=True, kw_only=True)
 class DetectorConfig:
