@@ -169,13 +169,8 @@ def predict_boxes(
                 detections[name], best = outcome
                 highest = max(highest, best)
             progress(done, len(targets))
-        if detections and not any(map(len, detections.values())):
-            logger.warning(
-                "No box is reported: the highest score of %d films is %.4g, and --threshold %.4g",
-                len(detections),
-                highest,
-                least,
-            )
+        if threshold is not None and detections and not any(map(len, detections.values())):
+            logger.warning("No box is reported: the highest score is %.4g, and --threshold %.4g", highest, threshold)
         files = _summaries(folder, detections, classes, annotations)
     return BoxPredictions(detections, failures, classes, (*files, *(folder / part for part in (LABELS, PICTURES))))
 
