@@ -8,6 +8,7 @@ from torchvision.models import mobilenet_v2, resnet18, squeezenet1_0, vgg11_bn, 
 
 from tests.models.detectors import config_of, small_detector
 from xraycls.errors import WeightsError
+from xraycls.models.detection.faster_rcnn import FasterRCNN, FasterRCNNConfig
 from xraycls.models.detection.ssd import SSDDetector
 from xraycls.models.detection.transfer import transfer_classifier
 
@@ -92,14 +93,42 @@ def test_a_network_without_normalisation_takes_in_grey_levels(tmp_path):
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_what_a_classifier_lacks_is_told(tmp_path):
+@torch.no_grad()
+def test_a_shortcut_that_strides_where_the_classifier_pools_takes_every_second_pixel(tmp_path):
     torch.save(resnet18().state_dict(), tmp_path / "net.pth")
-    lines = transfer_classifier(small_detector("resnet18"), tmp_path / "net.pth")
+    detector = small_detector("resnet18").eval()
+    lines = transfer_classifier(detector, tmp_path / "net.pth")
     assert lines == [
         f"120 of 150 tensors of the backbone come from {tmp_path}/net.pth.",
-        "4 projections that net.pth doesn't have start as the identity.",
-        "5 tensors of the backbone stay random, the first being layer1.0.downsample.0.weight.",
+        "5 projections that net.pth doesn't have start as the identity.",
     ]
+    maps = torch.randn(2, 64, 8, 8)
+    found = detector.net.backbone.get_submodule("layer1.0.downsample")(maps)
+    torch.testing.assert_close(found, maps[:, :, ::2, ::2])
+
+
+@torch.no_grad()
+def test_what_looks_at_regions_takes_the_last_layers_of_the_classifier(tmp_path):
+    """A region as large as the map, without pooling in front, is what the last layers of torchvision's network see."""
+    classifier = resnet18().eval()
+    torch.save(classifier.state_dict(), tmp_path / "net.pth")
+    config = FasterRCNNConfig(
+        backbone="resnet18", classes=("nodule",), height=160, width=160, pool_size_2x=True, arithmetic="torchvision"
+    )
+    detector = FasterRCNN(config).eval()
+    lines = transfer_classifier(detector, tmp_path / "net.pth")
+    assert lines[0] == f"120 of 150 tensors of the backbone come from {tmp_path}/net.pth."
+    assert not any("random" in line for line in lines)
+    crops = torch.rand(3, 256, 14, 14)
+    expected = classifier.layer4(crops).mean(dim=(2, 3))
+    torch.testing.assert_close(detector.net.body(crops), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_what_a_classifier_lacks_is_told(tmp_path):
+    tensors = {name: tensor for name, tensor in resnet18().state_dict().items() if not name.startswith("layer3.0.conv1")}
+    torch.save(tensors, tmp_path / "net.pth")
+    lines = transfer_classifier(small_detector("resnet18"), tmp_path / "net.pth")
+    assert lines[-1] == "1 tensors of the backbone stay random, the first being layer3.0.conv1.weight."
 
 
 def test_weights_of_another_network_are_refused(tmp_path):

@@ -91,6 +91,7 @@ def build_roi_network(
 
 def _add_dense(body: Layout, inputs: int, double: bool, dropout: float) -> None:
     """The hidden layers of VGG's classifier."""
+    body.known_as.update({"classifier.0": "fc1", "classifier.3": "fc2"})
     if double:
         body.parts["classifier_pool"] = nn.MaxPool2d(2)
     body.parts["flatten"] = nn.Flatten()

@@ -261,6 +261,11 @@ class Detector(nn.Module, ABC):
         return [parameter for module in covered for parameter in module.parameters(recurse=False) if parameter.ndim > 1]
 
     @property
+    def extractors(self) -> tuple[nn.Module, ...]:
+        """The parts of ``net`` that a classifier has, too, in the order of the data; here the backbone alone."""
+        return (self.net.get_submodule("backbone"),)
+
+    @property
     def layer_names(self) -> Mapping[str, str]:
         """TAO's names of layers by the path of each module of ``net`` with weights; here those of the backbone alone.
 
@@ -307,9 +312,9 @@ class Detector(nn.Module, ABC):
         self.frozen_statistics = statistics
 
     def train(self, mode: bool = True) -> Self:
-        """Set training mode, except for the backbone's batch normalisation where its statistics are frozen."""
+        """Set training mode, except for the extractors' batch normalisation where its statistics are frozen."""
         super().train(mode)
-        for module in self.net.get_submodule("backbone").modules():
+        for module in (module for part in self.extractors for module in part.modules()):
             if isinstance(module, nn.BatchNorm2d):
                 module.train(mode and not self.frozen_statistics)
         return self

@@ -295,6 +295,11 @@ class FasterRCNN(Detector):
         return torch.rand(shape, generator=generator).to(self.shapes.device)
 
     @property
+    def extractors(self) -> tuple[nn.Module, ...]:
+        """The parts of ``net`` that a classifier has, too: one for the picture, one for each region."""
+        return self.net.backbone, self.net.body
+
+    @property
     def layer_names(self) -> Mapping[str, str]:
         """TAO's names of layers by the path of each module of ``net`` with weights."""
         return self.net.layer_names
@@ -306,14 +311,6 @@ class FasterRCNN(Detector):
             for module in self.net.body.get_submodule(path).modules():
                 if isinstance(module, nn.Conv2d):
                     module.requires_grad_(False)
-
-    def train(self, mode: bool = True) -> Self:
-        """Set training mode, except for batch normalisation of both stages where statistics are frozen."""
-        super().train(mode)
-        for module in self.net.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.train(mode and not self.frozen_statistics)
-        return self
 
     def _first_stage(self, images: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         (features,) = self.net.backbone(self.normalized(images))

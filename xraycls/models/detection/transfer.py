@@ -33,6 +33,8 @@ def is_classifier(path: Path) -> bool:
 def transfer_classifier(detector: Detector, path: Path) -> list[str]:
     """Copy the weights of a classifier, such as torchvision's of ImageNet, into the backbone, by name.
 
+    Of Faster R-CNN the layers that look at regions count as the backbone's, too.
+
     The first convolution of a backbone for grey pictures takes the sum over colours, and the first statistics, or
     the first kernels where there are none, are brought from normalised pictures to grey levels of 0–255. Projections
     that only TAO's residual networks have start as the identity where they can, so that the network computes what it
@@ -48,8 +50,8 @@ def transfer_classifier(detector: Detector, path: Path) -> list[str]:
     Raises:
         WeightsError: the file can't be read, or nothing of it fits.
     """
-    backbone = detector.net.get_submodule("backbone")
-    own = backbone.state_dict()
+    parts = detector.extractors
+    own = {name: tensor for part in parts for name, tensor in part.state_dict().items()}
     source = {_renamed(name, own, detector.known_as): t for name, t in read_weights(path).tensors.items()}
     copied = {}
     for name, tensor in source.items():
@@ -62,10 +64,12 @@ def transfer_classifier(detector: Detector, path: Path) -> list[str]:
             f"Nothing in {path} has the name and the shape of a tensor of the backbone {detector.config.backbone}",
             "Give torchvision's or timm's weights of the same network, or begin without weights",
         )
-    _fit_grey_levels(backbone, copied)
-    backbone.load_state_dict(copied, strict=False)
+    _fit_grey_levels(parts[0], copied)
+    for part in parts:
+        part.load_state_dict(copied, strict=False)
     with torch.no_grad():
-        made = tuple(name for name, module in _new_projections(backbone, copied) if _as_identity(module))
+        projections = [found for part in parts for found in _new_projections(part, copied)]
+        made = tuple(name for name, module in projections if _as_identity(module))
     lacking = [n for n in own if n not in copied and "num_batches" not in n and not under(n, made)]
     lines = [f"{len(copied)} of {len(own)} tensors of the backbone come from {path}."]
     if made:
@@ -122,11 +126,12 @@ def _new_projections(backbone: nn.Module, copied: Mapping[str, Tensor]) -> list[
 
 
 def _as_identity(projection: nn.Module) -> bool:
-    """Let a convolution, or one with batch normalisation, change nothing; whether that is possible."""
+    """Let a convolution, or one with batch normalisation, change no value; whether that is possible.
+
+    One that strides takes every so manyth pixel: it stands where a network of classifiers pools.
+    """
     convolution, *normalisation = projection if isinstance(projection, nn.Sequential) else [projection]
     if not isinstance(convolution, nn.Conv2d) or convolution.in_channels != convolution.out_channels:
-        return False
-    if convolution.stride != (1, 1):
         return False
     nn.init.dirac_(convolution.weight)
     for module in normalisation:
