@@ -198,7 +198,7 @@ def test_a_classifier_gives_its_weights_to_the_backbone(root, tmp_path, caplog):
     weights = tmp_path / "imagenet.pth"
     train_ssd(wide, tmp_path / "run", weights=weights, epochs=1, device="cpu", precision="fp32", reporter=Listen())
     start = told.index(f"120 of 150 tensors of the backbone come from {weights}.")
-    assert told[start + 1] == "4 projections that imagenet.pth doesn't have start as the identity."
+    assert told[start + 1] == "5 projections that imagenet.pth doesn't have start as the identity."
     assert told[0].endswith("for TLT 2: 32 honoured, 2 approximated.")
     assert told[1] == (
         "  approximated: augmentation_config.spatial_augmentation.zoom_min, zoom_max (about the middle of the image)"
