@@ -125,7 +125,8 @@ def test_what_looks_at_regions_takes_the_last_layers_of_the_classifier(tmp_path)
 
 
 def test_what_a_classifier_lacks_is_told(tmp_path):
-    tensors = {name: tensor for name, tensor in resnet18().state_dict().items() if not name.startswith("layer3.0.conv1")}
+    every = resnet18().state_dict().items()
+    tensors = {name: tensor for name, tensor in every if not name.startswith("layer3.0.conv1")}
     torch.save(tensors, tmp_path / "net.pth")
     lines = transfer_classifier(small_detector("resnet18"), tmp_path / "net.pth")
     assert lines[-1] == "1 tensors of the backbone stay random, the first being layer3.0.conv1.weight."
