@@ -6,14 +6,14 @@
 ``--labels`` is a table as RSNA's 2018 challenge has it (x, y, width, height, Target) whose column ``image`` names the
 film: its patients are dealt to folds, each of which is tested by a model of the others, and the figures pool all folds.
 ``--nih`` is a folder with NIH's boxes of eight findings (benchmarks/real_films.py): its validation split is tested once
-a network. Nothing is chosen on films that are tested: settings are fixed, and the last epoch counts.
+a network, and with it every network first learns where any opacity is, from its films of patients who are tested
+nowhere. Nothing is chosen on films that are tested: settings are fixed, and the last epoch counts.
 What was found is kept below ``--output`` a network and part; the table is printed of what is there.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,8 +21,18 @@ from typing import Any
 
 from benchmarks.common import in_sentences, show, write_json
 from benchmarks.localisation import PUBLISHED, localisation_accuracy
-from benchmarks.real_films import Films, nih_films, patient_of, rsna_films, write_parts
-from benchmarks.real_networks import LEAST, NETWORKS, TITLES, Cell, Training, read_detections, run
+from benchmarks.real_films import NIH, Films, films_of_others, nih_films, patient_of, rsna_films, write_parts
+from benchmarks.real_networks import (
+    LEAST,
+    NETWORKS,
+    TITLES,
+    Cell,
+    Training,
+    learn_first,
+    minutes_of,
+    read_detections,
+    run,
+)
 from xraycls.data.lettering import write_picture
 from xraycls.data.sheet import Pixels, contact_sheet
 from xraycls.data.show import tile_of
@@ -41,6 +51,16 @@ FIGURES: Mapping[str, str] = {
 }
 """Columns of the table."""
 
+EPOCHS: Mapping[str, tuple[dict[str, int], str]] = {
+    "first-epochs": (
+        {"ssd": 15, "yolo_v4": 10, "faster_rcnn": 10},
+        "NIH's films of untested patients, before all else",
+    ),
+    "epochs": ({"ssd": 40, "yolo_v4": 12, "faster_rcnn": 12}, "the folds of --labels"),
+    "nih-epochs": ({"ssd": 12, "yolo_v4": 5, "faster_rcnn": 5}, "the training films of --nih"),
+}
+"""How long each network learns."""
+
 SURE, SHOWN = 0.3, 8
 """Score from which a box is drawn, on so many films."""
 
@@ -48,20 +68,17 @@ SURE, SHOWN = 0.3, 8
 def main() -> None:
     """Train and test what isn't there yet, print the tables and write JSON and pictures."""
     given = parse()
-    settings = Training(given.arch, given.size, dict(zip(given.networks, given.epochs, strict=True)), given.start)
     results: dict[str, Any] = {}
-    for drawn in data_sets(given):
-        films = write_parts(drawn, given.output)
-        for network in given.networks:
-            for part in films.tested:
-                if not given.table_only:
-                    run(Cell(network, part, given.output / films.name), films, settings)
+    sets = [write_parts(drawn, given.output) for drawn in data_sets(given)]
+    if not given.table_only:
+        learn(given, sets)
+    for films in sets:
         found = all_detections(films, given.networks, given.output / films.name)
         if found:
             results[films.name] = tell(films, found, given.output)
-    described = {"arch": given.arch, "size": given.size, "epochs": settings.epochs}
+    settings = {name: getattr(given, name) for name in ("arch", "size", "first_epochs", "epochs", "nih_epochs")}
     start = given.start.name if given.start else None
-    write_json(given.json, {"settings": {**described, "start": start}, "data": results})
+    write_json(given.json, {"settings": {**settings, "start": start}, "data": results})
 
 
 def parse() -> argparse.Namespace:
@@ -73,8 +90,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--networks", nargs="+", choices=tuple(NETWORKS), default=list(NETWORKS))
     parser.add_argument("--start", type=Path, help="weights of a classifier for the backbones; random when omitted")
     parser.add_argument("--arch", default="mobilenet_v2", help="backbone of all networks")
-    parser.add_argument("--size", type=int, default=256)
-    parser.add_argument("--epochs", type=int, nargs="+", default=[60, 60, 30], help="of each network, in their order")
+    parser.add_argument("--size", type=int, default=160)
+    for name, (_, on) in EPOCHS.items():
+        parser.add_argument(f"--{name}", type=int, nargs="+", help=f"of each network, on {on}")
     parser.add_argument("--folds", type=int, default=4)
     parser.add_argument("--output", type=Path, default=Path("runs/real_boxes"))
     parser.add_argument("--table-only", action="store_true", help="print what is there, train nothing")
@@ -82,9 +100,11 @@ def parse() -> argparse.Namespace:
     given = parser.parse_args()
     if (given.labels is None) != (given.images is None) or not (given.labels or given.nih):
         parser.error("give --labels with --images, or --nih, or all three")
-    given.epochs = given.epochs[: len(given.networks)]
-    if len(given.epochs) < len(given.networks):
-        parser.error("give --epochs for each of --networks")
+    for name, (epochs, _) in EPOCHS.items():
+        asked = getattr(given, name.replace("-", "_")) or [epochs[network] for network in given.networks]
+        if len(asked) != len(given.networks):
+            parser.error(f"give --{name} for each of --networks")
+        setattr(given, name.replace("-", "_"), dict(zip(given.networks, asked, strict=True)))
     return given
 
 
@@ -92,6 +112,22 @@ def data_sets(given: argparse.Namespace) -> list[Films]:
     """The data sets that were asked for."""
     films = [rsna_films(given.labels, given.images, given.output, given.folds)] if given.labels else []
     return [*films, nih_films(given.nih)] if given.nih else films
+
+
+def learn(given: argparse.Namespace, sets: Sequence[Films]) -> None:
+    """Train and test every network in every part of every data set, unless that is done."""
+    others = None
+    if given.nih:
+        taken = {patient_of(film) for films in sets for film in films.judged}
+        others = write_parts(films_of_others(given.nih, taken), given.output)
+    for network in given.networks:
+        settings = Training(given.arch, given.size, given.first_epochs, given.start)
+        if others:
+            settings = learn_first(network, others, settings, given.output / others.name)
+        for films in sets:
+            epochs = given.nih_epochs if films.name == NIH else given.epochs
+            for part in films.tested:
+                run(Cell(network, part, given.output / films.name), films, replace(settings, epochs=epochs))
 
 
 def all_detections(films: Films, networks: Sequence[str], folder: Path) -> dict[str, list[Detections]]:
@@ -185,8 +221,7 @@ def minutes(films: Films, network: str, folder: Path) -> float | None:
     """CPU minutes that all cells of a network took; None for the fusion."""
     if network not in NETWORKS:
         return None
-    cells = [Cell(network, part, folder).results for part in films.tested]
-    return round(sum(float(json.loads(cell.read_text())["cpu_minutes"]) for cell in cells), 1)
+    return round(sum(minutes_of(Cell(network, part, folder)) for part in films.tested), 1)
 
 
 if __name__ == "__main__":

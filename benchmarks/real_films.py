@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,8 +20,14 @@ from xraycls.data.table import SampleTable
 from xraycls.errors import DataError
 from xraycls.types import Box, Sample
 
+NIH = "nih"
+"""Name of the films with NIH's boxes."""
+
 OPACITY = "opacity"
 """What every box of RSNA's table is called."""
+
+NO_OPACITY = ("Cardiomegaly", "Pneumothorax")
+"""Findings of NIH that RSNA's readers would not have drawn a box of."""
 
 WIDTH = 512
 """Pixels that films are reduced to, width and height by the same factor; narrower ones stay as they are."""
@@ -90,7 +96,21 @@ def nih_films(folder: Path) -> Films:
     if both := {film.patient for film in parts["train"]} & {film.patient for film in parts["val"]}:
         raise DataError(f"The patient {min(map(str, both))} is in both splits", folder / "images.csv")
     classes = sorted({box.label for found in boxes.values() for box in found})
-    return Films("nih", tuple(classes), {name: tuple(part) for name, part in parts.items()}, ("val",))
+    return Films(NIH, tuple(classes), {name: tuple(part) for name, part in parts.items()}, ("val",))
+
+
+def films_of_others(folder: Path, taken: Collection[str]) -> Films:
+    """Returns NIH's training films of all patients but ``taken``, as one part named "train".
+
+    Every box is an opacity but those of a heart or of a pneumothorax, which don't count: RSNA's readers would not have
+    drawn them.
+    """
+    films = tuple(
+        replace(film, boxes=tuple(replace(box, label=OPACITY) for box in film.boxes if box.label not in NO_OPACITY))
+        for film in nih_films(folder).parts["train"]
+        if film.patient not in taken
+    )
+    return Films("others", (OPACITY,), {"train": films}, ())
 
 
 def write_parts(films: Films, work: Path) -> Films:

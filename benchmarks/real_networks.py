@@ -1,7 +1,8 @@
 """How each network of ``benchmarks.real_boxes`` is trained, and what it finds in the films that it is tested on.
 
 All settings were fixed before any film was tested. A training that was interrupted goes on where it stopped, and a
-network whose detections are there is neither trained nor asked again.
+network whose detections are there is neither trained nor asked again. A network may learn from films of other patients
+first, once for all cells.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ from benchmarks.real_films import Films
 from xraycls.cli.tao_printer import TaoPrinter
 from xraycls.data.files import atomic_write
 from xraycls.progress import TrainingProgress
+from xraycls.training.run_folder import RunFolder
 from xraycls.types import Detections
 from xraycls.workflows.detect import detect
-from xraycls.workflows.detection.train import train_detector
+from xraycls.workflows.detection.train import DetectionTraining, train_detector
 
 TITLES: Mapping[str, str] = {"ssd": "SSD", "yolo_v4": "YOLOv4", "faster_rcnn": "Faster R-CNN"}
 
@@ -132,22 +134,24 @@ class Training:
     threads: int | None = None
 
 
+def learn_first(network: str, others: Films, settings: Training, folder: Path) -> Training:
+    """Train a network on all films of other patients unless that is done; returns settings that start from it."""
+    cell = Cell(network, "first", folder)
+    if not cell.results.is_file():
+        started = time.process_time()
+        _train(cell, others, settings)
+        _keep(cell, started)
+    return replace(settings, start=_run_folder(cell).last)
+
+
 def run(cell: Cell, films: Films, settings: Training) -> None:
     """Train and test a cell unless its results are there."""
     if cell.results.is_file():
         return
     started = time.process_time()
-    run_folder = cell.folder / cell.network / cell.part
-    with TrainingProgress() as reporter:
-        done = train_detector(
-            **job(cell, films, settings),
-            output=run_folder,
-            resume=True,
-            threads=settings.threads,
-            reporter=TaoPrinter(reporter),
-        )
+    model = _train(cell, films, settings).model
     found, classes = detect(
-        done.model, [film.path for film in films.parts[cell.part]], threshold=LEAST, threads=settings.threads
+        model, [film.path for film in films.parts[cell.part]], threshold=LEAST, threads=settings.threads
     )
     detections = {
         result.sample.path.stem: {
@@ -158,11 +162,33 @@ def run(cell: Cell, films: Films, settings: Training) -> None:
         for result in found
         if result.output is not None
     }
-    minutes = (time.process_time() - started) / 60
-    with atomic_write(cell.results) as temporary:
-        temporary.write_text(
-            json.dumps({"classes": list(classes), "cpu_minutes": round(minutes, 2), "detections": detections})
+    _keep(cell, started, classes=list(classes), detections=detections)
+
+
+def minutes_of(cell: Cell) -> float:
+    """CPU minutes that a finished cell took."""
+    return float(json.loads(cell.results.read_text())["cpu_minutes"])
+
+
+def _run_folder(cell: Cell) -> RunFolder:
+    return RunFolder(cell.folder / cell.network / cell.part)
+
+
+def _train(cell: Cell, films: Films, settings: Training) -> DetectionTraining:
+    with TrainingProgress() as reporter:
+        return train_detector(
+            **job(cell, films, settings),
+            output=_run_folder(cell).path,
+            resume=True,
+            threads=settings.threads,
+            reporter=TaoPrinter(reporter),
         )
+
+
+def _keep(cell: Cell, started: float, **found: object) -> None:
+    minutes = round((time.process_time() - started) / 60, 2)
+    with atomic_write(cell.results) as temporary:
+        temporary.write_text(json.dumps({"cpu_minutes": minutes, **found}))
 
 
 def job(cell: Cell, films: Films, settings: Training) -> dict[str, Any]:

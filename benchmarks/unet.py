@@ -17,12 +17,11 @@ import argparse
 import resource
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from benchmarks.common import in_sentences, show, write_json
-from benchmarks.real_films import OPACITY, Films, nih_films, rsna_films, write_parts
+from benchmarks.real_films import OPACITY, films_of_others, rsna_films, write_parts
 from xraycls.data.formats.kitti import KittiObject, format_kitti
 from xraycls.evaluation.summary import format_estimate
 from xraycls.inference.fusion import weighted_boxes_fusion
@@ -41,8 +40,6 @@ RULES: Mapping[str, BoxRule] = {
     "original: mask > 0.2": BoxRule(threshold=0.2, connectivity=8, tail=0.0),
 }
 """How boxes are read from the same maps."""
-NO_OPACITY = ("Cardiomegaly", "Pneumothorax")
-"""Findings of NIH that RSNA's readers would not have drawn a box of."""
 FIGURES = ("ap_sample", "ap_integrate", "froc_1", "froc_4")
 
 
@@ -142,16 +139,10 @@ def pretrained(given: argparse.Namespace, judged: Path, start: Path | None) -> P
     Boxes of a heart or of a pneumothorax don't count: such films are without opacities here.
     """
     taken = {path.stem.partition("_")[0] for path in (judged / "images").iterdir()}
-    found = nih_films(given.others)
-    first = [
-        replace(film, boxes=tuple(replace(box, label=OPACITY) for box in film.boxes if box.label not in NO_OPACITY))
-        for film in found.parts["train"]
-        if film.patient not in taken
-    ]
-    work = given.output / "others"
-    write_parts(Films("nih", (OPACITY,), {"train": tuple(first)}, ()), work)
+    others = write_parts(films_of_others(given.others, taken), given.output)
+    work = given.output / others.name
     asked = Asked(
-        data=work / "nih" / "train",
+        data=work / "train",
         epochs=given.first_epochs,
         seed=0,
         weights=start,
