@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import importlib
 import os
 import sys
@@ -122,6 +124,7 @@ def main(arguments: list[str] | None = None) -> None:
     hide_keys()
     wait_passively()
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")  # it would read the metadata of every installed package
+    atexit.register(gc.freeze)  # else the interpreter looks through all objects once more: a sixth of a short program
     given = normalised(sys.argv[1:] if arguments is None else arguments)
     call = Invocation(tuple(given), debug="--debug" in given)
     try:
