@@ -94,6 +94,35 @@ def test_a_patient_in_both_splits_is_refused(nih):
         real_films.nih_films(nih)
 
 
+def test_networks_learn_first_from_opacities_of_patients_who_are_not_tested(nih, tmp_path):
+    (nih / "images.csv").write_text(IMAGES.replace("val", "train") + "00000003_000.png,00000003,train\n")
+    (nih / "boxes.csv").write_text(BOXES + "00000003_000.png,Cardiomegaly,1,2,3,4\n")
+    cv2.imwrite(str(nih / "images" / "00000003_000.png"), np.zeros((100, 100), np.uint8))
+    others = real_films.films_of_others(nih, {"00000001"})
+    first = real_films.write_parts(others, tmp_path / "work").parts["train"]
+    assert {film.path.stem: [box.label for box in film.boxes] for film in first} == {
+        "00000002_000": ["opacity"],
+        "00000003_000": [],  # a large heart is no opacity
+    }
+    cell = real_networks.Cell("ssd", "first", tmp_path / "work" / "others")
+    made = DetectionJob.parse(
+        real_networks.job(cell, others, real_networks.Training("resnet18", 160, {"ssd": 2}, None))
+    )
+    assert [source.labels for source in made.data.training] == [tmp_path / "work" / "others" / "train" / "labels"]
+
+
+def test_epochs_are_those_of_each_network(monkeypatch, capsys):
+    start = ["real_boxes", "--nih", "nih", "--networks", "faster_rcnn", "ssd"]
+    monkeypatch.setattr("sys.argv", [*start, "--epochs", "7", "9"])
+    given = real_boxes.parse()
+    assert given.epochs == {"faster_rcnn": 7, "ssd": 9}
+    assert given.nih_epochs == {name: real_boxes.EPOCHS["nih-epochs"][0][name] for name in ("faster_rcnn", "ssd")}
+    monkeypatch.setattr("sys.argv", [*start, "--first-epochs", "7"])
+    with pytest.raises(SystemExit):
+        real_boxes.parse()
+    assert "give --first-epochs for each of --networks" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("network", real_networks.NETWORKS)
 def test_settings_of_a_network_make_a_job_that_never_sees_the_tested_part(network, films, tmp_path):
     cell = real_networks.Cell(network, "fold1", tmp_path / "work" / "rsna")

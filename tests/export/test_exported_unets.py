@@ -7,7 +7,7 @@ import torch
 
 import xraycls
 from tests.export import networks
-from xraycls.errors import RunError
+from xraycls.errors import RunError, UsageError
 from xraycls.inference.exported import ExportedFile
 from xraycls.inference.exported_detections import detections_of
 from xraycls.models.detection.base import Suppression
@@ -75,6 +75,14 @@ def test_maps_of_an_earlier_version_are_refused():
         detections_of(outputs, description(None, ("opacity",), ("masks", "pictures")))
 
 
+def test_a_runtime_that_a_model_does_not_have_is_refused(tmp_path):
+    save_detector(networks.unet(), tmp_path / "model.safetensors")
+    cv2.imwrite(str(tmp_path / "film.png"), np.zeros((40, 40), np.uint8))
+    with pytest.raises(UsageError, match=r"is no exported folder, so --runtime openvino can't compute it"):
+        predict_boxes(tmp_path / "model.safetensors", tmp_path / "film.png", tmp_path / "out", runtime="openvino")
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.walkthrough
 @pytest.mark.parametrize("kind", ["unet", pytest.param("original", marks=pytest.mark.exhaustive)])
 def test_an_exported_unet_detects_as_in_torch(kind, tmp_path):
@@ -99,5 +107,9 @@ def test_an_exported_unet_detects_as_in_torch(kind, tmp_path):
     trained = predict_boxes(tmp_path / "model.safetensors", tmp_path / "film.png", tmp_path / "torch", device="cpu")
     runtime = predict_boxes(done.path.parent, tmp_path / "film.png", tmp_path / "runtime", device="cpu")
     assert runtime.detections["film"].boxes == pytest.approx(trained.detections["film"].boxes, abs=1e-2)
+    other = predict_boxes(
+        done.path.parent, tmp_path / "film.png", tmp_path / "other", runtime="openvino", device="cpu", pictures=False
+    )
+    assert other.detections["film"].boxes == pytest.approx(trained.detections["film"].boxes, abs=0.1)
     pictures = [cv2.imread(str(tmp_path / name / "images" / "film.png")).astype(int) for name in ("torch", "runtime")]
     assert np.abs(pictures[0] - pictures[1]).max() <= 2

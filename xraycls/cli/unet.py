@@ -21,6 +21,7 @@ from xraycls.cli.options import (
     KeyOption,
     LoaderOption,
     PrecisionOption,
+    RuntimeOption,
     ThreadsOption,
     chosen_loader,
 )
@@ -302,6 +303,7 @@ def predict(
     batch_size: Annotated[int, typer.Option("--batch-size", "--bs", min=1, rich_help_panel="Machine")] = 10,
     rescale_factor: Annotated[int | None, typer.Option("--rescale-factor", "--rf", hidden=True)] = None,
     key: KeyOption = "",
+    runtime: RuntimeOption = "auto",
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
     loader: LoaderOption = "auto",
@@ -332,6 +334,7 @@ def predict(
             threshold=threshold,
             key=key,
             batch_size=batch_size,
+            runtime=runtime,
             device=device,
             precision=precision,
             loader=chosen_loader(loader, dali),

@@ -25,11 +25,11 @@ from xraycls.data.table import SampleTable
 from xraycls.errors import DataError, UsageError
 from xraycls.explain.boxes import annotated
 from xraycls.explain.overlay import overlay
+from xraycls.inference.choose import open_detector
 from xraycls.inference.detection import TrainedDetector
 from xraycls.inference.exported import is_exported
-from xraycls.inference.exported_predictor import ExportedModel, ExportedPredictor, load_exported, read_detections
+from xraycls.inference.exported_predictor import ExportedModel, ExportedPredictor, read_detections
 from xraycls.inference.fusion import weighted_boxes_fusion
-from xraycls.inference.load import load_detector_model
 from xraycls.inference.predictor import Predictor
 from xraycls.inference.results import Result, overlapped
 from xraycls.inference.runtimes import Arrays
@@ -39,7 +39,6 @@ from xraycls.models.detection.base import Detector, Raw
 from xraycls.models.detection.map_detector import MapDetector
 from xraycls.models.folding import fold_batch_norms
 from xraycls.tao.detection_labels import detection_labels
-from xraycls.training.precision import choose_device
 from xraycls.types import Batch, Box, Detections, Sample
 from xraycls.workflows.detection.evaluate import model_of
 from xraycls.workflows.detection.inference import OutputPaths, output_paths
@@ -106,6 +105,7 @@ def predict_boxes(
     threshold: float | None = None,
     key: str = "",
     batch_size: int = 8,
+    runtime: str = "auto",
     device: str = "auto",
     precision: str = "auto",
     loader: str = "auto",
@@ -128,6 +128,7 @@ def predict_boxes(
             models the mean.
         key: of encrypted models.
         batch_size: films at a time.
+        runtime: what computes exported models: "auto", "onnxruntime" or "openvino"; "torch" computes the others.
         device: as in training.
         precision: likewise; an exported model has its own.
         loader: likewise.
@@ -144,7 +145,7 @@ def predict_boxes(
         raise UsageError("There is no model", "Name a run folder or a file")
     if threshold is not None and not 0 <= threshold <= 1:
         raise UsageError(f"--threshold must lie between 0 and 1, not be {threshold:g}")
-    opened = [_opened(Path(each), device, key) for each in listed]
+    opened = [_opened(Path(each), runtime, device, key) for each in listed]
     classes = opened[0].classes
     if other := next((each for each in opened if each.classes != classes), None):
         raise UsageError(
@@ -188,14 +189,13 @@ def prediction_string(detections: Detections) -> str:
     return " ".join(f"{score:.4g} {x} {y} {right - x} {bottom - y}" for score, (x, y, right, bottom) in rows)
 
 
-def _opened(path: Path, device: str, key: str) -> TrainedDetector | ExportedModel:
+def _opened(path: Path, runtime: str, device: str, key: str) -> TrainedDetector | ExportedModel:
     """A U-Net, trained or exported."""
-    opened: TrainedDetector | ExportedModel
-    if is_exported(path):
-        opened = load_exported(path, "detector", device=device)
+    model = path if is_exported(path) else model_of(path)
+    opened = open_detector(model, key=key, runtime=runtime, device=device)
+    if isinstance(opened, ExportedModel):
         has_maps = opened.file.form == "maps"
     else:
-        opened = load_detector_model(model_of(path), choose_device(device), key=key)
         has_maps = isinstance(opened.detector, MapDetector)
     if not has_maps:
         raise UsageError(f"{path} is a {opened.network}, which has no maps", "xraycls detector detect takes it")
