@@ -31,6 +31,7 @@ from benchmarks.real_networks import (
     learn_first,
     minutes_of,
     read_detections,
+    read_unet,
     run,
 )
 from xraycls.data.lettering import write_picture
@@ -64,6 +65,9 @@ EPOCHS: Mapping[str, tuple[dict[str, int], str]] = {
 SURE, SHOWN = 0.3, 8
 """Score from which a box is drawn, on so many films."""
 
+MOST = 8
+"""Rows that are fused at most."""
+
 
 def main() -> None:
     """Train and test what isn't there yet, print the tables and write JSON and pictures."""
@@ -74,8 +78,10 @@ def main() -> None:
         learn(given, sets)
     for films in sets:
         found = all_detections(films, given.networks, given.output / films.name)
+        if films.name != NIH:
+            found |= {f"U-Net, {seed.name}": read_unet(seed, films) for seed in given.unet}
         if found:
-            results[films.name] = tell(films, found, given.output)
+            results[films.name] = tell(films, with_fusion(found), given.output)
     settings = {name: getattr(given, name) for name in ("arch", "size", "first_epochs", "epochs", "nih_epochs")}
     start = given.start.name if given.start else None
     write_json(given.json, {"settings": {**settings, "start": start}, "data": results})
@@ -95,11 +101,14 @@ def parse() -> argparse.Namespace:
         parser.add_argument(f"--{name}", type=int, nargs="+", help=f"of each network, on {on}")
     parser.add_argument("--folds", type=int, default=4)
     parser.add_argument("--output", type=Path, default=Path("runs/real_boxes"))
+    parser.add_argument("--unet", type=Path, nargs="+", default=[], help="finished seeds of benchmarks.unet, as rows")
     parser.add_argument("--table-only", action="store_true", help="print what is there, train nothing")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     if (given.labels is None) != (given.images is None) or not (given.labels or given.nih):
         parser.error("give --labels with --images, or --nih, or all three")
+    if len(given.networks) + len(given.unet) > MOST:
+        parser.error(f"at most {MOST} rows are fused")
     for name, (epochs, _) in EPOCHS.items():
         asked = getattr(given, name.replace("-", "_")) or [epochs[network] for network in given.networks]
         if len(asked) != len(given.networks):
@@ -131,15 +140,19 @@ def learn(given: argparse.Namespace, sets: Sequence[Films]) -> None:
 
 
 def all_detections(films: Films, networks: Sequence[str], folder: Path) -> dict[str, list[Detections]]:
-    """What each network found in all tested films, as far as it has been asked about all of them, and their fusion."""
+    """What each network found in all tested films, as far as it has been asked about all of them."""
     found = {}
     for network in networks:
         cells = [Cell(network, part, folder) for part in films.tested]
         if all(cell.results.is_file() for cell in cells):
             found[network] = [each for cell in cells for each in read_detections(cell, films)]
-    if len(found) > 1:
-        found[FUSION] = [weighted_boxes_fusion(each) for each in zip(*found.values(), strict=True)]
     return found
+
+
+def with_fusion(found: Mapping[str, list[Detections]]) -> dict[str, list[Detections]]:
+    """What each network found and, of two or more, their fusion."""
+    fused = [weighted_boxes_fusion(each) for each in zip(*found.values(), strict=True)]
+    return {**found, FUSION: fused} if len(found) > 1 else {**found}
 
 
 def tell(films: Films, found: Mapping[str, list[Detections]], output: Path) -> dict[str, Any]:
@@ -199,7 +212,7 @@ def judged(films: Films, found: Sequence[Detections]) -> DetectionReport:
         truths,
         found,
         films.classes,
-        confidence_threshold=LEAST / len(NETWORKS),  # fusion divides what one network alone has found
+        confidence_threshold=LEAST / MOST,  # fusion divides what one network alone has found
         groups=patients,
         resamples=1000,
     )

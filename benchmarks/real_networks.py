@@ -19,11 +19,13 @@ import numpy as np
 from benchmarks.real_films import Films
 from xraycls.cli.tao_printer import TaoPrinter
 from xraycls.data.files import atomic_write
+from xraycls.data.headers import header_of
 from xraycls.progress import TrainingProgress
 from xraycls.training.run_folder import RunFolder
 from xraycls.types import Detections
 from xraycls.workflows.detect import detect
 from xraycls.workflows.detection.train import DetectionTraining, train_detector
+from xraycls.workflows.unet.folds import pool_folds
 
 TITLES: Mapping[str, str] = {"ssd": "SSD", "yolo_v4": "YOLOv4", "faster_rcnn": "Faster R-CNN"}
 
@@ -223,3 +225,19 @@ def read_detections(cell: Cell, films: Films) -> list[Detections]:
     """Returns what was found in each film of the tested part, in its order."""
     found = json.loads(cell.results.read_text())["detections"]
     return [Detections.of(**found[film.path.stem]) for film in films.parts[cell.part]]
+
+
+def read_unet(folder: Path, films: Films) -> list[Detections]:
+    """Returns what a finished seed of ``benchmarks.unet`` finds in each tested film, in pixels of the film here.
+
+    The folds are drawn by the seed, and of each the network counts that didn't learn from the film.
+    """
+    pooled = pool_folds([RunFolder(path) for path in sorted(folder.glob("fold-*"))])
+    found = {}
+    for picture, each in zip(pooled.pictures, pooled.detections, strict=True):
+        found[picture.path.stem] = (header_of(picture).width, each)
+    scaled = []
+    for film in films.judged:
+        width, each = found[film.path.stem]
+        scaled.append(replace(each, boxes=each.boxes * np.float32(header_of(film).width / width)))
+    return scaled

@@ -176,7 +176,7 @@ def test_what_readers_drew_is_found_perfectly_by_each_network_and_their_fusion(f
     folder = tmp_path / "work" / "rsna"
     keep(films, "ssd", folder, 0.9)
     keep(films, "yolo_v4", folder, 0.5)
-    found = real_boxes.all_detections(films, ["ssd", "yolo_v4", "faster_rcnn"], folder)
+    found = real_boxes.with_fusion(real_boxes.all_detections(films, ["ssd", "yolo_v4", "faster_rcnn"], folder))
     assert list(found) == ["ssd", "yolo_v4", real_boxes.FUSION]
     told = real_boxes.tell(films, found, tmp_path / "work")
     assert [each["report"]["ap_integrate"]["value"] for each in told.values()] == [1.0, 1.0, 1.0]
