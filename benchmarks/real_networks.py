@@ -88,12 +88,14 @@ NETWORKS: Mapping[str, Mapping[str, Any]] = {
             "proposals": {"candidates": 1000, "count": 64, "iou": 0.7},
         },
         "recipe": {"kind": "detectnet", "zoom": [0.8, 1.2], "shift": [8, 8], "contrast": 0.2},
+        "freeze_bn": True,
     },
 }
 """What differs; ``fill`` is the grey level around a picture, None for its mean.
 
-SSD has the settings of examples/siim_ssd/train.txt, by which it was measured first. Those of YOLOv4 and Faster R-CNN
-have not been tried to their end yet. Anchors of Faster R-CNN are those of an input of 128 pixels and grow with it.
+SSD has the settings of examples/siim_ssd/train.txt, by which it was measured first. Faster R-CNN keeps the statistics of
+batch normalisation, as TAO's specs do: those of regions drawn for training, half of them objects, aren't those of the
+regions that it is asked about. Its anchors are those of an input of 128 pixels and grow with it.
 """
 
 
