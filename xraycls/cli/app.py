@@ -119,12 +119,21 @@ def _options(
     """These two are taken out by main, so that they may stand anywhere; here they are for --help."""
 
 
+def _end_soon() -> None:
+    """Let the interpreter end without looking through all objects once more, a sixth of a short program.
+
+    Not where torch is: its compiler tells the user of every object that nothing has collected.
+    """
+    if "torch" not in sys.modules:
+        gc.freeze()
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the program; exit code 0 done, 1 failed, 2 wrong usage, 130 stopped by Ctrl-C."""
     hide_keys()
     wait_passively()
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")  # it would read the metadata of every installed package
-    atexit.register(gc.freeze)  # else the interpreter looks through all objects once more: a sixth of a short program
+    atexit.register(_end_soon)
     given = normalised(sys.argv[1:] if arguments is None else arguments)
     call = Invocation(tuple(given), debug="--debug" in given)
     try:
