@@ -93,9 +93,8 @@ NETWORKS: Mapping[str, Mapping[str, Any]] = {
 }
 """What differs; ``fill`` is the grey level around a picture, None for its mean.
 
-SSD has the settings of examples/siim_ssd/train.txt, by which it was measured first. Faster R-CNN keeps the statistics of
-batch normalisation, as TAO's specs do: those of regions drawn for training, half of them objects, aren't those of the
-regions that it is asked about. Its anchors are those of an input of 128 pixels and grow with it.
+SSD has the settings of examples/siim_ssd/train.txt, by which it was measured first. Faster R-CNN keeps the statistics
+of batch normalisation, as TAO's specs do; its anchors are those of an input of 128 pixels and grow with it.
 """
 
 
