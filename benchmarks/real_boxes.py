@@ -107,6 +107,8 @@ def parse() -> argparse.Namespace:
     given = parser.parse_args()
     if (given.labels is None) != (given.images is None) or not (given.labels or given.nih):
         parser.error("give --labels with --images, or --nih, or all three")
+    if given.unet and not given.labels:
+        parser.error("--unet needs --labels: these are the films that benchmarks.unet tests")
     if len(given.networks) + len(given.unet) > MOST:
         parser.error(f"at most {MOST} rows are fused")
     for name, (epochs, _) in EPOCHS.items():

@@ -20,6 +20,7 @@ from benchmarks.real_films import Films
 from xraycls.cli.tao_printer import TaoPrinter
 from xraycls.data.files import atomic_write
 from xraycls.data.headers import header_of
+from xraycls.errors import DataError
 from xraycls.progress import TrainingProgress
 from xraycls.training.run_folder import RunFolder
 from xraycls.types import Detections
@@ -232,11 +233,23 @@ def read_unet(folder: Path, films: Films) -> list[Detections]:
     """Returns what a finished seed of ``benchmarks.unet`` finds in each tested film, in pixels of the film here.
 
     The folds are drawn by the seed, and of each the network counts that didn't learn from the film.
+
+    Raises:
+        DataError: there are no folds, or they lack a film that is tested.
     """
-    pooled = pool_folds([RunFolder(path) for path in sorted(folder.glob("fold-*"))])
+    runs = [RunFolder(path) for path in sorted(folder.glob("fold-*"))]
+    if not runs:
+        raise DataError(
+            f"There are no folds in {folder}", folder, "Name the folder of a seed, which holds fold-1, fold-2 …"
+        )
+    pooled = pool_folds(runs)
     found = {}
     for picture, each in zip(pooled.pictures, pooled.detections, strict=True):
         found[picture.path.stem] = (header_of(picture).width, each)
+    if lacking := [film.path.stem for film in films.judged if film.path.stem not in found]:
+        raise DataError(
+            f"The U-Nets of {folder} were not asked about {lacking[0]}", folder, "Finish benchmarks.unet first"
+        )
     scaled = []
     for film in films.judged:
         width, each = found[film.path.stem]

@@ -186,6 +186,11 @@ def test_what_readers_drew_is_found_perfectly_by_each_network_and_their_fusion(f
     assert "SSD" in capsys.readouterr().out
 
 
+def test_a_seed_without_folds_is_named(films, tmp_path):
+    with pytest.raises(DataError, match=r"There are no folds in .*seed0"):
+        real_networks.read_unet(tmp_path / "seed0", films)
+
+
 def test_films_without_detections_count_as_missed(films):
     report = real_boxes.judged(films, [Detections.of()] * len(films.judged))
     assert report.figures["ap_integrate"].value == 0.0

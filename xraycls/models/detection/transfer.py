@@ -128,7 +128,7 @@ def _new_projections(backbone: nn.Module, copied: Mapping[str, Tensor]) -> list[
 def _as_identity(projection: nn.Module) -> bool:
     """Let a convolution, or one with batch normalisation, change no value; whether that is possible.
 
-    One that strides takes every so manyth pixel: it stands where a network of classifiers pools.
+    One of stride 2 takes every second pixel: it stands where a classifier pools.
     """
     convolution, *normalisation = projection if isinstance(projection, nn.Sequential) else [projection]
     if not isinstance(convolution, nn.Conv2d) or convolution.in_channels != convolution.out_channels:
