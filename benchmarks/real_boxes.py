@@ -107,6 +107,9 @@ def parse() -> argparse.Namespace:
     given = parser.parse_args()
     if (given.labels is None) != (given.images is None) or not (given.labels or given.nih):
         parser.error("give --labels with --images, or --nih, or all three")
+    for path in filter(None, (given.labels, given.images, given.nih, given.start, *given.unet)):
+        if not path.exists():
+            parser.error(f"there is no {path}")
     if given.unet and not given.labels:
         parser.error("--unet needs --labels: these are the films that benchmarks.unet tests")
     if len(given.networks) + len(given.unet) > MOST:

@@ -111,8 +111,8 @@ def test_networks_learn_first_from_opacities_of_patients_who_are_not_tested(nih,
     assert [source.labels for source in made.data.training] == [tmp_path / "work" / "others" / "train" / "labels"]
 
 
-def test_epochs_are_those_of_each_network(monkeypatch, capsys):
-    start = ["real_boxes", "--nih", "nih", "--networks", "faster_rcnn", "ssd"]
+def test_epochs_are_those_of_each_network(nih, monkeypatch, capsys):
+    start = ["real_boxes", "--nih", str(nih), "--networks", "faster_rcnn", "ssd"]
     monkeypatch.setattr("sys.argv", [*start, "--epochs", "7", "9"])
     given = real_boxes.parse()
     assert given.epochs == {"faster_rcnn": 7, "ssd": 9}
@@ -121,6 +121,10 @@ def test_epochs_are_those_of_each_network(monkeypatch, capsys):
     with pytest.raises(SystemExit):
         real_boxes.parse()
     assert "give --first-epochs for each of --networks" in capsys.readouterr().err
+    monkeypatch.setattr("sys.argv", ["real_boxes", "--nih", f"{nih}-not-there"])
+    with pytest.raises(SystemExit):
+        real_boxes.parse()
+    assert f"there is no {nih}-not-there" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("network", real_networks.NETWORKS)
