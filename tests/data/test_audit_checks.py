@@ -7,11 +7,15 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.tree import DecisionTreeClassifier
 
+from xraycls.data.audit import copies
 from xraycls.data.audit.boxes import check_boxes
+from xraycls.data.audit.copies import check_near_duplicates
 from xraycls.data.audit.features import Feature, metadata_features
 from xraycls.data.audit.finding import Evidence
 from xraycls.data.audit.pictures import negatives
@@ -19,9 +23,10 @@ from xraycls.data.audit.run import checks
 from xraycls.data.audit.shortcut import check_shortcut
 from xraycls.data.audit.splits import check_balance, check_patients
 from xraycls.data.audit.tree import _standard_error, rule_for
-from xraycls.data.facts import picture_facts
+from xraycls.data.facts import PictureFacts, picture_facts
 from xraycls.data.headers import PictureHeader
 from xraycls.data.phantom import write_phantom
+from xraycls.data.similar import Similar
 from xraycls.data.table import SampleTable
 from xraycls.types import Box, Sample
 
@@ -219,3 +224,23 @@ def test_inverted_pictures_at_any_share(tmp_path):
     assert negatives(films[:7]) == []
     noise = list(RNG.integers(0, 256, (40, 64, 64), dtype=np.uint8))
     assert negatives(noise) == []
+
+
+def test_copies_of_copies_are_groups_as_scipy_joins_them(monkeypatch):
+    rng = np.random.default_rng(0)
+    pairs = sorted({tuple(sorted(rng.choice(60, 2, replace=False).tolist())) for _ in range(40)}, key=sum)
+    similar = [Similar(*pair, alike) for pair, alike in zip(pairs, np.linspace(1, 0.9, len(pairs)), strict=True)]
+    monkeypatch.setattr(copies, "near_duplicates", lambda thumbnails: similar)
+    look = {"colour": 0.0, "thumbnail": np.zeros((64, 64), np.uint8), "mean": 0.0, "contrast": 0.0, "border": 0.0}
+    usual = {"bytes": 50_000, "width": 300, "height": 200, "depth": 8, "channels": 1, "format": "JPEG", "marker": None}
+    facts = tuple(PictureFacts(**usual, **look, digest=str(row)) for row in range(60))
+    table = SampleTable(tuple(Sample(Path(f"{row}.png"), 0) for row in range(60)), ("A", "B"), Path("/data"), "test")
+
+    joined = connected_components(coo_array((np.ones(len(pairs)), np.transpose(pairs)), (60, 60)), directed=False)[1]
+    expected = {}
+    for each in np.unique(joined):
+        rows = tuple(np.flatnonzero(joined == each).tolist())
+        if len(rows) > 1:
+            expected[rows] = f"{min(each.alike for each in similar if each.first in rows):.3f} alike"
+    (finding,) = check_near_duplicates(Evidence(table, facts, facts))
+    assert {group.samples: group.note for group in finding.groups} == expected

@@ -4,13 +4,21 @@ import os
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 import torch
 from threadpoolctl import threadpool_info
 
 from xraycls.data import processors
-from xraycls.data.processors import available_processors, in_threads, limited_to, pool_size, wait_passively
+from xraycls.data.processors import (
+    available_processors,
+    in_threads,
+    in_threads_if_slow,
+    limited_to,
+    pool_size,
+    wait_passively,
+)
 
 OLD = {"quota": "300000", "period": "100000"}
 
@@ -99,3 +107,19 @@ def test_threads_give_results_in_order_however_items_are_shared_out(items):
 def test_few_items_are_spread_over_all_threads():
     together = threading.Barrier(4, timeout=30)
     assert list(in_threads(lambda _: together.wait() >= 0, range(4), 4)) == [True] * 4
+
+
+@pytest.mark.parametrize("slow", [False, True])
+def test_short_work_stays_in_its_thread_unless_it_waits(monkeypatch, slow):
+    if not slow:  # a neighbour's turn on the processor would look like waiting
+        monkeypatch.setattr(processors.time, "thread_time", time.perf_counter)
+    here, used = threading.get_ident(), set()
+
+    def work(number):
+        used.add(threading.get_ident())
+        time.sleep(0.001 * slow)
+        return number**2
+
+    assert list(in_threads_if_slow(work, range(200), 4)) == [number**2 for number in range(200)]
+    assert here in used
+    assert (len(used) > 1) == slow

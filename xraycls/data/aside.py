@@ -18,7 +18,7 @@ from PIL import Image as PillowImage
 
 from xraycls.data.files import readable_name
 from xraycls.data.image import JPEG_MAGIC, jpeg_frame
-from xraycls.data.processors import available_processors, in_threads, pool_size
+from xraycls.data.processors import available_processors, in_threads, in_threads_if_slow, pool_size
 
 logger = logging.getLogger(__name__)
 
@@ -152,7 +152,7 @@ def _below(path: Path, root: Path) -> Path:
 
 
 def _looks(files: Sequence[Path]) -> dict[Path, _Look]:
-    looks = in_threads(_look, files, pool_size(_WAITING))
+    looks = in_threads_if_slow(_look, files, pool_size(_WAITING))
     return {file: look for file, look in zip(files, looks, strict=True) if look}
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from xraycls.data.aside import log_set_aside, set_aside
 from xraycls.data.dicom.sniff import named_like_dicom, other_object
 from xraycls.data.processors import in_threads, pool_size
-from xraycls.data.scan import IMAGE_SUFFIXES, Listing, PassedOver, list_folder
+from xraycls.data.scan import IMAGE_SUFFIXES, Listing, PassedOver, list_folder, subfolders
 from xraycls.data.spelling import in_order, one_spelling
 from xraycls.data.split import split_of_folder
 from xraycls.data.table import SampleTable
@@ -58,7 +58,7 @@ def read_folder(root: Path, *, keep_masks: bool = False) -> SampleTable:
         raise DataError(f"{root} {what}", root)
     passed = PassedOver()
     base = _inside_wrappers(root)
-    folders = list_folder(base).folders
+    folders = subfolders(base)
     splits: list[tuple[Path, Split | None]] = [(f, split) for f in folders if (split := split_of_folder(f.name))]
     found: list[_LabelledFile] = []
     for folder, split in splits or [(base, None)]:
@@ -172,10 +172,10 @@ def _inside_wrappers(root: Path) -> Path:
         if listing.images or any(split_of_folder(folder.name) for folder in folders):
             return base
         if len(folders) > 1:
-            split = [f for f in folders if any(split_of_folder(child.name) for child in list_folder(f).folders)]
-            holding = [folder for folder in folders if next(image_files(folder), None) is not None]
-            folders = split if split == holding else folders
-        if len(folders) != 1 or not list_folder(folders[0]).folders:
+            split = [f for f in folders if any(split_of_folder(child.name) for child in subfolders(f))]
+            if split and split == [folder for folder in folders if next(image_files(folder), None) is not None]:
+                folders = split
+        if len(folders) != 1 or not subfolders(folders[0]):
             return base
         if len(listing.folders) == 1 and _is_class(folders[0]):
             return base
@@ -184,7 +184,7 @@ def _inside_wrappers(root: Path) -> Path:
 
 def _is_class(folder: Path) -> bool:
     """Whether split folders below hold pictures themselves, so that the folder above them is a class."""
-    splits = [child for child in list_folder(folder).folders if split_of_folder(child.name)]
+    splits = [child for child in subfolders(folder) if split_of_folder(child.name)]
     return bool(splits) and all(list_folder(child).images for child in splits)
 
 
@@ -234,9 +234,9 @@ def _classes_below_splits(folders: Sequence[Path]) -> set[str] | None:
     """
     below: list[set[str]] = []
     for folder in folders:
-        children = list_folder(_inside_wrappers(folder)).folders
+        children = subfolders(_inside_wrappers(folder))
         splits = [child for child in children if split_of_folder(child.name)]
         if not splits or any(list_folder(child).images for child in splits):
             return None
-        below.append({each.name for child in splits for each in list_folder(child).folders})
+        below.append({each.name for child in splits for each in subfolders(child)})
     return below[0] if len(below) > 1 and len(below[0]) > 1 and all(names == below[0] for names in below) else None

@@ -87,17 +87,9 @@ def list_folder(folder: Path) -> Listing:
     Raises:
         DataError: the folder can't be listed.
     """
-    try:
-        with os.scandir(folder) as entries:
-            ordered = sorted(entries, key=lambda entry: entry.name)
-    except OSError as error:
-        raise DataError(f"{folder} could not be listed: {error.strerror}", folder) from error
     listing = Listing()
-    for entry in ordered:
-        if entry.name.startswith(".") or entry.name.lower() in _SYSTEM_FOLDERS:
-            continue
-        # Path.is_dir takes a link to itself for a file, where DirEntry.is_dir raises.
-        if Path(entry.path).is_dir() if entry.is_symlink() else entry.is_dir():
+    for entry in _entries(folder):
+        if _is_folder(entry):
             listing.folders.append(Path(entry.path))
             continue
         suffix = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122 - a Path a file is slow
@@ -112,6 +104,26 @@ def list_folder(folder: Path) -> Listing:
             elif kind:
                 listing.others.append((entry.name, kind))
     return listing
+
+
+def subfolders(folder: Path) -> list[Path]:
+    """The folders of :func:`list_folder` alone, without a look at the files beside them; raises DataError."""
+    return [Path(entry.path) for entry in _entries(folder) if _is_folder(entry)]
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    """What is in a folder, sorted by name, but for hidden names and those of systems; raises DataError."""
+    try:
+        with os.scandir(folder) as entries:
+            ordered = sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        raise DataError(f"{folder} could not be listed: {error.strerror}", folder) from error
+    return [each for each in ordered if not each.name.startswith(".") and each.name.lower() not in _SYSTEM_FOLDERS]
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    # Path.is_dir takes a link to itself for a file, where DirEntry.is_dir raises.
+    return Path(entry.path).is_dir() if entry.is_symlink() else entry.is_dir()
 
 
 def _plural(kind: str) -> str:

@@ -38,6 +38,7 @@ _PLACES = ((0.0, 0.0), (0.0, 1.0), (1.0, 0.0), (1.0, 1.0), (0.5, 0.5))  # where 
 _WORTH_A_LOOK = 0.9  # correlation of the fine structure
 _NEIGHBOURS = 3  # of a picture that get the second look
 _BLOCK = 512
+_PAIRS = 32  # that a thread registers at a time; a task for each would take more memory than the pair
 _EXHAUSTIVE = 8192  # pictures that are compared each with each
 _SHARE = 256  # pictures a cell, where there are more
 _SCALES = (0.88, 1.13)  # that the registration may find; more is another film
@@ -75,17 +76,25 @@ def near_duplicates(thumbnails: Sequence[GreyImage], *, threads: int | None = No
     """
     if len(thumbnails) < 2:
         return []
-    stack = np.stack(thumbnails)
-    pairs = sorted(_candidates(stack))
+    pairs = sorted(_candidates(thumbnails))
+
+    def confirmed(start: int) -> list[Similar]:
+        looked_at = pairs[start : start + _PAIRS]
+        found = (Similar(i, j, _best_agreement(thumbnails[i], thumbnails[j])) for i, j in looked_at)
+        return [each for each in found if each.alike >= ALIKE]
+
     with one_thread_a_picture(), ThreadPoolExecutor(threads or available_processors()) as pool:
-        alike = list(pool.map(lambda pair: _best_agreement(stack[pair[0]], stack[pair[1]]), pairs))
-    found = [Similar(*pair, score) for pair, score in zip(pairs, alike, strict=True) if score >= ALIKE]
+        found = [each for block in pool.map(confirmed, range(0, len(pairs), _PAIRS)) for each in block]
     return sorted(found, key=lambda each: -each.alike)
 
 
-def _candidates(thumbnails: npt.NDArray[np.uint8]) -> set[tuple[int, int]]:
+def _candidates(thumbnails: Sequence[GreyImage]) -> set[tuple[int, int]]:
     """Each picture with those of its nearest that are worth a look, the smaller index first."""
-    views = np.stack([_fine_structure(view) for view in (thumbnails, *_crops(thumbnails))])
+    views = np.empty((1 + len(_PLACES), len(thumbnails), _SMALL**2), np.float32)
+    for start in range(0, len(thumbnails), _BLOCK):
+        block = np.stack(thumbnails[start : start + _BLOCK])
+        for view, pictures in zip(views, (block, *_crops(block)), strict=True):
+            view[start : start + _BLOCK] = _fine_structure(pictures)
     found = [
         (cell[rows], cell[others], alike) for cell in _cells(views) for rows, others, alike in _nearest(views[:, cell])
     ]

@@ -15,7 +15,7 @@ from PIL import Image
 
 from xraycls.data.dicom.sniff import DICOM_SUFFIXES, dicom_problem, is_dicom
 from xraycls.data.files import is_special, readable_name
-from xraycls.data.processors import in_threads, pool_size
+from xraycls.data.processors import in_threads_if_slow, pool_size
 from xraycls.data.signatures import HEAD, is_picture, kind_of
 from xraycls.data.table import SampleTable
 from xraycls.errors import DataError
@@ -47,7 +47,7 @@ def find_unreadable(samples: Iterable[Sample], progress: Progress | None = None)
     """
     paths = list(dict.fromkeys(sample.path for sample in samples if sample.member is None))
     unreadable = {}
-    reasons = in_threads(_problem, paths, pool_size(_THREADS))
+    reasons = in_threads_if_slow(_problem, paths, pool_size(_THREADS))
     for done, (path, reason) in enumerate(zip(paths, reasons, strict=True), start=1):
         if reason:
             unreadable[path] = reason

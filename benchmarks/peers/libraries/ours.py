@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib import import_module
 from itertools import count
 
 import torch
@@ -16,6 +17,15 @@ from xraycls.loaders.cache import picture_cache
 from xraycls.loaders.choose import build_loader
 from xraycls.loaders.normalization import Normalization
 from xraycls.loaders.recipes.classification import find_recipe
+
+_WHEN_NEEDED = (
+    "numpy.random",
+    "PIL.JpegImagePlugin",
+    "xraycls.loaders.torch_engine",
+    "xraycls.loaders.resident_engine",
+)
+for _name in _WHEN_NEEDED:  # what xraycls and numpy import late; the peers import theirs with the library
+    import_module(_name)
 
 _RECIPE = find_recipe("classic2021", SIZE)
 

@@ -39,7 +39,8 @@ def check_near_duplicates(evidence: Evidence) -> Iterator[Finding]:
     similar = near_duplicates([evidence.decoded[row].thumbnail for row in rows])
     pairs = [(rows[each.first], rows[each.second], each.alike) for each in similar]
     groups = _connected(pairs)
-    least = {group: min(alike for one, _, alike in pairs if one in group) for group in groups}
+    group_of = {row: group for group in groups for row in group}
+    least = {group_of[one]: alike for one, _, alike in pairs}  # the most alike come first, so the last one stays
     noted = [Group(group, f"{least[group]:.3f} alike") for group in groups]
     yield from _sorted_out(evidence, noted, "near-duplicate", "nearly the same content")
 
@@ -79,7 +80,10 @@ def _connected(pairs: Iterable[tuple[int, int, float]]) -> list[tuple[int, ...]]
     """Pairs joined to groups: what is a copy of a copy belongs together."""
     group_of: dict[int, set[int]] = {}
     for one, other, _ in pairs:
-        joined = group_of.get(one, {one}) | group_of.get(other, {other})
-        for row in joined:
-            group_of[row] = joined
-    return sorted({tuple(sorted(group)) for group in group_of.values()})
+        groups = group_of.setdefault(one, {one}), group_of.setdefault(other, {other})
+        smaller, larger = sorted(groups, key=len)
+        if smaller is not larger:  # the smaller moves, so that time doesn't grow with the square of a group
+            larger |= smaller
+            group_of.update(dict.fromkeys(smaller, larger))
+    unique = {id(group): group for group in group_of.values()}
+    return sorted(tuple(sorted(group)) for group in unique.values())

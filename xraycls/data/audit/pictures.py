@@ -73,7 +73,9 @@ def negatives(thumbnails: Sequence[GreyImage]) -> list[int]:
     """
     if len(thumbnails) < _FEWEST:
         return []
-    looks = np.stack([_look(thumbnail) for thumbnail in thumbnails])
+    looks = np.empty((len(thumbnails), _SIDE**2), np.float32)
+    for look, thumbnail in zip(looks, thumbnails, strict=True):
+        look[:] = _look(thumbnail)
     shares, axes = np.linalg.eigh(looks.T @ looks / len(looks))
     alike = looks @ axes[:, -1]
     if np.median(alike) < 0:
