@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+import xraycls
 from xraycls.cli import main
 from xraycls.cli.tao_printer import TaoPrinter
 from xraycls.data.box_sources import read_boxes
@@ -345,6 +346,31 @@ def test_a_model_of_tao_is_evaluated_without_retraining(root, trained, capsys):
         assert not end.value.code
         blocks.append(re.search(r"\*{31}\nopacity.*\*{31}", capsys.readouterr().out, re.DOTALL)[0])
     assert blocks[0] == blocks[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_the_commands_of_tao_on_an_exported_model(root, trained, tmp_path, capsys, runtime):
+    """Both runtimes find what torch finds, and only an exported folder has them."""
+    pytest.importorskip(runtime)
+
+    def run(verb: str, model: object, *words: object) -> int:
+        with pytest.raises(SystemExit) as end:
+            main([str(word) for word in ("yolo_v4", verb, "-m", model, "-e", spec(root), *words, "--runtime", runtime)])
+        return int(end.value.code or 0)
+
+    folder = xraycls.export_model(trained.model, tmp_path / "exported").path.parent
+    assert run("evaluate", folder, "-r", tmp_path / "judged") == 0
+    of_torch = evaluate_spec(YOLO_V4, trained.model, spec(root), results=tmp_path / "torch", precision="fp32")
+    figures = json.loads((tmp_path / "judged" / "evaluation.json").read_text())
+    assert figures["ap_sample"]["value"] == pytest.approx(of_torch.average.mean, abs=0.01)
+    labels = ("-i", root / "images", "-o", tmp_path / "drawn", "-l", tmp_path / "labels", "-t", 0.01)
+    assert run("inference", folder, *labels) == 0
+    assert len(read_kitti(tmp_path / "labels", images=root / "images")) == 16
+    capsys.readouterr()
+    for verb, words in (("evaluate", ()), ("inference", labels)):
+        assert run(verb, trained.model, *words) == 2
+        assert f"is no exported folder, so --runtime {runtime} can't compute it" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -16,14 +16,14 @@ SETTINGS = {"iou_threshold": 0.5, "confidence_threshold": 0.01, "score_threshold
 NAMES = ["a", "b"]
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_weighted_figures_are_those_of_images_drawn_again(scene, seed, monkeypatch):
+@pytest.mark.parametrize(("seed", "chunk"), [(0, 150), (1, 150), (2, 1)])  # several parts; less than one resample
+def test_weighted_figures_are_those_of_images_drawn_again(scene, seed, chunk, monkeypatch):
     truths, found = scene(seed, images=14, classes=2, difficult=0.15)
     weights = np.random.default_rng(seed).multinomial(14, np.full(14, 1 / 14), size=30).astype(float)
     holds = np.array([[(one.classes[~one.difficult] == c).any() for c in range(2)] for one in truths])
     weights = weights[(weights @ holds > 0).all(axis=1)]  # each class is there to be found
     assert len(weights) > 20
-    monkeypatch.setattr(curves, "_CHUNK", 150)  # several parts
+    monkeypatch.setattr(curves, "_CHUNK", chunk)
     judged = judge(truths, found, 2, **SETTINGS)
     fast = figures(judged, weights)
     for row, drawn in enumerate(weights.astype(int)):

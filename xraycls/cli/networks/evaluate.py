@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xraycls.cli.invocation import print_table
-from xraycls.cli.options import DeviceOption, LoaderOption, PrecisionOption, ThreadsOption
+from xraycls.cli.options import DeviceOption, LoaderOption, PrecisionOption, RuntimeOption, ThreadsOption
 from xraycls.cli.secrets import key_of
 from xraycls.cli.tao_command import program_of, say_ignored
 from xraycls.cli.tao_options import KeyOption, MountOption, OptionalModelOption, SpecOption
@@ -30,6 +30,7 @@ def evaluate(
     image_dir: Annotated[str, typer.Option("--image-dir", "-i", hidden=True)] = "",
     label_dir: Annotated[str, typer.Option("--label-dir", "-l", hidden=True)] = "",
     mount: MountOption = None,
+    runtime: RuntimeOption = "auto",
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
     loader: LoaderOption = "auto",
@@ -58,6 +59,7 @@ def evaluate(
             precision=precision,
             loader=loader,
             threads=threads,
+            runtime=runtime,
             progress=progress,
         )
     if network.is_strict:

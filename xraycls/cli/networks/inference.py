@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from xraycls.cli.options import DeviceOption, LoaderOption, PrecisionOption, ThreadsOption
+from xraycls.cli.options import DeviceOption, LoaderOption, PrecisionOption, RuntimeOption, ThreadsOption
 from xraycls.cli.secrets import key_of
 from xraycls.cli.tao_command import program_of, say_ignored
 from xraycls.cli.tao_options import KeyOption, MountOption, OptionalModelOption
@@ -45,6 +45,7 @@ def inference(
     ] = None,
     batch_size: Annotated[int | None, typer.Option("--batch-size", "-b", min=1, help="Images at a time: 8.")] = None,
     mount: MountOption = None,
+    runtime: RuntimeOption = "auto",
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
     loader: LoaderOption = "auto",
@@ -85,6 +86,7 @@ def inference(
             precision=precision,
             loader=loader,
             threads=threads,
+            runtime=runtime,
             progress=progress,
         )
     print(f"Found {done.objects:,} objects in {done.images:,} images. Wrote {' and '.join(map(str, done.folders))}.")

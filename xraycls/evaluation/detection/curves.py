@@ -78,8 +78,9 @@ def average_precisions(ranking: Ranking, weights: FloatArray) -> dict[Mode, Floa
 
 
 def chunks(weights: FloatArray, width: int) -> list[FloatArray]:
-    """The rows of ``weights`` in parts so small that an array of ``width`` columns stays in the cache."""
-    return np.array_split(weights, max(1, -(-len(weights) * width // _CHUNK)))
+    """The rows of ``weights`` in parts so small that an array of ``width`` columns stays in the cache; one at least."""
+    parts = -(-len(weights) * width // _CHUNK)
+    return np.array_split(weights, max(1, min(parts, len(weights))))
 
 
 def _average_precisions(ranking: Ranking, weights: FloatArray) -> dict[Mode, FloatArray]:

@@ -14,6 +14,7 @@ from xraycls.data.box_sources import read_validation
 from xraycls.data.files import atomic_write
 from xraycls.data.lock import sole_writer
 from xraycls.errors import UsageError
+from xraycls.inference.choose import check_runtime
 from xraycls.inference.detection import TrainedDetector
 from xraycls.inference.exported import is_exported
 from xraycls.inference.exported_predictor import ExportedModel
@@ -151,6 +152,7 @@ def evaluate_spec(
     precision: str = "auto",
     loader: str = "auto",
     threads: int | None = None,
+    runtime: str = "auto",
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Evaluation:
     """Average precision of a model on the validation images of a spec, and the other figures of the field.
@@ -169,6 +171,7 @@ def evaluate_spec(
         precision: "auto" takes the one that the model was validated with in training.
         loader: as in training.
         threads: decoding threads; None for one a processor.
+        runtime: "auto", "torch", "onnxruntime", "openvino" or "tensorrt"; all but the first two of exported models.
         progress: told how many pictures are done, of how many.
 
     Raises:
@@ -188,9 +191,10 @@ def evaluate_spec(
         opened = open_spec(spec, network.spec)
         data, settings, suppression = network.evaluation(opened, mounts)
         if exported:
-            trained: TrainedDetector | ExportedModel = open_exported(model, suppression, device)
+            trained: TrainedDetector | ExportedModel = open_exported(model, suppression, device, runtime)
             check_network(network, trained.network, model)
         else:
+            check_runtime(model, runtime)
             trained = load_detector_model(
                 model,
                 choose_device(device),
