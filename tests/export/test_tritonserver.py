@@ -19,6 +19,7 @@ import pytest
 
 pytest.importorskip("google.protobuf", reason="needs the extra: tao")
 
+from tests.data.dicoms import write
 from xraycls.export.triton import write_repository
 
 pytestmark = pytest.mark.exhaustive
@@ -144,6 +145,9 @@ def test_files_are_drawn_and_answered_together(environment, served, exported_cla
     paths = [tmp_path / "tall.png", tmp_path / "flat.png"]
     for path, side in zip(paths, (120, 70), strict=True):
         cv2.imwrite(str(path), drawn(1, side, 90)[0, 0])
+    paths.append(tmp_path / "film.dcm")
+    twelve_bits = 16 * drawn(1, 80, 100)[0, 0].astype(np.uint16)
+    write(paths[-1], twelve_bits, PhotometricInterpretation="MONOCHROME1")
     for name, done in (("chest", exported_classifier), ("finder", exported_detector)):
         # OpenCV of the environment is an older one, which rounds otherwise where it resizes.
         command = [environment, "-c", DRAW, done.path.parent, tmp_path / "images.npy", *paths]
