@@ -7,6 +7,7 @@ import pytest
 from sklearn.metrics import precision_recall_curve
 
 from xraycls.evaluation.detection import average_precision as module
+from xraycls.evaluation.detection import overlap as overlap_module
 from xraycls.evaluation.detection.average_precision import average_precision, rank, strict_average_precision
 from xraycls.evaluation.detection.cases import ImageBoxes, pool
 from xraycls.evaluation.detection.curves import RECALL_POINTS, precision_recall
@@ -116,6 +117,31 @@ def test_overlap_is_that_of_torchvision(scene):
     truth, boxes = np.concatenate([one.boxes for one in truths]), np.concatenate([one.boxes for one in found])
     assert box_iou(boxes, truth) == pytest.approx(reference(torch.tensor(boxes), torch.tensor(truth)).numpy())
     assert pixel_iou(boxes, truth) == pytest.approx(np.array([[iou(a, b, 1) for b in truth] for a in boxes]))
+
+
+@pytest.mark.parametrize(("large", "together"), [(1, 1), (20, 40), (1000, 1000)])
+@pytest.mark.parametrize("overlap", [box_iou, centre_in_box])
+def test_pairs_are_found_whether_images_are_looked_at_one_by_one_or_together(
+    scene, monkeypatch, large, together, overlap
+):
+    monkeypatch.setattr(overlap_module, "_LARGE", large)
+    monkeypatch.setattr(overlap_module, "_TOGETHER", together)
+    cases = pool(*scene(3, images=30))
+    rows = range(len(cases.detections.scores))
+    figures = overlap(cases.detections.boxes, cases.truth.boxes)
+    alike = (cases.detection_image[:, None] == cases.truth_image) & (
+        cases.detections.classes[:, None] == cases.truth.classes
+    )
+    expected = [
+        (row, truth, figures[row, truth])
+        for row in rows
+        for truth in np.argsort(-figures[row], kind="stable").tolist()
+        if alike[row, truth] and figures[row, truth] >= 0.3
+    ]
+    pairs = overlaps(cases, 0.3, overlap)
+    found = list(zip(pairs.detection.tolist(), pairs.truth.tolist(), pairs.overlap.tolist(), strict=True))
+    assert found == expected
+    assert len(found) > 20
 
 
 def test_empty_boxes_overlap_nothing():

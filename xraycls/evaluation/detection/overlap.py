@@ -11,7 +11,10 @@ from xraycls.evaluation.cases import BoolArray, FloatArray, IntArray
 from xraycls.evaluation.detection.cases import Cases
 
 Overlap = Callable[[FloatArray, FloatArray], FloatArray]
-"""From detections [m, 4] and ground truth [n, 4] of one image to a figure 0–1 for each pair, [m, n]."""
+"""From detections [..., m, 4] and ground truth [..., n, 4] to a figure 0–1 for each pair, [..., m, n]."""
+
+_LARGE = 256  # pairs of an image that are worth a matrix of their own
+_TOGETHER = 2**15  # pairs of smaller images that are looked at together: their corners stay in the cache
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,16 +42,16 @@ def box_iou(detections: FloatArray, truth: FloatArray, *, extent: float = 0.0) -
     """Intersection over union; 0 where both boxes are empty.
 
     Args:
-        detections: float64 [m, 4], left, top, right, bottom.
-        truth: float64 [n, 4].
+        detections: float64 [..., m, 4], left, top, right, bottom.
+        truth: float64 [..., n, 4].
         extent: how much wider and higher a box is than the difference of its corners: 0, or 1 where right and bottom
             name the last pixel within it (VOC's convention).
 
     Returns:
-        float64 [m, n], 0–1.
+        float64 [..., m, n], 0–1.
     """
     shared = _shared_sides(detections, truth, 0, extent) * _shared_sides(detections, truth, 1, extent)
-    union = _areas(detections, extent)[:, None] + _areas(truth, extent) - shared
+    union = _areas(detections, extent)[..., :, None] + _areas(truth, extent)[..., None, :] - shared
     return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
 
 
@@ -58,10 +61,10 @@ def pixel_iou(detections: FloatArray, truth: FloatArray) -> FloatArray:
 
 
 def centre_in_box(detections: FloatArray, truth: FloatArray) -> FloatArray:
-    """1 where the centre of a detection lies in the ground truth, its edge included, else 0; float64 [m, n]."""
-    centre = (detections[:, None, :2] + detections[:, None, 2:]) / 2
-    inside = (truth[:, :2] <= centre) & (centre <= truth[:, 2:])
-    return np.asarray(inside.all(axis=2), dtype=np.float64)
+    """1 where the centre of a detection lies in the ground truth, its edge included, else 0; float64 [..., m, n]."""
+    centre = (detections[..., :, None, :2] + detections[..., :, None, 2:]) / 2
+    inside = (truth[..., None, :, :2] <= centre) & (centre <= truth[..., None, :, 2:])
+    return np.asarray(inside.all(axis=-1), dtype=np.float64)
 
 
 def overlaps(cases: Cases, floor: float, overlap: Overlap = box_iou) -> Pairs:
@@ -76,28 +79,45 @@ def overlaps(cases: Cases, floor: float, overlap: Overlap = box_iou) -> Pairs:
     images = np.arange(cases.n_images + 1)
     detection_from = np.searchsorted(cases.detection_image[by_image], images)
     truth_from = np.searchsorted(cases.truth_image, images)
-    parts = [Pairs(np.array([], np.int64), np.array([], np.int64), np.array([]))]
-    for image in np.flatnonzero((np.diff(detection_from) > 0) & (np.diff(truth_from) > 0)):
-        detections = by_image[detection_from[image] : detection_from[image + 1]]
+    across = np.diff(truth_from)
+    number = np.diff(detection_from) * across
+
+    def of_one(image: int) -> Pairs:
+        detection = by_image[detection_from[image] : detection_from[image + 1]]
         truth = np.arange(truth_from[image], truth_from[image + 1])
-        figures = overlap(cases.detections.boxes[detections], cases.truth.boxes[truth])
-        alike = cases.detections.classes[detections, None] == cases.truth.classes[truth]
+        figures = overlap(cases.detections.boxes[detection], cases.truth.boxes[truth])
+        alike = cases.detections.classes[detection, None] == cases.truth.classes[truth]
         m, n = np.nonzero((figures >= floor) & alike)
-        parts.append(Pairs(detections[m], truth[n], figures[m, n]))
+        return Pairs(detection[m], truth[n], figures[m, n])
+
+    def of_several(some: IntArray) -> Pairs:
+        times = number[some]
+        pair = np.arange(times.sum()) - np.repeat(np.cumsum(times) - times, times)  # from 0 in each image
+        row, column = np.divmod(pair, np.repeat(across[some], times))
+        detection = by_image[np.repeat(detection_from[some], times) + row]
+        truth = np.repeat(truth_from[some], times) + column
+        alike = cases.detections.classes[detection] == cases.truth.classes[truth]
+        detection, truth = detection[alike], truth[alike]
+        figures = overlap(cases.detections.boxes[detection, None], cases.truth.boxes[truth, None])[:, 0, 0]
+        return Pairs(detection, truth, figures).only(figures >= floor)
+
+    small = np.flatnonzero((number > 0) & (number < _LARGE))
+    groups = np.split(small, np.flatnonzero(np.diff(np.cumsum(number[small]) // _TOGETHER)) + 1)
+    parts = [*map(of_one, np.flatnonzero(number >= _LARGE)), *map(of_several, groups)]
     pairs = Pairs(*(np.concatenate([getattr(part, name) for part in parts]) for name in Pairs.__slots__))
     return _sorted(pairs)
 
 
 def _shared_sides(detections: FloatArray, truth: FloatArray, axis: int, extent: float) -> FloatArray:
-    """How much two boxes overlap along x (0) or y (1); [m, n]."""
-    low = np.maximum(detections[:, axis, None], truth[:, axis])
-    high = np.minimum(detections[:, axis + 2, None], truth[:, axis + 2])
+    """How much two boxes overlap along x (0) or y (1); [..., m, n]."""
+    low = np.maximum(detections[..., :, None, axis], truth[..., None, :, axis])
+    high = np.minimum(detections[..., :, None, axis + 2], truth[..., None, :, axis + 2])
     return np.maximum(high - low + extent, 0)
 
 
 def _areas(boxes: FloatArray, extent: float) -> FloatArray:
-    sides = np.maximum(boxes[:, 2:] - boxes[:, :2] + extent, 0)
-    return sides[:, 0] * sides[:, 1]
+    sides = np.maximum(boxes[..., 2:] - boxes[..., :2] + extent, 0)
+    return sides[..., 0] * sides[..., 1]
 
 
 def _sorted(pairs: Pairs) -> Pairs:
