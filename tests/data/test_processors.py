@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 
 import pytest
 import torch
@@ -110,14 +109,12 @@ def test_few_items_are_spread_over_all_threads():
 
 
 @pytest.mark.parametrize("slow", [False, True])
-def test_short_work_stays_in_its_thread_unless_it_waits(monkeypatch, slow):
-    if not slow:  # a neighbour's turn on the processor would look like waiting
-        monkeypatch.setattr(processors.time, "thread_time", time.perf_counter)
+def test_short_work_stays_in_its_thread(monkeypatch, slow):
+    monkeypatch.setattr(processors, "_SHORT", 0.0 if slow else 60.0)
     here, used = threading.get_ident(), set()
 
     def work(number):
         used.add(threading.get_ident())
-        time.sleep(0.001 * slow)
         return number**2
 
     assert list(in_threads_if_slow(work, range(200), 4)) == [number**2 for number in range(200)]

@@ -18,7 +18,8 @@ R = TypeVar("R")
 
 _AT_ONCE = 64  # items that a thread takes at most: handing over one costs as much as a look at a small file
 _TURNS = 8  # of every thread, so that none waits long for the others
-_TRIED = 32  # items between two looks at the clocks, where threads may not pay
+_TRIED = 32  # items between two looks at the clock, where threads may not pay
+_SHORT = 0.0005  # seconds of an item; handing it over to another thread takes some such time
 
 _limit: ContextVar[int | None] = ContextVar("threads that were asked for", default=None)
 
@@ -53,20 +54,21 @@ def in_threads(work: Callable[[T], R], items: Sequence[T], threads: int) -> Iter
 
 
 def in_threads_if_slow(work: Callable[[T], R], items: Sequence[T], threads: int) -> Iterator[R]:
-    """As :func:`in_threads`, for short looks at files: in this thread until they make it wait for the disk or network.
+    """As :func:`in_threads`, for what is mostly short, such as looks at files: in this thread as long as it is.
 
-    Handing a look at a file that is in memory over to another thread takes several times as long as the look.
+    A look at a file that is in memory takes less than handing it over to another thread; one that has to wait for the
+    disk or the network takes far more.
 
     Example:
         >>> list(in_threads_if_slow(len, ["a", "bc", ""], threads=2))
         [1, 2, 0]
     """
     for start in range(0, len(items), _TRIED):
-        began, computed = time.perf_counter(), time.thread_time()
+        began = time.perf_counter()
         done = [work(item) for item in items[start : start + _TRIED]]
-        computed, elapsed = time.thread_time() - computed, time.perf_counter() - began
+        is_slow = time.perf_counter() - began > _SHORT * len(done)
         yield from done
-        if computed < elapsed / 2:
+        if is_slow:
             yield from in_threads(work, items[start + _TRIED :], threads)
             return
 

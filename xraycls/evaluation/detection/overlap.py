@@ -103,7 +103,7 @@ def overlaps(cases: Cases, floor: float, overlap: Overlap = box_iou) -> Pairs:
 
     small = np.flatnonzero((number > 0) & (number < _LARGE))
     groups = np.split(small, np.flatnonzero(np.diff(np.cumsum(number[small]) // _TOGETHER)) + 1)
-    parts = [*map(of_one, np.flatnonzero(number >= _LARGE)), *map(of_several, groups)]
+    parts = [*map(of_one, np.flatnonzero(number >= _LARGE).tolist()), *map(of_several, groups)]
     pairs = Pairs(*(np.concatenate([getattr(part, name) for part in parts]) for name in Pairs.__slots__))
     return _sorted(pairs)
 
