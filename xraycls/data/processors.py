@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
@@ -64,11 +65,13 @@ def in_threads_if_slow(work: Callable[[T], R], items: Sequence[T], threads: int)
         [1, 2, 0]
     """
     for start in range(0, len(items), _TRIED):
-        began = time.perf_counter()
-        done = [work(item) for item in items[start : start + _TRIED]]
-        is_slow = time.perf_counter() - began > _SHORT * len(done)
+        done, clock = [], [time.perf_counter()]
+        for item in items[start : start + _TRIED]:
+            done.append(work(item))
+            clock.append(time.perf_counter())
         yield from done
-        if is_slow:
+        times = sorted(after - before for before, after in pairwise(clock))
+        if times[len(times) // 2] > _SHORT:  # the median: a single long one may be a pause
             yield from in_threads(work, items[start + _TRIED :], threads)
             return
 
