@@ -371,6 +371,8 @@ def test_the_commands_of_tao_on_an_exported_model(root, trained, tmp_path, capsy
     for verb, words in (("evaluate", ()), ("inference", labels)):
         assert run(verb, trained.model, *words) == 2
         assert f"is no exported folder, so --runtime {runtime} can't compute it" in capsys.readouterr().err
+    with pytest.raises(UsageError, match="banana"):
+        evaluate_spec(YOLO_V4, trained.model, spec(root), results=tmp_path / "never", runtime="banana")
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xraycls.errors import UsageError
+from xraycls.errors import UsageError, unknown
 from xraycls.inference.adjust import with_calibration
 from xraycls.inference.ensemble import AveragedPredictor, Ensemble, ProbabilityPredictor, called_from, ensemble_of
 from xraycls.inference.ensemble_file import is_ensemble, read_ensemble
@@ -19,6 +19,7 @@ from xraycls.inference.exported_predictor import (
     load_exported,
     read_detections,
 )
+from xraycls.inference.runtimes import RUNTIME_NAMES
 from xraycls.inference.tta import Move, moved_recipe, moves_of
 
 if TYPE_CHECKING:
@@ -216,7 +217,9 @@ def check_loader(loader: str) -> None:
 
 
 def check_runtime(model: str | Path, runtime: str) -> None:
-    """Raise UsageError for a runtime that a model in torch doesn't have."""
+    """Raise UsageError for a runtime that there isn't, or that a model in torch doesn't have."""
+    if runtime not in RUNTIME_NAMES:
+        raise unknown("runtime", runtime, RUNTIME_NAMES, "--runtime")
     if runtime not in ("auto", "torch"):
         raise UsageError(
             f"{model} is no exported folder, so --runtime {runtime} can't compute it",

@@ -118,6 +118,9 @@ class OpenVino:
 RUNTIMES: Mapping[str, Callable[..., Session]] = {"onnxruntime": OnnxRuntime, "openvino": OpenVino}
 """By name, the one that is taken by default first; the names are those of the packages, too."""
 
+RUNTIME_NAMES = ("auto", *RUNTIMES, "tensorrt", "torch")
+"""What ``--runtime`` takes."""
+
 
 def open_session(
     path: Path,
@@ -151,7 +154,7 @@ def open_session(
     if runtime == "tensorrt":
         raise UsageError("TensorRT computes engines, not ONNX files", "Give a folder that was exported with --engine")
     if runtime != "auto" and runtime not in RUNTIMES:
-        raise unknown("runtime", runtime, ("auto", *RUNTIMES, "tensorrt", "torch"), "--runtime")
+        raise unknown("runtime", runtime, RUNTIME_NAMES, "--runtime")
     chosen = runtime if runtime != "auto" else next(iter(installed), "onnxruntime")
     if chosen not in installed:
         raise MissingExtra(chosen, "openvino" if chosen == "openvino" else "runtime")
