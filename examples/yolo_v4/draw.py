@@ -1,7 +1,7 @@
 """Synthetic radiographs with lead plates on them: five kinds of objects, as Darknet labels.
 
 A plate and its four corners are what the YOLOv4 spec of this example was made for. Each film is a phantom of
-``xraycls``; one or two bright plates lie on it, turned a little, with a rivet of its own kind at every corner.
+``xraycls``; a bright plate lies on it, turned a little, with a rivet of its own kind at every corner.
 ``python draw.py FOLDER --films 300`` writes ``FOLDER/{train,valid}/{images,labels}`` with ``classes.txt``, and
 ``data.yaml``.
 """
@@ -25,27 +25,16 @@ NAMES = (
     "3",
     "license_plate",
 )  # the spec maps the numbers to top_left, top_right, bottom_right, bottom_left
-CORNER = 0.15  # side of a corner's box, of the film's width
+CORNER = 0.22  # side of a corner's box, of the film's width
 
 
-def plates(rng: np.random.Generator, width: int, height: int) -> list[np.ndarray]:
-    """The corners of one or two plates that don't meet, each [4, 2] clockwise from the top left, pixels."""
-    found: list[np.ndarray] = []
-    centres: list[np.ndarray] = []
-    wanted = int(rng.integers(1, 3))
-    for _ in range(30):
-        if len(found) == wanted:
-            break
-        size = np.array([rng.uniform(0.34, 0.50) * width, rng.uniform(0.18, 0.26) * width])
-        centre = rng.uniform([0.36 * width, 0.25 * height], [0.64 * width, 0.75 * height])
-        apart = [np.abs(centre - other) for other in centres]
-        if any(dy < 0.45 * width for _, dy in apart):
-            continue
-        angle = rng.uniform(-0.25, 0.25)
-        turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-        found.append(centre + (np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) / 2 * size) @ turn.T)
-        centres.append(centre)
-    return found
+def plate(rng: np.random.Generator, width: int, height: int) -> np.ndarray:
+    """The corners of a plate, [4, 2] clockwise from the top left, pixels."""
+    size = np.array([rng.uniform(0.42, 0.58) * width, rng.uniform(0.26, 0.36) * width])
+    centre = rng.uniform([0.42 * width, 0.30 * height], [0.58 * width, 0.70 * height])
+    angle = rng.uniform(-0.25, 0.25)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    return centre + (np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) / 2 * size) @ turn.T
 
 
 def lay(film: np.ndarray, corners: np.ndarray, rng: np.random.Generator) -> None:
@@ -96,12 +85,9 @@ def draw(number: int, folder: Path, size: int, seed: int, valid: int) -> None:
     rng = np.random.default_rng([seed, number])
     film = draw_radiograph(seed, number + 1, 1, pneumonia=bool(number % 2), size=size).grey(8)
     height, width = film.shape
-    lines = []
-    for corners in plates(rng, width, height):
-        lay(film, corners, rng)
-        lines += [
-            " ".join([str(row[0]), *(f"{value:.6f}" for value in row[1:])]) for row in boxes(corners, width, height)
-        ]
+    corners = plate(rng, width, height)
+    lay(film, corners, rng)
+    lines = [" ".join([str(row[0]), *(f"{value:.6f}" for value in row[1:])]) for row in boxes(corners, width, height)]
     cv2.imwrite(str(part / "images" / f"film{number:04d}.png"), film)
     (part / "labels" / f"film{number:04d}.txt").write_text("".join(f"{line}\n" for line in lines))
 

@@ -2,6 +2,8 @@
 
 import json
 import struct
+import subprocess
+import sys
 
 import numpy as np
 import onnx
@@ -38,6 +40,53 @@ def test_the_entropy_limit_is_near_onnxruntimes(scale):
     theirs.collect({"values": [values]})
     _, high, *_ = theirs.compute_collection_result()["values"]
     assert METHODS["entropy"](histogram(values)) == pytest.approx(float(high), rel=0.05)
+
+
+MODELOPT = """
+import json, sys
+import numpy as np, torch
+from modelopt.torch.quantization.calib import HistogramCalibrator
+found = {}
+for name, values in np.load(sys.argv[1]).items():
+    calibrator = HistogramCalibrator(num_bins=2048)
+    for part in np.array_split(values, 5):
+        calibrator.collect(torch.from_numpy(part))
+    found[name] = {
+        "entropy": float(calibrator.compute_amax("entropy", stride=8)),
+        "percentile": float(calibrator.compute_amax("percentile", percentile=99.99)),
+        "max": float(np.abs(values).max()),
+    }
+print(json.dumps(found))
+"""
+
+
+@pytest.mark.exhaustive
+def test_limits_are_near_those_of_nvidias_model_optimizer(tmp_path):
+    """Which is installed into an environment of its own."""
+    rng = np.random.default_rng(0)
+    drawn = {
+        "normal": rng.normal(0, 2, 40_000),
+        "laplace": rng.laplace(0, 0.3, 40_000),
+        "relu": np.maximum(rng.normal(-0.5, 3, 40_000), 0),
+        "outliers": np.concatenate([rng.normal(0, 1, 39_990), rng.normal(0, 30, 10)]),
+    }
+    drawn = {name: rng.permutation(values).astype(np.float32) for name, values in drawn.items()}
+    np.savez(tmp_path / "values.npz", **drawn)
+    uv, python = [sys.executable, "-m", "uv"], tmp_path / "env" / "bin" / "python"
+    subprocess.run([*uv, "venv", "--quiet", "--python", sys.executable, tmp_path / "env"], check=True)
+    wanted = ["nvidia-modelopt==0.47.0", f"torch=={torch.__version__.partition('+')[0]}", "torchvision"]
+    done = subprocess.run(
+        [*uv, "pip", "install", "--quiet", "--python", python, *wanted, "requests", "huggingface-hub"],
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        pytest.skip(f"nvidia-modelopt can't be installed here: {done.stderr.strip().splitlines()[-1]}")
+    told = subprocess.run([python, "-c", MODELOPT, tmp_path / "values.npz"], capture_output=True, text=True, check=True)
+    for name, theirs in json.loads(told.stdout.splitlines()[-1]).items():
+        counted = histogram(drawn[name])
+        for method, limit in theirs.items():
+            assert METHODS[method](counted) == pytest.approx(limit, rel=0.05), (name, method)
 
 
 def test_the_percentile_limit_is_numpys():
