@@ -1,15 +1,14 @@
 #!/usr/bin/env sh
 # Faster R-CNN of a TLT 3 spec: KITTI to TFRecords, train, evaluate, prune, evaluate, retrain, evaluate, look.
-# On phantoms with a lead plate or two. The specs are those of examples/faster_rcnn; only paths, epochs and size are set
-# here. At the size that stands here all steps run, but 25 minutes of two cores are too short a training from a backbone
-# that has seen phantoms alone: see docs/benchmarks.md. Give it more with EPOCHS and AGAIN, or better weights of a ResNet-18
-# with START. Toy sizes (FILMS=12 OTHERS=64 SIZE=160 and one epoch each) show that every step runs, and nothing more.
+# On phantoms with a lead plate. The specs are those of examples/faster_rcnn; only paths, epochs and size are set here, and
+# START takes better weights of a ResNet-18. Some 15 minutes on two cores. Toy sizes (FILMS=12 OTHERS=64 and one epoch each)
+# show that every step runs, and nothing more.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
 specs=$here/faster_rcnn
 work=${1:-runs/faster-rcnn-$(date +%Y%m%d-%H%M%S)}
-films=${FILMS:-60} others=${OTHERS:-200} size=${SIZE:-192} first=${FIRST:-3} epochs=${EPOCHS:-12} again=${AGAIN:-6}
+films=${FILMS:-100} others=${OTHERS:-200} size=${SIZE:-160} first=${FIRST:-3} epochs=${EPOCHS:-12} again=${AGAIN:-6}
 mkdir -p "$work"
 work=$(cd "$work" && pwd)
 mount="--mount=/workspace/tlt-experiments=$work"
