@@ -36,6 +36,7 @@ from benchmarks.steps import ceiling_step, eager_step
 from xraycls.errors import UsageError, XrayclsError
 from xraycls.models.zoo import Architecture, find
 from xraycls.training.config import TrainConfig, parse_config
+from xraycls.training.memory import freed_memory_kept
 from xraycls.training.precision import choose_device
 from xraycls.training.reporter import Silent, StepReport
 
@@ -146,7 +147,8 @@ class Benchmark:
         """One measurement of a row: its ceiling, then the training itself."""
         try:
             config = self._config(row, architecture)
-            ceiling = self._rate(lambda: ceiling_step(config, self.device))
+            with freed_memory_kept():
+                ceiling = self._rate(lambda: ceiling_step(config, self.device))
             row.engine, epochs, processor_rate = self._train(config)
         except XrayclsError as error:
             self.missing[str(row)] = str(error)

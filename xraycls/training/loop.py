@@ -23,6 +23,7 @@ from xraycls.training.distributed import all_sum, barrier, share_buffers
 from xraycls.training.early_stopping import EarlyStopping
 from xraycls.training.ema import moving_average
 from xraycls.training.interrupt import Interrupted, StopWish, stop_on_signal
+from xraycls.training.memory import freed_memory_kept
 from xraycls.training.optimizers import set_learning_rate
 from xraycls.training.precision import autocast
 from xraycls.training.reporter import Reporter, StepReport
@@ -161,7 +162,7 @@ class Training:
             Interrupted: Ctrl-C or SIGTERM; the state is saved.
             TrainingError: the loss isn't finite, or memory ran out.
         """
-        with stop_on_signal() as wish:
+        with freed_memory_kept(), stop_on_signal() as wish:
             while not self.is_finished:
                 started = time.perf_counter()
                 self.model.train()
