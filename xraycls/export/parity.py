@@ -22,6 +22,8 @@ from xraycls.models.detection.map_detector import MapDetector
 from xraycls.models.quantization import remove_quantization
 from xraycls.types import Detections
 
+Doubles = npt.NDArray[np.float64]
+
 BATCHES = (1, 2, 5)
 """Pictures of the batches that are compared: any number has to do."""
 
@@ -110,7 +112,8 @@ def compare(
         elif isinstance(model, MapDetector):
             found += _of_maps(batch, dict(zip(file.outputs, model.probability_maps(raw), strict=True)), outputs, limits)
         elif file.form in ("heads", "trt"):
-            found += _of_heads(batch, model.candidates(raw), outputs, limits)
+            ranked = model.regions(raw) is not None
+            found += _of_heads(batch, model.candidates(raw), outputs, limits, ranked=ranked)
         else:
             found += _of_detections(batch, model.detect(raw), detections_of(outputs, file), file, limits)
     return found
@@ -152,17 +155,47 @@ def _of_maps(batch: int, expected: Mapping[str, torch.Tensor], outputs: Arrays, 
     return found
 
 
-def _of_heads(batch: int, expected: Sequence[torch.Tensor], outputs: Arrays, limits: Limits | None) -> list[Parity]:
-    """Scores, and boxes by the overlap with their counterparts: a pixel means little on a large box."""
-    scores, boxes = expected
-    corners = boxes.reshape(-1, 4).numpy().astype(np.float64)
-    found = outputs["boxes"].reshape(-1, 4).astype(np.float64)
-    sides = np.clip(corners[:, 2:] - corners[:, :2], 1.0, None)
-    apart = np.abs(found - corners) / np.tile(sides, 2)  # in shares of the box, of a pixel at least
+def _of_heads(
+    batch: int, expected: Sequence[torch.Tensor], outputs: Arrays, limits: Limits | None, *, ranked: bool
+) -> list[Parity]:
+    """Scores, and boxes by the overlap with their counterparts: a pixel means little on a large box.
+
+    The regions of a two-stage network are ``ranked`` by first scores. Equal ones but for rounding may change places,
+    and of two that overlap either may be suppressed; so each is compared with the nearest of its picture, and one a
+    picture may have none.
+    """
+    scores, boxes = (part.float().numpy().astype(np.float64) for part in expected)
+    other_scores, other_boxes = (outputs[name].astype(np.float64) for name in ("scores", "boxes"))
+    corners, others = (each.reshape(*scores.shape[:2], -1, 4) for each in (boxes, other_boxes))
+    if not ranked:
+        return _of_rows(batch, np.abs(scores - other_scores), _shares(corners, others), limits)
+    tolerance = limits or LIMITS["bf16"]
+    between = np.abs(scores[:, :, None] - other_scores[:, None]).max(axis=3)  # [B, R, R]
+    apart = _shares(corners[:, :, None], others[:, None])
+    near = (between <= tolerance.score) & (apart <= 1.0 - tolerance.iou)
+    has_one = np.concatenate([near.any(axis=2), near.any(axis=1)])
+    limit = max(1.0 - tolerance.matched, 1.0 / scores.shape[1])
+    share = float((~has_one).mean())
     return [
-        Parity(batch, "scores", _apart(scores, outputs["scores"]), limits.score if limits else None, scores.numel()),
-        Parity(batch, "boxes", float(apart.max()), 1.0 - limits.iou if limits else None, len(corners)),
+        Parity(batch, "unmatched", share, limit if limits else None, has_one.size),
+        *_of_rows(batch, between[near], apart[near], limits),
     ]
+
+
+def _of_rows(batch: int, scores: Doubles, boxes: Doubles, limits: Limits | None) -> list[Parity]:
+    """The largest differences of scores, and of boxes in shares of their sides."""
+    by_score, by_box = (float(each.max(initial=0.0)) for each in (scores, boxes))
+    return [
+        Parity(batch, "scores", by_score, limits.score if limits else None, scores.size),
+        Parity(batch, "boxes", by_box, 1.0 - limits.iou if limits else None, boxes.size),
+    ]
+
+
+def _shares(corners: Doubles, others: Doubles) -> Doubles:
+    """How far boxes [..., n, 4] are apart at most, in shares of their sides, of a pixel at least."""
+    sides = np.clip(corners[..., 2:] - corners[..., :2], 1.0, None)
+    apart: Doubles = (np.abs(others - corners) / np.concatenate([sides, sides], axis=-1)).max(axis=(-2, -1))
+    return apart
 
 
 def _of_detections(
