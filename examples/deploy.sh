@@ -14,7 +14,7 @@ set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 work=${WORK:-runs/deploy-$(date +%Y%m%d-%H%M%S)}
 films=${FILMS:-120} size=${SIZE:-96} epochs=${EPOCHS:-4} drop=${DROP:-0.02} batches=${BATCHES:-1,8,32}
-networks=${NETWORKS:-ssd yolo_v4 faster_rcnn} calibration=${CALIBRATION:-100}
+networks=${NETWORKS:-ssd yolo_v4 faster_rcnn} calibration=${CALIBRATION:-80}
 server=${TRITON:-$work/tritonserver} port=${PORT:-18000}
 mkdir -p "$work"
 
