@@ -177,7 +177,7 @@ def _of_heads(
     limit = max(1.0 - tolerance.matched, 1.0 / scores.shape[1])
     share = float((~has_one).mean())
     return [
-        Parity(batch, "unmatched", share, limit if limits else None, has_one.size),
+        Parity(batch, "unmatched", share, limit if limits else None, has_one.size),  # the check; the others tell how near
         *_of_rows(batch, between[near], apart[near], limits),
     ]
 
