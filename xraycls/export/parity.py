@@ -175,9 +175,9 @@ def _of_heads(
     near = (between <= tolerance.score) & (apart <= 1.0 - tolerance.iou)
     has_one = np.concatenate([near.any(axis=2), near.any(axis=1)])
     limit = max(1.0 - tolerance.matched, 1.0 / scores.shape[1])
-    share = float((~has_one).mean())
+    share = float((~has_one).mean())  # the check; of those that have one, what follows tells how near
     return [
-        Parity(batch, "unmatched", share, limit if limits else None, has_one.size),  # the check; the others tell how near
+        Parity(batch, "unmatched", share, limit if limits else None, has_one.size),
         *_of_rows(batch, between[near], apart[near], limits),
     ]
 
