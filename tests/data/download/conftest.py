@@ -4,8 +4,8 @@ import os
 import shutil
 
 import pytest
-from kaggle_stand_in import CORONAHACK, FILES, RSNA, StandIn, archive_of, serve
 
+from tests.data.download.kaggle_stand_in import CORONAHACK, FILES, RSNA, StandIn, archive_of, serve
 from xraycls.data.download import Patience, retry
 
 

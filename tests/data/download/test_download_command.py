@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 import typer
-from kaggle_stand_in import CORONAHACK, FILES, RSNA, archive_of, noise
 
 import xraycls
+from tests.data.download.kaggle_stand_in import CORONAHACK, FILES, RSNA, archive_of, noise
 from xraycls.cli import main
 from xraycls.cli.app import app
 from xraycls.data.download import CATALOGUE

@@ -8,8 +8,8 @@ import sys
 import traceback
 
 import pytest
-from kaggle_stand_in import CORONAHACK
 
+from tests.data.download.kaggle_stand_in import CORONAHACK
 from xraycls.data.download import download
 from xraycls.data.download.credentials import Credential
 from xraycls.errors import XrayclsError

@@ -6,8 +6,8 @@ import threading
 import traceback
 
 import pytest
-from kaggle_stand_in import CORONAHACK, FILES, RSNA, archive_of, noise
 
+from tests.data.download.kaggle_stand_in import CORONAHACK, FILES, RSNA, archive_of, noise
 from xraycls.data.download import Patience, download, retry
 from xraycls.data.download.partial import Partial
 from xraycls.data.lock import sole_writer

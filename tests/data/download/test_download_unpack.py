@@ -10,8 +10,8 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from kaggle_stand_in import FILES, archive_of, noise
 
+from tests.data.download.kaggle_stand_in import FILES, archive_of, noise
 from xraycls.data.download import Limits, unpack
 from xraycls.data.download.members import safe_parts
 from xraycls.errors import DataError, XrayclsError
