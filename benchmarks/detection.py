@@ -14,6 +14,7 @@ script installs into ``build/``; see ``benchmarks.mosaic``.
 Step: forward, matching, loss, backward and SGD on one synthetic batch that stays on the device, against torchvision's
 SSD300 in fp32. The networks differ (ours is TAO's, with other strides, extra layers and anchors), so parameters,
 anchors and arithmetic stand beside the times. YOLOv4 stands beside our own SSD on the same backbone, per operation.
+Each runs as its users run it; see ``benchmarks.detection_steps``.
 
 Suppression: of a batch of eight pictures, against torchvision's ``batched_nms`` picture by picture.
 
@@ -32,8 +33,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 from torchvision.ops import batched_nms
 
 from benchmarks.common import (
@@ -47,31 +46,21 @@ from benchmarks.common import (
     write_json,
 )
 from benchmarks.detection_input import input_pipelines
-from benchmarks.detection_peers import detection_step, ssd300, ssd300_logits
+from benchmarks.detection_steps import SIZE, training_steps
 from benchmarks.engines import devices
 from benchmarks.mosaic import PEER as MOSAIC_PEER
 from benchmarks.mosaic import mosaic_pipelines
-from benchmarks.steps import Step, detector_step, synthetic_objects
 from xraycls.errors import unknown
 from xraycls.evaluation.detection.cases import ImageBoxes
 from xraycls.evaluation.detection.intervals import RESAMPLES
 from xraycls.evaluation.detection.table import detection_report
-from xraycls.models.detection.anchors import SSDAnchors
-from xraycls.models.detection.base import Detector, Suppression
-from xraycls.models.detection.ssd import SSDConfig, SSDDetector
+from xraycls.models.detection.base import Suppression
 from xraycls.models.detection.suppression import detections_of
-from xraycls.models.detection.yolo_v4 import YOLOv4Config, YOLOv4Detector
-from xraycls.training.precision import choose_precision
 from xraycls.types import Detections
 
 PARTS = ("input", "mosaic", "step", "suppression", "evaluation")
 NETS = ("vgg16", "resnet18", "resnet10")
-SIZE = 300  # of SSD300, pixels
-YOLO = 320  # of YOLOv4, which takes multiples of 32
 _PICTURES = 8  # of a batch that is suppressed
-# Those of the ancestor's spec: six boxes a cell.
-ANCHORS = SSDAnchors((0.05, 0.1, 0.25, 0.4, 0.55, 0.7, 0.85), ((1.0, 2.0, 0.5, 3.0, 1 / 3),) * 6)
-PEER = "torchvision ssd300_vgg16, fp32"
 
 
 def main() -> None:
@@ -120,59 +109,6 @@ def _names(text: str) -> list[str]:
     return text.split(",")
 
 
-def training_steps(given: argparse.Namespace, device: torch.device) -> dict[str, Any]:
-    """Steps of our networks, in fp32 and in the precision that "auto" takes, and of torchvision's."""
-    count = given.step_batch_size or (32 if device.type == "cuda" else 4)
-    batch, enlarged = synthetic_objects(count, SIZE), synthetic_objects(count, YOLO)
-    peer = ssd300()
-    facts = {PEER: size_of(peer, partial(ssd300_logits, peer, torch.zeros(1, 3, SIZE, SIZE)))}
-    runs: dict[str, Step] = {PEER: detection_step(peer, batch, device)}
-    for net in given.nets:
-        for precision in sorted({"fp32", choose_precision("auto", device)}, reverse=True):
-            detector = SSDDetector(
-                SSDConfig(backbone=net, classes=("opacity",), height=SIZE, width=SIZE, anchors=ANCHORS)
-            )
-            name = f"xraycls {net}, {precision}"
-            facts[name] = size_of(detector, partial(detector_logits, detector, batch.images[:1]))
-            runs[name] = detector_step(detector, batch, choose_precision(precision, device), device)
-            if net in given.yolo_nets:
-                yolo = YOLOv4Detector(YOLOv4Config(backbone=net, classes=("opacity",), height=YOLO, width=YOLO))
-                name = f"xraycls yolo_v4 {net}, {precision}"
-                facts[name] = size_of(yolo, partial(yolo_predictions, yolo, enlarged.images[:1]))
-                runs[name] = detector_step(yolo, enlarged, choose_precision(precision, device), device)
-    rates = interleaved(runs, given.rounds, clock=CLOCKS[given.clock])
-    return {
-        "device": device.type,
-        "clock": given.clock,
-        "size": SIZE,
-        "batch_size": len(batch.images),
-        "rounds": given.rounds,
-        "rows": [
-            {
-                "net": name,
-                **facts[name],
-                "seconds": len(batch.images) / statistics.median(rates[name]),
-                "times_torchvision": median_ratio(rates[name], rates[PEER]),
-                "times_ssd": per_operation(name, facts, rates),
-            }
-            for name in runs
-        ],
-    }
-
-
-def per_operation(name: str, facts: Mapping[str, Mapping[str, Any]], rates: Mapping[str, list[float]]) -> float | None:
-    """How many operations a second a YOLOv4 does for one of our SSD on the same backbone; None of other networks."""
-    ssd = name.replace("yolo_v4 ", "")
-    if ssd == name or ssd not in rates:
-        return None
-    return median_ratio(rates[name], rates[ssd]) * float(facts[name]["gflops"] / facts[ssd]["gflops"])
-
-
-def yolo_predictions(detector: YOLOv4Detector, images: torch.Tensor) -> torch.Tensor:
-    """The predictions of all its anchors."""
-    return detector.decode(detector(images))
-
-
 def suppressions(given: argparse.Namespace, device: torch.device) -> dict[str, Any]:
     """Milliseconds a picture of our suppression and of torchvision's, as much as a trained network finds."""
     rows = []
@@ -207,22 +143,6 @@ def suppressed_by_torchvision(scores: torch.Tensor, boxes: torch.Tensor, rules: 
         for part in (corners[anchor[kept]], label[kept], probabilities[anchor[kept], label[kept]]):
             part.cpu().numpy()
     return len(scores)
-
-
-def detector_logits(detector: Detector, images: torch.Tensor) -> torch.Tensor:
-    """The logits of all its anchors."""
-    logits: torch.Tensor = detector(images)[0]
-    return logits
-
-
-def size_of(net: nn.Module, logits: Callable[[], torch.Tensor]) -> dict[str, Any]:
-    """Parameters, anchors, and the arithmetic of one picture's forward pass, a multiplication and an addition being
-    two operations."""
-    net.eval()
-    with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        anchors = logits().shape[1]
-    parameters = sum(parameter.numel() for parameter in net.parameters())
-    return {"parameters": parameters, "anchors": anchors, "gflops": counter.get_total_flops() / 1e9}
 
 
 def evaluations(given: argparse.Namespace) -> dict[str, Any]:

@@ -13,7 +13,7 @@ set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
 work=${WORK:-runs/deploy-$(date +%Y%m%d-%H%M%S)}
-films=${FILMS:-120} size=${SIZE:-96} epochs=${EPOCHS:-4} drop=${DROP:-0.02} batches=${BATCHES:-1,8,32}
+films=${FILMS:-120} size=${SIZE:-96} epochs=${EPOCHS:-4} drop=${DROP:-0.02} batches=${BATCHES:-1,8}
 networks=${NETWORKS:-ssd yolo_v4 faster_rcnn} calibration=${CALIBRATION:-80}
 server=${TRITON:-$work/tritonserver} port=${PORT:-18000}
 mkdir -p "$work"
@@ -95,7 +95,7 @@ number=0
 for model in "$@"; do
 	number=$((number + 1))
 	step "$model: how fast"
-	xraycls bench inference "$model" "$work/exported-$number" --batch-sizes "$batches" --rounds 5 \
+	xraycls bench inference "$model" "$work/exported-$number" --batch-sizes "$batches" --rounds 3 \
 		--output "$work/bench-$number"
 done
 
@@ -105,7 +105,7 @@ if [ -x "$server/bin/python" ] || { python -m uv venv --quiet "$server" &&
 	xraycls --quiet data phantom --number 6 --size 200 "$work/film" >/dev/null
 	film=$(find "$work/film" -name '*.jpeg' | head -n 1)
 	for name in $(seq -f 'model-%.0f' "$number"); do
-		echo "\"$server/bin/python\" \"$here/triton/client.py\" --url localhost:$port $name \"$film\" || exit 1"
+		echo "\"$server/bin/python\" \"$here/triton/client.py\" --least 0.3 --url localhost:$port $name \"$film\" || exit 1"
 	done >"$work/ask.sh"
 	"$server/bin/python" "$here/triton/server.py" "$work/models" --port "$port" --log "$work/tritonserver.log" -- \
 		sh "$work/ask.sh"

@@ -27,30 +27,36 @@ def main() -> None:
     parser.add_argument("model", help="the name that was given to --triton-name")
     parser.add_argument("files", nargs="+", type=Path)
     parser.add_argument("--url", default="localhost:8000")
+    parser.add_argument("--least", type=float, default=0.0, help="detections that score less are left out")
     given = parser.parse_args()
     try:
-        found = answers(http.InferenceServerClient(given.url), given.model, given.files)
+        found = answers(http.InferenceServerClient(given.url), given.model, given.files, given.least)
     except (InferenceServerException, OSError) as error:
         sys.exit(f"{given.url}: {error}")
     for path, answer in zip(given.files, found, strict=True):
         print(json.dumps({"file": str(path), **answer}))
 
 
-def answers(client: http.InferenceServerClient, model: str, files: list[Path]) -> list[dict[str, Any]]:
-    """Returns the outputs for each file by name, less maps and less rows that are no detections."""
+def answers(
+    client: http.InferenceServerClient, model: str, files: list[Path], least: float = 0.0
+) -> list[dict[str, Any]]:
+    """Returns the outputs for each file by name, less maps, less rows that are no detections or score too little."""
     contents = np.array([[path.read_bytes()] for path in files], object)
     given = http.InferInput("file", list(contents.shape), "BYTES")
     given.set_data_from_numpy(contents)
     answer = client.infer(f"{model}_file", [given])
     outputs = {each["name"]: answer.as_numpy(each["name"]) for each in answer.get_response()["outputs"]}
-    return [trimmed({name: values[row] for name, values in outputs.items()}) for row in range(len(files))]
+    return [trimmed({name: values[row] for name, values in outputs.items()}, least) for row in range(len(files))]
 
 
-def trimmed(outputs: dict[str, Any]) -> dict[str, Any]:
+def trimmed(outputs: dict[str, Any], least: float = 0.0) -> dict[str, Any]:
     """Returns the outputs of one picture as values of JSON."""
     counts = [int(outputs[name][0]) for name in NUMBERS if name in outputs]
     kept = {name: values for name, values in outputs.items() if name not in ("cam", *NUMBERS)}
-    return {name: (values[: counts[0]] if counts else values).tolist() for name, values in kept.items()}
+    if not counts:
+        return {name: values.tolist() for name, values in kept.items()}
+    scores = next(values for name, values in kept.items() if name.endswith("scores"))[: counts[0]]
+    return {name: values[: counts[0]][scores >= least].tolist() for name, values in kept.items()}
 
 
 if __name__ == "__main__":
