@@ -2,14 +2,14 @@
 
 All settings were fixed before any film was tested. A training that was interrupted goes on where it stopped, and a
 network whose detections are there is neither trained nor asked again. A network may learn from films of other patients
-first, once for all cells.
+first, once for all cells. What is found in a film and in its mirror image is fused.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,10 @@ from benchmarks.real_films import Films
 from xraycls.cli.tao_printer import TaoPrinter
 from xraycls.data.files import atomic_write
 from xraycls.data.headers import header_of
+from xraycls.data.open import read_grey
+from xraycls.data.sheet import Pixels
 from xraycls.errors import DataError
+from xraycls.inference.fusion import weighted_boxes_fusion
 from xraycls.progress import TrainingProgress
 from xraycls.training.run_folder import RunFolder
 from xraycls.types import Detections
@@ -154,19 +157,32 @@ def run(cell: Cell, films: Films, settings: Training) -> None:
         return
     started = time.process_time()
     model = _train(cell, films, settings).model
-    found, classes = detect(
-        model, [film.path for film in films.parts[cell.part]], threshold=LEAST, threads=settings.threads
-    )
-    detections = {
-        result.sample.path.stem: {
-            "boxes": np.round(result.output.boxes, 2).tolist(),
-            "labels": result.output.labels.tolist(),
-            "scores": np.round(result.output.scores, 4).tolist(),
+    tested = films.parts[cell.part]
+    pictures = [read_grey(film.path) for film in tested]
+    as_they_are = found_in(model, pictures, settings.threads)
+    mirrored = found_in(model, [picture[:, ::-1] for picture in pictures], settings.threads)
+    detections = {}
+    for film, picture, one, other in zip(tested, pictures, as_they_are, mirrored, strict=True):
+        found = fused_with_mirrored(one, other, picture.shape[1])
+        detections[film.path.stem] = {
+            "boxes": np.round(found.boxes, 2).tolist(),
+            "labels": found.labels.tolist(),
+            "scores": np.round(found.scores, 4).tolist(),
         }
-        for result in found
-        if result.output is not None
-    }
-    _keep(cell, started, classes=list(classes), detections=detections)
+    _keep(cell, started, detections=detections)
+
+
+def found_in(model: Path, pictures: Sequence[Pixels], threads: int | None) -> list[Detections]:
+    """What a network finds in pictures [H, W] with a score of ``LEAST`` or more."""
+    results, _ = detect(model, pictures, threshold=LEAST, threads=threads)
+    return [result.output for result in results if result.output is not None]
+
+
+def fused_with_mirrored(found: Detections, mirrored: Detections, width: int) -> Detections:
+    """Returns what was found in a picture of some width and in its mirror image as one set, in the picture's pixels."""
+    boxes = mirrored.boxes.copy()
+    boxes[:, [0, 2]] = width - boxes[:, [2, 0]]  # left and right change places
+    return weighted_boxes_fusion([found, replace(mirrored, boxes=boxes)])
 
 
 def minutes_of(cell: Cell) -> float:

@@ -221,3 +221,11 @@ def test_published_figures_stand_beside_every_threshold():
     for rule, thresholds in RULES.items():  # a stricter threshold is met no more often
         rows = np.array([PUBLISHED[rule, threshold] for threshold in thresholds])
         assert (np.diff(rows, axis=0) <= 0).all()
+
+
+def test_what_is_found_in_the_mirror_image_counts_where_it_lies_in_the_picture():
+    one = Detections.of([[10, 20, 30, 40]], [0], [0.8])
+    other = Detections.of([[70, 20, 90, 40], [0, 0, 20, 20]], [0, 0], [0.4, 0.6])
+    found = real_networks.fused_with_mirrored(one, other, 100)
+    assert found.boxes.tolist() == [[10, 20, 30, 40], [80, 0, 100, 20]]
+    assert found.scores.tolist() == pytest.approx([0.6, 0.3])

@@ -69,6 +69,9 @@ def test_any_network_of_timm_has_its_own_preprocessing():
         ("torchvision:fasterrcnn_resnet50_fpn", "torchvision has no model"),
         ("keras:resnet50", "Unknown model"),
         ("timm:", "timm:NAME"),
+        ("MobileNet_v2", "Write torchvision:mobilenet_v2."),
+        ("densenet121", "Write torchvision:densenet121 or timm:densenet121."),
+        ("resnet26.bt_in1k", "Write timm:resnet26.bt_in1k."),
     ],
 )
 def test_unknown_names_are_answered_with_the_nearest(name, said):

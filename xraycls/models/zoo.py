@@ -290,7 +290,19 @@ def find(name: str) -> Architecture:
         return _from_timm(builder)
     if builder and library.lower() == "torchvision":
         return _from_torchvision(builder.lower())
+    if full := _in_libraries(name.lower()):
+        raise UsageError(f"Unknown model {name!r} for --base-model", f"Write {' or '.join(full)}")
     raise unknown("model", name, [*(a.name for a in _TABLE.values()), *_XRV, "timm:NAME"], "--base-model")
+
+
+def _in_libraries(name: str) -> list[str]:
+    """The names, with that of their library, of networks that are called so there."""
+    import timm
+
+    from xraycls.models.torchvision import models
+
+    full = [f"torchvision:{name}"] if name in models.list_models(module=models) else []
+    return [*full, f"timm:{name}"] if timm.is_model(name.partition(".")[0]) else full
 
 
 def _from_torchvision(builder: str) -> Architecture:
