@@ -305,10 +305,7 @@ class Detector(nn.Module, ABC):
                 max(self.blocks),
                 ", ".join(map(str, lacking)),
             )
-        for part in (part for number in blocks for part in self.blocks.get(number, ())):
-            for module in self.net.get_submodule("backbone").get_submodule(part).modules():
-                if isinstance(module, nn.Conv2d):
-                    module.requires_grad_(False)
+        freeze_convolutions(self.net.get_submodule("backbone"), self.blocks, blocks)
         self.frozen_statistics = statistics
 
     def train(self, mode: bool = True) -> Self:
@@ -318,6 +315,20 @@ class Detector(nn.Module, ABC):
             if isinstance(module, nn.BatchNorm2d):
                 module.train(mode and not self.frozen_statistics)
         return self
+
+
+def freeze_convolutions(network: nn.Module, blocks: Mapping[int, tuple[str, ...]], numbers: tuple[int, ...]) -> None:
+    """Keep the convolutions of a network that lie in the blocks of some numbers; others freeze nothing.
+
+    Args:
+        network: changed in place.
+        blocks: paths of its parts by number.
+        numbers: of the blocks to be frozen.
+    """
+    for path in (path for number in numbers for path in blocks.get(number, ())):
+        for module in network.get_submodule(path).modules():
+            if isinstance(module, nn.Conv2d):
+                module.requires_grad_(False)
 
 
 def total(terms: Mapping[str, Tensor]) -> Tensor:

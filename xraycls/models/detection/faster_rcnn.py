@@ -16,7 +16,7 @@ from xraycls.loaders.recipes.detectnet import DetectNetRecipe, Placement
 from xraycls.loaders.recipes.protocol import ViewRecipe
 from xraycls.loaders.views import Canvas
 from xraycls.models.backbones import Activation, BodyOptions, build_roi_network
-from xraycls.models.detection.base import Detector, DetectorConfig, Raw, Suppression
+from xraycls.models.detection.base import Detector, DetectorConfig, Raw, Suppression, freeze_convolutions
 from xraycls.models.detection.faster_rcnn_loss import (
     TRAINING,
     FasterRCNNLoss,
@@ -307,10 +307,7 @@ class FasterRCNN(Detector):
     def freeze(self, blocks: tuple[int, ...], statistics: bool) -> None:
         """Keep the convolutions of some blocks, of both stages, and the statistics of batch normalisation."""
         super().freeze(blocks, statistics)
-        for path in (path for number in blocks for path in self.net.body.blocks.get(number, ())):
-            for module in self.net.body.get_submodule(path).modules():
-                if isinstance(module, nn.Conv2d):
-                    module.requires_grad_(False)
+        freeze_convolutions(self.net.body, self.net.body.blocks, blocks)
 
     def _first_stage(self, images: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         (features,) = self.net.backbone(self.normalized(images))
