@@ -81,6 +81,23 @@ def test_a_backbone_computes_what_the_classifier_has_learnt(tmp_path, channels):
 
 
 @torch.no_grad()
+def test_a_detector_that_divides_grey_levels_needs_no_larger_statistics(tmp_path):
+    classifier = resnet18().eval()
+    classifier.bn1.running_mean.normal_()
+    torch.save(classifier.state_dict(), tmp_path / "net.pth")
+    config = FasterRCNNConfig(
+        backbone="resnet18", classes=("nodule",), height=160, width=160, mean=(117.0,) * 3, scaling=57.63
+    )
+    detector = FasterRCNN(config).eval()
+    transfer_classifier(detector, tmp_path / "net.pth")
+    images = torch.randint(0, 256, (2, 1, 160, 160), dtype=torch.uint8)
+    expected = classifier.bn1(classifier.conv1(((images - 117.0) / 255 / 0.226).expand(-1, 3, -1, -1)))
+    backbone = detector.net.backbone
+    found = backbone.get_submodule("bn1")(backbone.get_submodule("conv1")(detector.normalized(images)))
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+
+
+@torch.no_grad()
 def test_a_network_without_normalisation_takes_in_grey_levels(tmp_path):
     classifier = squeezenet1_0()
     torch.save(classifier.state_dict(), tmp_path / "net.pth")

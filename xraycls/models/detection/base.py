@@ -251,6 +251,11 @@ class Detector(nn.Module, ABC):
         """Returns float [B, C, H, W]: grey levels minus the mean of each channel."""
         return images.to(self.mean.dtype) - self.mean
 
+    @property
+    def unit(self) -> float:
+        """How many grey levels are 1 in what :meth:`normalized` gives."""
+        return 1.0
+
     def regularized(self) -> list[nn.Parameter]:
         """Returns the kernels that a spec's L1 or L2 penalty covers.
 

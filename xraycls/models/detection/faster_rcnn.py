@@ -223,6 +223,11 @@ class FasterRCNN(Detector):
         """Returns float [B, C, H, W]: grey levels minus the mean of each channel, divided by ``scaling``."""
         return super().normalized(images) / self.config.scaling
 
+    @property
+    def unit(self) -> float:
+        """How many grey levels are 1 in what :meth:`normalized` gives."""
+        return self.config.scaling
+
     def forward(self, images: Tensor) -> Raw:
         """Returns regions and what both stages say of them.
 

@@ -36,7 +36,8 @@ def transfer_classifier(detector: Detector, path: Path) -> list[str]:
     Of Faster R-CNN the layers that look at regions count as the backbone's, too.
 
     The first convolution of a backbone for grey pictures takes the sum over colours, and the first statistics, or
-    the first kernels where there are none, are brought from normalised pictures to grey levels of 0–255. Projections
+    the first kernels where there are none, are brought from normalised pictures to what the detector sees: grey levels
+    of 0–255, unless it divides them. Projections
     that only TAO's residual networks have start as the identity where they can, so that the network computes what it
     has learnt.
 
@@ -64,7 +65,7 @@ def transfer_classifier(detector: Detector, path: Path) -> list[str]:
             f"Nothing in {path} has the name and the shape of a tensor of the backbone {detector.config.backbone}",
             "Give torchvision's or timm's weights of the same network, or begin without weights",
         )
-    _fit_grey_levels(parts[0], copied)
+    _fit_grey_levels(parts[0], copied, _NORMALISED / detector.unit)
     for part in parts:
         part.load_state_dict(copied, strict=False)
     with torch.no_grad():
@@ -100,17 +101,17 @@ def _renamed(name: str, own: Mapping[str, Tensor], known_as: Mapping[str, str]) 
     return name
 
 
-def _fit_grey_levels(backbone: nn.Module, copied: dict[str, Tensor]) -> None:
+def _fit_grey_levels(backbone: nn.Module, copied: dict[str, Tensor], larger: float) -> None:
     """Fit what the first normalisation knows to larger numbers: learning does so in time, unless it is frozen.
 
     Of a network without normalisation the first convolution takes in less instead.
     """
     norms = (name for name, module in backbone.named_modules() if isinstance(module, nn.BatchNorm2d))
     if first := next(norms, None):
-        factors = {f"{first}.running_mean": _NORMALISED, f"{first}.running_var": _NORMALISED**2}
+        factors = {f"{first}.running_mean": larger, f"{first}.running_var": larger**2}
     else:
         convolutions = (name for name, module in backbone.named_modules() if isinstance(module, nn.Conv2d))
-        factors = {f"{next(convolutions)}.weight": 1 / _NORMALISED}
+        factors = {f"{next(convolutions)}.weight": 1 / larger}
     for name, factor in factors.items():
         if name in copied:
             copied[name] = copied[name] * factor
