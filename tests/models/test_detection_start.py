@@ -8,9 +8,11 @@ from torchvision.models import mobilenet_v2, resnet18, squeezenet1_0, vgg11_bn, 
 
 from tests.models.detectors import config_of, small_detector
 from xraycls.errors import WeightsError
+from xraycls.models.classifier import build_classifier, save_classifier
 from xraycls.models.detection.faster_rcnn import FasterRCNN, FasterRCNNConfig
 from xraycls.models.detection.ssd import SSDDetector
 from xraycls.models.detection.transfer import transfer_classifier
+from xraycls.models.detection.unet import UNetConfig, UNetDetector
 
 # The first letters of what TAO calls the convolutions of a block, of some blocks of each backbone.
 BLOCKS = {
@@ -56,58 +58,99 @@ def test_statistics_are_frozen_where_that_is_asked_for(caplog):
     assert "resnet10 has the blocks 0 to 4: freeze_blocks 9 freezes nothing." in caplog.text
 
 
-@torch.no_grad()
-@pytest.mark.parametrize("channels", [1, 3])
-def test_a_backbone_computes_what_the_classifier_has_learnt(tmp_path, channels):
-    """On pictures that are normalised alike in all colours, by the mean over those of ImageNet."""
-    torch.manual_seed(0)
-    classifier = mobilenet_v2().features[:14]
-    grey = torch.randint(0, 256, (2, 1, 64, 64)).double() - 117
+MEAN, STD = (torch.tensor(values).view(1, 3, 1, 1) for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+
+
+def seen_by_a_classifier(grey: torch.Tensor, mean: torch.Tensor = MEAN, std: torch.Tensor = STD) -> torch.Tensor:
+    return (grey.float() / 255 - mean) / std
+
+
+def learnt(classifier: nn.Module, pictures: torch.Tensor) -> nn.Module:
+    """With the statistics of these pictures, which differ from colour to colour by next to nothing."""
     for module in classifier.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = 1.0
-    normalised = (grey / 255 / 0.226).expand(-1, 3, -1, -1)
-    classifier.double()(normalised)  # statistics of its own
-    expected = classifier.eval()(normalised)
+    classifier.train()(pictures)
+    return classifier.eval()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("mean", [(103.53, 116.28, 123.675), (103.939, 116.779, 123.68), (117.0,) * 3, (114.0,)])
+def test_a_backbone_computes_what_the_classifier_has_learnt(tmp_path, mean):
+    torch.manual_seed(0)
+    grey = torch.randint(0, 256, (4, 1, 64, 64), dtype=torch.uint8)
+    classifier = learnt(mobilenet_v2().features[:14], seen_by_a_classifier(grey))
     torch.save({f"features.{name}": tensor for name, tensor in classifier.state_dict().items()}, tmp_path / "net.pth")
-    detector = small_detector("mobilenet_v2", mean=(117.0,) * channels).double()
+    detector = small_detector("mobilenet_v2", mean=mean, arithmetic="torchvision").eval()
     lines = transfer_classifier(detector, tmp_path / "net.pth")
     assert lines[1:] == ["8 projections that net.pth doesn't have start as the identity."]
-    for module in detector.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.eps = 1e-5  # as the classifier's
-    *_, found = detector.net.backbone(grey.expand(-1, channels, -1, -1))
-    torch.testing.assert_close(found, expected, rtol=1e-2, atol=1e-2)
+    seen = detector.normalized(grey)
+    inside = (..., slice(1, -1), slice(1, -1))  # around a picture each has its own mean
+    found = detector.net.backbone.get_submodule("network.0")(seen)[inside]
+    torch.testing.assert_close(found, classifier[0](seen_by_a_classifier(grey))[inside], rtol=1e-3, atol=1e-3)
+    if mean[-1] == 123.675:  # the classifier's own
+        *_, whole = detector.net.backbone(seen)
+        torch.testing.assert_close(whole, classifier(seen_by_a_classifier(grey)), rtol=1e-2, atol=1e-2)
 
 
 @torch.no_grad()
-def test_a_detector_that_divides_grey_levels_needs_no_larger_statistics(tmp_path):
-    classifier = resnet18().eval()
-    classifier.bn1.running_mean.normal_()
+def test_a_classifier_of_ours_says_how_it_sees_pictures(tmp_path):
+    """Its own mean and deviation count, and a detector that divides grey levels needs no larger statistics."""
+    classifier, _ = build_classifier("resnet18", ("NORMAL", "PNEUMONIA"), weights="none", normalize="0.5/0.25")
+    grey = torch.randint(0, 256, (4, 1, 160, 160), dtype=torch.uint8)
+    learnt(classifier, grey)
+    save_classifier(classifier, tmp_path / "net.safetensors")
+    for order in ("bgr", "rgb"):
+        config = FasterRCNNConfig(
+            backbone="resnet18",
+            classes=("nodule",),
+            height=160,
+            width=160,
+            mean=(127.5,) * 3,
+            scaling=57.6,
+            channel_order=order,
+            arithmetic="torchvision",
+        )
+        detector = FasterRCNN(config).eval()
+        transfer_classifier(detector, tmp_path / "net.safetensors")
+        backbone, net = detector.net.backbone, classifier.net
+        found = backbone.get_submodule("bn1")(backbone.get_submodule("conv1")(detector.normalized(grey)))
+        torch.testing.assert_close(found, net.bn1(net.conv1(classifier.prepare(grey))), rtol=1e-3, atol=1e-3)
+
+
+@torch.no_grad()
+def test_a_film_of_its_own_contrast_is_seen_as_one_with_that_of_imagenet(tmp_path):
+    grey = torch.randint(0, 128, (4, 1, 64, 64), dtype=torch.uint8)
+    levels = grey.float()
+    middle, apart = levels.mean(dim=(1, 2, 3), keepdim=True), levels.std(dim=(1, 2, 3), keepdim=True)
+    rescaled = (levels - middle) / (apart + 1) * 255 * 0.226 + 255 * 0.449
+    classifier = learnt(resnet18(), seen_by_a_classifier(rescaled))
     torch.save(classifier.state_dict(), tmp_path / "net.pth")
-    config = FasterRCNNConfig(
-        backbone="resnet18", classes=("nodule",), height=160, width=160, mean=(117.0,) * 3, scaling=57.63
+    config = UNetConfig(
+        backbone="resnet18", classes=("a",), height=64, width=64, standardize=True, arithmetic="torchvision"
     )
-    detector = FasterRCNN(config).eval()
+    detector = UNetDetector(config).eval()
     transfer_classifier(detector, tmp_path / "net.pth")
-    images = torch.randint(0, 256, (2, 1, 160, 160), dtype=torch.uint8)
-    expected = classifier.bn1(classifier.conv1(((images - 117.0) / 255 / 0.226).expand(-1, 3, -1, -1)))
-    backbone = detector.net.backbone
-    found = backbone.get_submodule("bn1")(backbone.get_submodule("conv1")(detector.normalized(images)))
-    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+    backbone = detector.extractors[0]
+    found = backbone.get_submodule("bn1")(backbone.get_submodule("conv1")(detector.normalized(grey)))
+    expected = classifier.bn1(classifier.conv1(seen_by_a_classifier(rescaled)))
+    inside = (..., slice(2, -2), slice(2, -2))  # around a picture each has its own mean
+    torch.testing.assert_close(found[inside], expected[inside], rtol=1e-2, atol=1e-2)
 
 
 @torch.no_grad()
-def test_a_network_without_normalisation_takes_in_grey_levels(tmp_path):
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_network_without_normalisation_takes_in_grey_levels(tmp_path, channels):
     classifier = squeezenet1_0()
     torch.save(classifier.state_dict(), tmp_path / "net.pth")
-    detector = small_detector("squeezenet")
+    detector = small_detector("squeezenet", mean=(117.0,) * channels)
     transfer_classifier(detector, tmp_path / "net.pth")
-    grey = torch.randint(0, 256, (2, 3, 64, 64)) - 117.0
+    grey = torch.randint(0, 256, (2, 1, 64, 64), dtype=torch.uint8)
+    found = detector.net.backbone.get_submodule("network.0")(detector.normalized(grey))
     theirs = classifier.features[0]
-    found = detector.net.backbone.get_submodule("network.0")(grey)
-    expected = F.conv2d(grey / 255 / 0.226, theirs.weight, theirs.bias, stride=2, padding=3)
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    expected = F.conv2d(seen_by_a_classifier(grey), theirs.weight, theirs.bias, stride=2, padding=3)
+    inside = (..., slice(2, -2), slice(2, -2))  # around a picture each has its own mean
+    torch.testing.assert_close(found[inside], expected[inside], rtol=1e-4, atol=1e-4)
 
 
 @torch.no_grad()
@@ -167,4 +210,5 @@ def test_vgg_takes_the_weights_of_torchvision_by_their_order(tmp_path):
     assert lines == [f"{len(own)} of {len(own)} tensors of the backbone come from {tmp_path}/vgg.pth."]
     convolutions = [tensor for tensor in own.values() if tensor.ndim == 4]
     expected = [tensor for tensor in theirs.values() if tensor.ndim == 4]
-    assert all(map(torch.equal, convolutions, expected))
+    assert len(convolutions) == len(expected)
+    assert all(map(torch.equal, convolutions[1:], expected[1:]))  # the first knows how pictures are seen

@@ -64,6 +64,15 @@ class WeightFile:
             return None
 
     @property
+    def normalization(self) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+        """Mean and deviation, of pixels in 0–1, of what the network sees; None unless the file is one of ours."""
+        try:
+            config = parse_json(self.metadata[METADATA_KEY])["config"]
+            return tuple(map(float, config["mean"])), tuple(map(float, config["std"]))
+        except (KeyError, TypeError, ValueError):
+            return None
+
+    @property
     def plan(self) -> PrunePlan | None:
         """How narrow the network is that the tensors are of; None unless the file is a pruned one of ours."""
         try:

@@ -252,9 +252,19 @@ class Detector(nn.Module, ABC):
         return images.to(self.mean.dtype) - self.mean
 
     @property
+    def zero(self) -> Tensor:
+        """Grey level of each channel that is 0 in what :meth:`normalized` gives, [1, C, 1, 1]."""
+        return self.mean
+
+    @property
     def unit(self) -> float:
         """How many grey levels are 1 in what :meth:`normalized` gives."""
         return 1.0
+
+    @property
+    def channel_order(self) -> str:
+        """Order of the colours that the network sees: "bgr", "rgb", or "l" for grey alone."""
+        return "bgr" if self.mean.shape[1] == 3 else "l"
 
     def regularized(self) -> list[nn.Parameter]:
         """Returns the kernels that a spec's L1 or L2 penalty covers.

@@ -135,7 +135,14 @@ class FasterRCNNNet(nn.Module):
             double=config.pool_size_2x,
             dropout=config.dropout,
             channels=len(config.mean),
-            options=_options(config),
+            options=BodyOptions(
+                arithmetic=config.arithmetic,
+                activation=config.activation,
+                bias=config.use_bias,
+                all_projections=config.all_projections,
+                pooling=config.use_pooling,
+                drop_connect=config.drop_connect,
+            ),
         )
         inputs, features = self.backbone.channels[0], self.body.channels
         anchors, classes = len(config.scales) * len(config.ratios), len(config.classes)
@@ -177,17 +184,6 @@ class FasterRCNNNet(nn.Module):
         return self.dense_class(values), self.dense_regress(values)
 
 
-def _options(config: FasterRCNNConfig) -> BodyOptions:
-    return BodyOptions(
-        arithmetic=config.arithmetic,
-        activation=config.activation,
-        bias=config.use_bias,
-        all_projections=config.all_projections,
-        pooling=config.use_pooling,
-        drop_connect=config.drop_connect,
-    )
-
-
 class FasterRCNN(Detector):
     """A two-stage detector of grey pictures.
 
@@ -227,6 +223,11 @@ class FasterRCNN(Detector):
     def unit(self) -> float:
         """How many grey levels are 1 in what :meth:`normalized` gives."""
         return self.config.scaling
+
+    @property
+    def channel_order(self) -> str:
+        """Order of the colours that the network sees: "bgr", "rgb", or "l" for grey alone."""
+        return self.config.channel_order
 
     def forward(self, images: Tensor) -> Raw:
         """Returns regions and what both stages say of them.

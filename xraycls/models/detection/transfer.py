@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -17,7 +17,11 @@ from xraycls.models.weight_files import read_weights
 
 logger = logging.getLogger(__name__)
 
-_NORMALISED = 255 * 0.226  # grey levels to one unit of what classifiers of ImageNet see, the mean over colours
+_Normalization = tuple[tuple[float, ...], tuple[float, ...]]
+
+_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+"""Mean and deviation of red, green and blue, by which classifiers are fed whose file says nothing else."""
+
 # What torchvision and timm call the parts of a network, and what a backbone here calls them.
 _NAMES = (("features.", "network."), ("stages.", "stages_"), ("blocks.", "blocks_"))
 
@@ -35,11 +39,11 @@ def transfer_classifier(detector: Detector, path: Path) -> list[str]:
 
     Of Faster R-CNN the layers that look at regions count as the backbone's, too.
 
-    The first convolution of a backbone for grey pictures takes the sum over colours, and the first statistics, or
-    the first kernels where there are none, are brought from normalised pictures to what the detector sees: grey levels
-    of 0–255, unless it divides them. Projections
-    that only TAO's residual networks have start as the identity where they can, so that the network computes what it
-    has learnt.
+    The first convolution of a backbone for grey pictures takes the sum over colours, that of another one the colours in
+    its own order. The first statistics, or the first kernels where there are none, are brought from what the classifier
+    sees to what the detector does: grey levels of 0–255 less a mean of each colour, unless it divides them. Projections
+    that only TAO's residual networks have start as the identity where they can. So the network computes what it has
+    learnt, with frozen statistics (``freeze_bn``), too.
 
     Args:
         detector: to change.
@@ -53,19 +57,15 @@ def transfer_classifier(detector: Detector, path: Path) -> list[str]:
     """
     parts = detector.extractors
     own = {name: tensor for part in parts for name, tensor in part.state_dict().items()}
-    source = {_renamed(name, own, detector.known_as): t for name, t in read_weights(path).tensors.items()}
-    copied = {}
-    for name, tensor in source.items():
-        if name in own and tensor.ndim == 4 and own[name].shape[1] == 1 and tensor.shape[1] == 3:
-            tensor = tensor.sum(dim=1, keepdim=True)
-        if name in own and own[name].shape == tensor.shape:
-            copied[name] = tensor
+    file = read_weights(path)
+    source = {_renamed(name, own, detector.known_as): tensor for name, tensor in file.tensors.items()}
+    _fit_first_layer(detector, source, file.normalization or _IMAGENET)
+    copied = {name: tensor for name, tensor in source.items() if name in own and own[name].shape == tensor.shape}
     if not copied:
         raise WeightsError(
             f"Nothing in {path} has the name and the shape of a tensor of the backbone {detector.config.backbone}",
             "Give torchvision's or timm's weights of the same network, or begin without weights",
         )
-    _fit_grey_levels(parts[0], copied, _NORMALISED / detector.unit)
     for part in parts:
         part.load_state_dict(copied, strict=False)
     with torch.no_grad():
@@ -101,20 +101,39 @@ def _renamed(name: str, own: Mapping[str, Tensor], known_as: Mapping[str, str]) 
     return name
 
 
-def _fit_grey_levels(backbone: nn.Module, copied: dict[str, Tensor], larger: float) -> None:
-    """Fit what the first normalisation knows to larger numbers: learning does so in time, unless it is frozen.
+def _fit_first_layer(detector: Detector, source: dict[str, Tensor], normalization: _Normalization) -> None:
+    """Let the first convolution give for the detector's input what it gave for the classifier's.
 
-    Of a network without normalisation the first convolution takes in less instead.
+    It gives the classifier's values times one factor, less what the difference of the means makes, and the first
+    normalisation, whose statistics are changed alike, takes both off. Without one, kernels and bias take them in.
+
+    Args:
+        detector: to be changed later.
+        source: the classifier's tensors by the backbone's names; some are replaced.
+        normalization: mean and deviation of what the classifier sees, of pixels in 0–1, red, green and blue or grey.
     """
-    norms = (name for name, module in backbone.named_modules() if isinstance(module, nn.BatchNorm2d))
-    if first := next(norms, None):
-        factors = {f"{first}.running_mean": larger, f"{first}.running_var": larger**2}
+    modules = dict(detector.extractors[0].named_modules())
+    first = next(name for name, module in modules.items() if isinstance(module, nn.Conv2d))
+    norm = next((name for name, module in modules.items() if isinstance(module, nn.BatchNorm2d)), None)
+    kernels = source.get(f"{first}.weight")
+    mean, std = (255 * torch.tensor(values).view(1, -1, 1, 1) for values in normalization)
+    if kernels is None or kernels.shape[1] not in (mean.shape[1], 1) or mean.shape[1] == 2:
+        return
+    if detector.channel_order == "bgr":
+        kernels, mean, std = kernels.flip(1), mean.flip(1), std.flip(1)
+    shift = (kernels * (detector.zero.cpu().float() - mean) / std).sum(dim=(1, 2, 3))
+    factor = float(std.mean()) / detector.unit if norm else 1.0
+    kernels = kernels * (factor * detector.unit / std)
+    source[f"{first}.weight"] = kernels.sum(dim=1, keepdim=True) if detector.mean.shape[1] == 1 else kernels
+    changes: dict[str, Callable[[Tensor], Tensor]] = {f"{first}.bias": lambda bias: factor * bias}
+    if norm:
+        changes[f"{norm}.running_mean"] = lambda middle: factor * (middle - shift)
+        changes[f"{norm}.running_var"] = lambda variance: factor**2 * variance
     else:
-        convolutions = (name for name, module in backbone.named_modules() if isinstance(module, nn.Conv2d))
-        factors = {f"{next(convolutions)}.weight": 1 / larger}
-    for name, factor in factors.items():
-        if name in copied:
-            copied[name] = copied[name] * factor
+        changes[f"{first}.bias"] = lambda bias: bias + shift
+    for name, changed in changes.items():
+        if name in source:
+            source[name] = changed(source[name])
 
 
 def _new_projections(backbone: nn.Module, copied: Mapping[str, Tensor]) -> list[tuple[str, nn.Module]]:

@@ -19,7 +19,7 @@ from xraycls.types import Objects
 
 Choice = Literal["auto", "none", "score", "all"]
 
-_UNIT = 255 * 0.226  # grey levels of one standard deviation of the pictures of ImageNet
+_MIDDLE, _UNIT = 255 * 0.449, 255 * 0.226  # mean and standard deviation of the pictures of ImageNet, in grey levels
 _THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
 _GATES = (0.0, 0.5, 1.0)
 
@@ -136,6 +136,11 @@ class UNetDetector(MapDetector):
         middle = grey.mean(dim=(1, 2, 3), keepdim=True)
         apart = (grey - middle).square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
         return ((grey - middle) / (apart + 1.0) * _UNIT).expand(-1, self.mean.shape[1], -1, -1)
+
+    @property
+    def zero(self) -> Tensor:
+        """Grey level of each channel that is 0 in what :meth:`normalized` gives; with ``standardize`` ImageNet's."""
+        return torch.full_like(self.mean, _MIDDLE) if self.config.standardize else self.mean
 
     def criterion(self, raw: Raw, objects: Objects, weights: Tensor) -> dict[str, Tensor]:
         """The losses of mask, dice, image and, with centres, centre and sides."""
