@@ -103,11 +103,11 @@ NETWORKS: Mapping[str, Mapping[str, Any]] = {
 """What differs; ``fill`` is the grey level around a picture, None for its mean.
 
 SSD has the settings of examples/siim_ssd/train.txt, by which it was measured first. The anchors of Faster R-CNN are
-those of an input of 128 pixels and grow with it. A film has one anchor in four hundred that overlaps an object by TAO's
-0.7: with 256 anchors a film the first stage still proposed the same regions of every film after a thousand steps, so 0.5
-is enough here, and 32 anchors count. The statistics of batch normalisation follow the training, unlike TAO's: with those
-of the classifier nearly all of the second stage's last features were zero after so few and so large steps. Both were
-seen on films of the first training.
+those of an input of 128 pixels and grow with it. A film has one anchor in four hundred that overlaps an object by
+TAO's 0.7: with 256 anchors a film the first stage still proposed the same regions of every film after a thousand steps,
+so 0.5 is enough here, and 32 anchors count. The statistics of batch normalisation follow the training, unlike TAO's:
+with those of the classifier nearly all of the second stage's last features were zero after so few and so large steps.
+Both were seen on films of the first training.
 """
 
 
