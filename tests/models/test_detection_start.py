@@ -119,6 +119,19 @@ def test_a_classifier_of_ours_says_how_it_sees_pictures(tmp_path):
 
 
 @torch.no_grad()
+def test_a_grey_classifier_counts_as_one_of_equal_colours(tmp_path):
+    tensors = resnet18().state_dict()
+    tensors["conv1.weight"] = tensors["conv1.weight"].sum(dim=1, keepdim=True)
+    torch.save(tensors, tmp_path / "net.pth")
+    detector = small_detector("resnet18", mean=(117.0,))
+    lines = transfer_classifier(detector, tmp_path / "net.pth")
+    assert lines[0].startswith("120 of 150")
+    expected = F.conv2d(torch.ones(1, 1, 7, 7), tensors["conv1.weight"]).flatten() * 255 * 0.226
+    found = F.conv2d(torch.full((1, 1, 7, 7), 255 * 0.226), detector.net.backbone.get_submodule("conv1").weight)
+    torch.testing.assert_close(found.flatten(), expected, rtol=1e-3, atol=1e-2)
+
+
+@torch.no_grad()
 def test_a_film_of_its_own_contrast_is_seen_as_one_with_that_of_imagenet(tmp_path):
     grey = torch.randint(0, 128, (4, 1, 64, 64), dtype=torch.uint8)
     levels = grey.float()

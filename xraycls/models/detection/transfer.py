@@ -117,8 +117,10 @@ def _fit_first_layer(detector: Detector, source: dict[str, Tensor], normalizatio
     norm = next((name for name, module in modules.items() if isinstance(module, nn.BatchNorm2d)), None)
     kernels = source.get(f"{first}.weight")
     mean, std = (255 * torch.tensor(values).view(1, -1, 1, 1) for values in normalization)
-    if kernels is None or kernels.shape[1] not in (mean.shape[1], 1) or mean.shape[1] == 2:
+    if kernels is None or kernels.ndim != 4:
         return
+    if kernels.shape[1] != mean.shape[1]:
+        mean, std = mean.mean(dim=1, keepdim=True), std.mean(dim=1, keepdim=True)
     if detector.channel_order == "bgr":
         kernels, mean, std = kernels.flip(1), mean.flip(1), std.flip(1)
     shift = (kernels * (detector.zero.cpu().float() - mean) / std).sum(dim=(1, 2, 3))
@@ -132,7 +134,7 @@ def _fit_first_layer(detector: Detector, source: dict[str, Tensor], normalizatio
     else:
         changes[f"{first}.bias"] = lambda bias: bias + shift
     for name, changed in changes.items():
-        if name in source:
+        if name in source and source[name].shape == shift.shape:
             source[name] = changed(source[name])
 
 
