@@ -2,6 +2,7 @@
 
 import json
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from PIL import Image
 from torchvision.models.detection import ssdlite320_mobilenet_v3_large
 
-from benchmarks import common, detection, mosaic
+from benchmarks import common, detection, detection_steps, mosaic
 from benchmarks.common import rate
 from benchmarks.detection_peers import BoxFiles, ssd300, ssd300_logits, ssd_transform
 from xraycls.data.phantom import write_phantom
@@ -57,11 +58,24 @@ def test_every_engine_is_measured_against_torchvision_and_the_floor(tmp_path, ru
     assert part["files"]["PNG copies"]["kinds"] == [".png"]
 
 
-@pytest.mark.exhaustive
-def test_steps_stand_beside_the_size_of_their_networks(run, monkeypatch, capsys):
+@pytest.fixture
+def small_steps(monkeypatch):
+    """Steps of small pictures in this process, beside a small peer: those of the real one take seconds."""
     light = partial(ssdlite320_mobilenet_v3_large, weights=None, weights_backbone=None, num_classes=2)
-    monkeypatch.setattr(detection, "ssd300", light)  # a step of the real one takes seconds
-    monkeypatch.setattr(detection, "SIZE", 64)
+    here = {
+        "ssd300": light,
+        "SIZE": 64,
+        "YOLO": 64,
+        "_SECONDS": 0.0,
+        "ProcessPoolExecutor": lambda workers, _context: ThreadPoolExecutor(workers),
+    }
+    for name, value in here.items():
+        monkeypatch.setattr(detection_steps, name, value)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.usefixtures("small_steps")
+def test_steps_stand_beside_the_size_of_their_networks(run, capsys):
     part = run("--parts", "step", "--nets", "resnet10", "--step-batch-size", 2)["step"]
     peer, ours = part["rows"][:2]
     assert peer["times_torchvision"] == 1
@@ -72,11 +86,8 @@ def test_steps_stand_beside_the_size_of_their_networks(run, monkeypatch, capsys)
 
 
 @pytest.mark.exhaustive
-def test_a_yolo_v4_stands_beside_the_ssd_of_its_backbone(run, monkeypatch):
-    light = partial(ssdlite320_mobilenet_v3_large, weights=None, weights_backbone=None, num_classes=2)
-    monkeypatch.setattr(detection, "ssd300", light)
-    monkeypatch.setattr(detection, "SIZE", 64)
-    monkeypatch.setattr(detection, "YOLO", 64)
+@pytest.mark.usefixtures("small_steps")
+def test_a_yolo_v4_stands_beside_the_ssd_of_its_backbone(run):
     words = "--nets", "resnet10", "--yolo-nets", "resnet10", "--step-batch-size", 2
     rows = {row["net"]: row for row in run("--parts", "step", *words)["step"]["rows"]}
     yolo, ssd = rows["xraycls yolo_v4 resnet10, fp32"], rows["xraycls resnet10, fp32"]
@@ -111,7 +122,7 @@ def test_mosaics_are_measured_with_and_without_kept_pictures(tmp_path, run, monk
 def test_the_peer_is_an_ssd300():
     with torch.device("meta"):
         net = ssd300()
-        size = detection.size_of(net, partial(ssd300_logits, net, torch.zeros(1, 3, 300, 300)))
+        size = detection_steps.size_of(net, partial(ssd300_logits, net, torch.zeros(1, 3, 300, 300)))
     assert (size["anchors"], round(size["parameters"], -5)) == (8732, 23_700_000)
     assert 60 < size["gflops"] < 62
 
