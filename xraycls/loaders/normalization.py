@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 
 from xraycls.errors import UsageError
+from xraycls.loaders.kernels import normalize
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +52,9 @@ class Normalization:
     def write(self, pictures: npt.NDArray[np.uint8], out: npt.NDArray[np.float32]) -> None:
         """Write pictures, uint8 [n, H, W], into float32 [n, C, H, W]; to the bit as for a batch.
 
-        NumPy holds no lock meanwhile and starts no threads of its own, so those of a loader share the work.
+        The interpreter's lock isn't held meanwhile, so the threads of a loader share the work.
         """
-        means, factors = self._numbers
-        for picture, planes in zip(pictures, out, strict=True):
-            for plane, mean, factor in zip(planes, means, factors, strict=True):
-                np.copyto(plane, picture)
-                np.subtract(plane, mean, out=plane)
-                np.multiply(plane, factor, out=plane)
+        normalize(pictures, out, *self._numbers)
 
     @property
     def _numbers(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from xraycls.data.image import GreyImage, Image
 from xraycls.errors import DataError
+from xraycls.loaders.kernels import warp
 from xraycls.loaders.views import Canvas, Floats, Rectangle, View, Views, whole
 
 # Source pixels an output pixel, up to which bilinear sampling of 2×2 neighbours stays below a grey level from exact.
@@ -45,7 +46,7 @@ def draw(image: Image, view: View, canvas: Canvas, picture: GreyImage) -> None:
     out = picture[top:bottom, left:right]
     reduce, on_decoded = decoding_of(image, view.on_target())
     pixels, on_pixels = resampled(image.decode(reduce), on_decoded, out.shape)
-    _warp(pixels, _for_opencv(on_pixels.matrix), out, canvas)
+    warp([pixels], on_pixels.matrix[None], [out], canvas.fill)
     if view.is_photometric:
         cv2.LUT(out, view.curve, dst=out)
 
@@ -65,12 +66,11 @@ def draw_each(
         Those that could not be drawn, by number, and why.
     """
     on_pixels = views.on_targets().on_grid(*grids_of(images).T)
-    matrices = _for_opencv(on_pixels.matrices)
     # One warp of the whole picture is enough: neither a smaller decoding nor resampling comes first.
     direct = (on_pixels.scales >= _COARSE) & (on_pixels.steps.max(axis=1) < ALIAS_FREE)
     targets = [whole(canvas)] * len(images) if views.targets is None else views.targets.tolist()
-    curves = views.curves if views.is_photometric else None
     failed: dict[int, DataError] = {}
+    numbers, pixels, outs = [], [], []
     for number, (image, is_direct, picture) in enumerate(zip(images, direct.tolist(), pictures, strict=True)):
         try:
             if isinstance(image, DataError):
@@ -78,39 +78,23 @@ def draw_each(
             if not is_direct:
                 draw(image, views[number], canvas, picture)
                 continue
-            left, top, right, bottom = targets[number]
-            out = picture[top:bottom, left:right]
-            _warp(image.decode(1), matrices[number], out, canvas)
-            if curves is not None:
-                cv2.LUT(out, curves[number], dst=out)
+            pixels.append(image.decode(1))
         except DataError as error:
             failed[number] = error
+            continue
+        left, top, right, bottom = targets[number]
+        numbers.append(number)
+        outs.append(picture[top:bottom, left:right])
+    warp(pixels, on_pixels.matrices[numbers], outs, canvas.fill)
+    if views.is_photometric:
+        for out, curve in zip(outs, views.curves[numbers], strict=True):
+            cv2.LUT(out, curve, dst=out)
     return failed
 
 
 def grids_of(images: Sequence[Image | DataError]) -> Floats:
     """:attr:`Image.grid` of each, float64 [n, 2]; 1 for those that can't be opened."""
     return np.array([(1.0, 1.0) if isinstance(image, DataError) else image.grid for image in images])
-
-
-def _for_opencv(matrices: Floats) -> Floats:
-    """Matrices from corner-based coordinates to OpenCV's, where the centre of the first pixel is 0; [..., 2, 3]."""
-    matrices = matrices.copy()
-    matrices[..., 2] += matrices[..., :2].sum(axis=-1) * 0.5 - 0.5
-    return matrices
-
-
-def _warp(pixels: GreyImage, matrix: Floats, out: GreyImage, canvas: Canvas) -> None:
-    """Draw bilinear samples of a picture into ``out``; the matrix leads from its pixels to the picture's."""
-    cv2.warpAffine(
-        pixels,
-        matrix,
-        out.shape[::-1],
-        dst=out,
-        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_REPLICATE if canvas.fill is None else cv2.BORDER_CONSTANT,
-        borderValue=(canvas.fill or 0,),
-    )
 
 
 def fill_around(picture: GreyImage, targets: Sequence[Rectangle], canvas: Canvas) -> None:
