@@ -175,10 +175,12 @@ def our_engines(
         except XrayclsError as error:
             missing[str(row)] = str(error)
             continue
-        if isinstance(loader, DaliLoader) and loader.reduced and source == FILES:
+        if isinstance(loader, DaliLoader) and loader.draws_here and source == FILES:
             whole = Row("xraycls dali, JPEGs by DALI", source, place.type)
             sampler = Sampler(epochs[source].labels, given.batch_size, training=True)
-            decoding = DaliLoader(epochs[source], RECIPE, sampler, device=place, threads=given.threads, reduced=False)
+            decoding = DaliLoader(
+                epochs[source], RECIPE, sampler, device=place, threads=given.threads, draws_here=False
+            )
             found[whole] = (decoding, place)
     return found
 

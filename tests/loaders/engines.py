@@ -18,6 +18,7 @@ _gpu = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reaso
 ENGINES = [
     pytest.param(("torch", CPU), id="torch"),
     pytest.param(("dali", CPU), id="dali-cpu", marks=needs_dali),
+    pytest.param(("graph", CPU), id="dali-graph-cpu", marks=needs_dali),
     pytest.param(("resident", CPU), id="resident-cpu"),
     pytest.param(("torch", GPU), id="torch-gpu", marks=_gpu),
     pytest.param(("dali", GPU), id="dali-gpu", marks=[*_gpu, needs_dali]),
@@ -31,15 +32,17 @@ DALI_DEVICES = [
 
 
 def build(kind: tuple[str, torch.device], table: SampleTable, recipe: Recipe, sampler: Sampler, **options) -> Engine:
-    """An engine of :data:`ENGINES` with two threads."""
+    """An engine of :data:`ENGINES` with two threads; "graph" is DALI with everything drawn by its graph, as on a GPU."""
     name, device = kind
     if name == "torch":
         from xraycls.loaders.torch_engine import TorchLoader
 
         return TorchLoader(table, recipe, sampler, pin_memory=device.type == "cuda", **options)
-    if name == "dali":
+    if name in ("dali", "graph"):
         from xraycls.loaders.dali_engine import DaliLoader
 
+        if name == "graph":
+            options["draws_here"] = False
         return DaliLoader(table, recipe, sampler, device=device, **options)
     from xraycls.loaders.resident_engine import ResidentLoader
 

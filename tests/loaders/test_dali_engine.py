@@ -184,18 +184,18 @@ def test_without_the_package_the_command_that_installs_it_is_named(table, monkey
 
 
 @needs_dali
-@pytest.mark.parametrize("reduced", [True, False])
+@pytest.mark.parametrize("draws_here", [True, False])
 @pytest.mark.parametrize("training", [True, False])
-def test_real_radiographs_look_the_same_whoever_decodes_them(shared, training, reduced):
+def test_real_radiographs_look_the_same_whoever_decodes_them(shared, training, draws_here):
     table = read_folder(shared / "data" / "kermany_native")
     table = table.with_samples(table[i] for i in range(0, len(table), 5))
     recipe = find_recipe("radiograph", 224)
     sampler = Sampler(table.labels, 8, training=training)
-    found = torch.cat([b.images for b in DaliLoader(table, recipe, sampler, device=CPU, reduced=reduced)])
+    found = torch.cat([b.images for b in DaliLoader(table, recipe, sampler, device=CPU, draws_here=draws_here)])
     expected = torch.cat([b.images for b in TorchLoader(table, recipe, sampler)])
     difference = (found.float() - expected.float()).abs().mean((1, 2, 3))
-    assert difference.mean() < (0.4 if reduced else 1.0)
-    assert difference.max() < (1.0 if reduced else 2.5)
+    assert difference.mean() < (0.4 if draws_here else 1.0)
+    assert difference.max() < (1.0 if draws_here else 2.5)
 
 
 def test_a_region_holds_every_pixel_that_its_view_touches(tmp_path):
@@ -207,7 +207,7 @@ def test_a_region_holds_every_pixel_that_its_view_touches(tmp_path):
     recipe = find_recipe("classic2021", 64)
     for position in range(200):
         view = recipe.training_view(0, 0, position, image.width, image.height)
-        feed = feed_of(image, view, Canvas(64, 64), reduced=False)
+        feed = feed_of(image, view, Canvas(64, 64))
         assert bool(feed.encoded)
         corners = np.array([[0, 64, 0, 64], [0, 0, 64, 64], [1, 1, 1, 1]])
         inside = np.clip(view.matrix @ corners, 0, [[image.width], [image.height]])

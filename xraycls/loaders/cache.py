@@ -113,6 +113,11 @@ def picture_cache(value: str, table: SampleTable, canvas: Canvas) -> PictureCach
     return None if settings is None or table.source in DECODED else PictureCache(table, canvas, settings)
 
 
+def is_decoded(table: SampleTable, cache: PictureCache | None) -> bool:
+    """Whether every picture of a table is there to be drawn, without any decoding."""
+    return table.source in DECODED or (cache is not None and cache.is_complete)
+
+
 _Key = tuple[Path, str | None, int | None]
 
 

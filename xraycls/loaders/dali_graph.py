@@ -119,14 +119,18 @@ class DaliGraph:
                 picture = fn.reshape(pixels, shape=shape, layout="HWC")
             if feed.resize:
                 picture = fn.resize(picture, size=feed.target, interp_type=types.INTERP_LINEAR, antialias=True)
-            return fn.warp_affine(
-                picture,
-                matrix=feed.matrix,
-                size=feed.size,
-                fill_value=fill,
-                inverse_map=True,
-                interp_type=types.INTERP_LINEAR,
-            )
+            if feed.drawn:
+                drawn = fn.copy(picture)  # outlives what it was fed from
+            else:
+                drawn = fn.warp_affine(
+                    picture,
+                    matrix=feed.matrix,
+                    size=feed.size,
+                    fill_value=fill,
+                    inverse_map=True,
+                    interp_type=types.INTERP_LINEAR,
+                )
+            return drawn
 
         try:
             self.pipeline = graph()

@@ -94,7 +94,8 @@ def draw_each(
 
 def grids_of(images: Sequence[Image | DataError]) -> Floats:
     """:attr:`Image.grid` of each, float64 [n, 2]; 1 for those that can't be opened."""
-    return np.array([(1.0, 1.0) if isinstance(image, DataError) else image.grid for image in images])
+    grids = [(1.0, 1.0) if isinstance(image, DataError) else image.grid for image in images]
+    return np.array(grids, np.float64).reshape(-1, 2)
 
 
 def fill_around(picture: GreyImage, targets: Sequence[Rectangle], canvas: Canvas) -> None:

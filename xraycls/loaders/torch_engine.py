@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from xraycls.data.image import GreyImage
 from xraycls.data.table import SampleTable
 from xraycls.loaders.batch_memory import BatchMemory
-from xraycls.loaders.cache import DECODED, PictureCache
+from xraycls.loaders.cache import PictureCache, is_decoded
 from xraycls.loaders.engine import Drawn, Engine
 from xraycls.loaders.objects import ObjectTable
 from xraycls.loaders.pictures import PictureSet, opened
@@ -81,7 +81,7 @@ class TorchLoader(Engine, DataLoader[GreyImage]):  # type: ignore[misc]
             self._fill,
             threads=self.threads,
             prefetch=self.prefetch,
-            is_light=self.table.source in DECODED or (self.cache is not None and self.cache.is_complete),
+            is_light=is_decoded(self.table, self.cache),
         )
         with closing(reading):
             for plan, pending in reading:

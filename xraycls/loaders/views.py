@@ -122,6 +122,12 @@ class Views:
     targets: npt.NDArray[np.int64] | None = None
     cropped: npt.NDArray[np.bool_] | None = None
 
+    @classmethod
+    def plain(cls, matrices: Floats) -> Views:
+        """Views that fill their canvas and leave grey levels as they are."""
+        zeros, ones = np.zeros(len(matrices)), np.ones(len(matrices))
+        return cls(matrices, brightness=zeros, contrast=ones, gamma=ones)
+
     @property
     def scales(self) -> Floats:
         """:attr:`View.scale` of each, float64 [n]."""
