@@ -47,6 +47,7 @@ _BETWEEN = 0.03  # of a lossy label map's pixels at most lie between them
 _COLOURFUL = 20.0  # mean chroma of a heat map, grey levels
 _HEAD = 4096  # bytes of a file within which the size of most JPEGs stands
 _LOOK = (256, 256)  # pixels that a look at a JPEG needs
+_GLANCE = (128, 128)  # pixels for one at its first quarter, where edges may blur to twice their width
 _JPEG_END, _ABSENT = b"\xff\xd9", 128  # marker, and grey level of what a decoder finds nothing for
 _COPY = 0.97  # correlation of a thumbnail with its film
 _BULKY = ("BMP", "PPM", "SUN")  # formats without compression, whose bytes tell nothing
@@ -298,7 +299,7 @@ def _begins_like_a_film(file: Path) -> bool:
         with PillowImage.open(io.BytesIO(quarter + _JPEG_END)) as image:
             if "progressive" in image.info:
                 return False
-            image.draft("L", _LOOK)
+            image.draft("L", _GLANCE)
             levels = _levels(image)
     except OSError:  # so few bytes that they hold not even all tables
         return False
