@@ -207,6 +207,8 @@ def find_runs(root: Path = RUNS) -> list[RunFolder]:
 
 def environment() -> dict[str, Any]:
     """Versions and machine."""
+    from xraycls.loaders.kernels import IS_COMPILED  # with OpenCV, which few readers of a run folder need
+
     packages = ("torch", "torchvision", "timm", "numpy", "opencv-python-headless", "scikit-learn")
     return {
         "xraycls": __version__,
@@ -214,6 +216,7 @@ def environment() -> dict[str, Any]:
         "platform": platform.platform(),
         "processor": platform.processor() or platform.machine(),
         "packages": installed(packages),
+        "kernels": "compiled" if IS_COMPILED else "OpenCV and NumPy",
     }
 
 
