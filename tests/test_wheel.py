@@ -1,5 +1,6 @@
 """The built wheel in an environment of its own, without extras: what a newcomer gets."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -7,6 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from xraycls.loaders import kernels
 
 TOP = Path(__file__).parents[1]
 
@@ -17,16 +20,22 @@ def run(*command, **options):
     return done.stdout
 
 
+def built(folder: Path, **environment: str) -> Path:
+    """A wheel of the checkout, compiled anew."""
+    source = folder / "source"  # not the checkout, whose build folder other tests see
+    shutil.copytree(TOP / "xraycls", source / "xraycls", ignore=shutil.ignore_patterns("__pycache__", "*.so"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(TOP / name, source)
+    run(sys.executable, "-m", "uv", "build", "--wheel", "--out-dir", folder, source, env=os.environ | environment)
+    (wheel,) = folder.glob("xraycls-*.whl")
+    return wheel
+
+
 @pytest.fixture(scope="module")
 def program(tmp_path_factory) -> Path:
     """The ``xraycls`` of an environment that holds the wheel and what it requires, nothing else."""
     folder = tmp_path_factory.mktemp("wheel")
-    source = folder / "source"  # not the checkout, whose build folder other tests see
-    shutil.copytree(TOP / "xraycls", source / "xraycls", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(TOP / name, source)
-    run(sys.executable, "-m", "uv", "build", "--wheel", "--out-dir", folder, source)
-    (wheel,) = folder.glob("xraycls-*.whl")
+    wheel = built(folder)
     run(sys.executable, "-m", "venv", "--without-pip", folder / "env")
     python = folder / "env" / "bin" / "python"
     command = [
@@ -61,6 +70,29 @@ def test_the_wheel_alone_trains_tests_predicts_and_explains(program, tiny, tmp_p
     assert "PNEUMONIA" in run(program, "predict", "run", picture, **options)
     run(program, "cam", "run", picture, "--output", "maps", **options)
     assert list((tmp_path / "maps").iterdir())
+    if kernels.IS_COMPILED:  # and so it was for the wheel
+        assert json.loads((tmp_path / "run" / "environment.json").read_text())["kernels"] == "compiled"
+
+
+@pytest.mark.slow
+@pytest.mark.walkthrough
+def test_without_a_compiler_the_wheel_draws_by_opencv(tmp_path):
+    wheel = built(tmp_path, CC="false")
+    shutil.unpack_archive(wheel, tmp_path / "site", "zip")
+    assert not list((tmp_path / "site").rglob("*.so"))
+    script = (
+        "import numpy as np\n"
+        "from xraycls.loaders import kernels\n"
+        "out = np.zeros((2, 2), np.uint8)\n"
+        "kernels.warp([np.full((2, 2), 7, np.uint8)], np.eye(2, 3)[None], [out], 0)\n"
+        "print(kernels.__file__, kernels.IS_COMPILED, out.tolist())\n"
+    )
+    outside = os.environ | {"PYTHONPATH": str(tmp_path / "site")}
+    said = run(sys.executable, "-c", script, env=outside, cwd=tmp_path)
+    assert said.split(maxsplit=1) == [
+        str(tmp_path / "site" / "xraycls" / "loaders" / "kernels.py"),
+        "False [[7, 7], [7, 7]]\n",
+    ]
 
 
 def test_a_script_beside_the_checkout_imports_the_package_and_not_the_checkouts_folder(tmp_path):
