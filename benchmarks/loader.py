@@ -175,13 +175,13 @@ def our_engines(
         except XrayclsError as error:
             missing[str(row)] = str(error)
             continue
-        if isinstance(loader, DaliLoader) and loader.draws_here and source == FILES:
-            whole = Row("xraycls dali, JPEGs by DALI", source, place.type)
+        if isinstance(loader, DaliLoader) and loader.draws_here and source in (FILES, PREPARED):
+            alone = Row("xraycls dali, all by DALI", source, place.type)
             sampler = Sampler(epochs[source].labels, given.batch_size, training=True)
             decoding = DaliLoader(
                 epochs[source], RECIPE, sampler, device=place, threads=given.threads, draws_here=False
             )
-            found[whole] = (decoding, place)
+            found[alone] = (decoding, place)
     return found
 
 

@@ -80,7 +80,7 @@ def test_loader_measures_every_engine_and_peer_on_every_source(loader_result):
     }
     with_dali = {("xraycls dali", source) for source in (files, prepared, dicom)}
     with_dali |= {("ancestor, DALI graph", source) for source in (files, small)}
-    by_dali = {("xraycls dali, JPEGs by DALI", files)}
+    by_dali = {("xraycls dali, all by DALI", source) for source in (files, "prepared")}
     assert set(rows_of(loader_result)) == (expected | with_dali | by_dali if is_installed() else expected)
     assert len(loader_result["not_measured"]) == (0 if is_installed() else len(with_dali))
 
