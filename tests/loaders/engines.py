@@ -32,7 +32,7 @@ DALI_DEVICES = [
 
 
 def build(kind: tuple[str, torch.device], table: SampleTable, recipe: Recipe, sampler: Sampler, **options) -> Engine:
-    """An engine of :data:`ENGINES` with two threads; "graph" is DALI with everything drawn by its graph, as on a GPU."""
+    """An engine of :data:`ENGINES` with two threads; "graph" is DALI that draws everything, as on a GPU."""
     name, device = kind
     if name == "torch":
         from xraycls.loaders.torch_engine import TorchLoader
