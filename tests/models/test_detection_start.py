@@ -1,7 +1,11 @@
 """What a detector starts from: weights of a classifier, and blocks that stay as they are."""
 
+import json
+
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional as F
 from torchvision.models import mobilenet_v2, resnet18, squeezenet1_0, vgg11_bn, vgg16_bn
@@ -13,6 +17,7 @@ from xraycls.models.detection.faster_rcnn import FasterRCNN, FasterRCNNConfig
 from xraycls.models.detection.ssd import SSDDetector
 from xraycls.models.detection.transfer import transfer_classifier
 from xraycls.models.detection.unet import UNetConfig, UNetDetector
+from xraycls.models.files import METADATA_KEY
 
 # The first letters of what TAO calls the convolutions of a block, of some blocks of each backbone.
 BLOCKS = {
@@ -116,6 +121,21 @@ def test_a_classifier_of_ours_says_how_it_sees_pictures(tmp_path):
         backbone, net = detector.net.backbone, classifier.net
         found = backbone.get_submodule("bn1")(backbone.get_submodule("conv1")(detector.normalized(grey)))
         torch.testing.assert_close(found, net.bn1(net.conv1(classifier.prepare(grey))), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("std", [[0.0, 0.2, 0.2], [0.2, 0.2], [float("nan"), 0.2, 0.2], [-0.2, 0.2, 0.2]])
+def test_a_file_of_ours_with_a_deviation_that_no_picture_has_is_refused(tmp_path, std):
+    classifier, _ = build_classifier("resnet18", ("NORMAL", "PNEUMONIA"), weights="none", size=32)
+    path = tmp_path / "net.safetensors"
+    save_classifier(classifier, path)
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    about = json.loads(metadata[METADATA_KEY])
+    about["config"]["std"] = std
+    save_file(load_file(path), path, metadata | {METADATA_KEY: json.dumps(about)})
+    detector = small_detector("resnet18")
+    with pytest.raises(WeightsError, match=r"net.safetensors is damaged: pictures can't have a mean"):
+        transfer_classifier(detector, path)
 
 
 @torch.no_grad()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import pickle
 import re
 from collections.abc import Mapping
@@ -65,12 +66,22 @@ class WeightFile:
 
     @property
     def normalization(self) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
-        """Mean and deviation, of pixels in 0–1, of what the network sees; None unless the file is one of ours."""
+        """Mean and deviation, of pixels in 0–1, of what the network sees; None unless the file is one of ours.
+
+        Raises:
+            WeightsError: no picture can have these.
+        """
         try:
             config = parse_json(self.metadata[METADATA_KEY])["config"]
-            return tuple(map(float, config["mean"])), tuple(map(float, config["std"]))
+            mean, std = tuple(map(float, config["mean"])), tuple(map(float, config["std"]))
         except (KeyError, TypeError, ValueError):
             return None
+        if len(mean) != len(std) or not all(map(math.isfinite, mean + std)) or min(std, default=0) <= 0:
+            raise WeightsError(
+                f"{self.path} is damaged: pictures can't have a mean of {list(mean)} and a deviation of {list(std)}",
+                "Take a copy of the file as it was written",
+            )
+        return mean, std
 
     @property
     def plan(self) -> PrunePlan | None:
