@@ -103,3 +103,27 @@ def test_among_many_films_copies_are_found_without_comparing_all_pairs(films, mo
     found = set(near_duplicates(thumbnails))  # six films a cell are few: one of the hardest copies may be missed
     assert found <= set(every)
     assert len(found) >= 0.9 * len(every) == 9
+
+
+def _directions(count: int) -> np.ndarray:
+    """Vectors of length 1 about twenty others, [6, count, 256]."""
+    random = np.random.default_rng(0)
+    about = random.standard_normal((20, 256))[random.integers(0, 20, (6, count))]
+    vectors = (about + 1.2 * random.standard_normal((6, count, 256))).astype(np.float32)
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+
+
+@pytest.mark.parametrize(("groups", "least"), [(1000, 1.0), (similar._GROUPS, 0.7)])
+def test_the_nearest_centres_are_found_among_a_few_groups_of_them(monkeypatch, groups, least):
+    monkeypatch.setattr(similar, "_GROUPS", groups)
+    monkeypatch.setattr(similar, "_LONG_BLOCK", 100)
+    views = _directions(250)
+    centres = views[0, :120]
+    found = np.sort(similar._two_nearest(views, centres), axis=-1)
+    exact = np.sort(np.argsort(-(views @ centres.T), axis=-1)[..., :2], axis=-1)
+    assert (found == exact).mean() >= least
+    assert (found[..., 0] != found[..., 1]).all()
+
+
+def test_one_centre_is_nearest_to_everything():
+    assert (similar._two_nearest(_directions(5), _directions(1)[0]) == 0).all()

@@ -38,6 +38,8 @@ _PLACES = ((0.0, 0.0), (0.0, 1.0), (1.0, 0.0), (1.0, 1.0), (0.5, 0.5))  # where 
 _WORTH_A_LOOK = 0.9  # correlation of the fine structure
 _NEIGHBOURS = 3  # of a picture that get the second look
 _BLOCK = 512
+_LONG_BLOCK = 16_384
+_GROUPS = 4  # of centres that are searched
 _PAIRS = 32  # that a thread registers at a time; a task for each would take more memory than the pair
 _EXHAUSTIVE = 8192  # pictures that are compared each with each
 _SHARE = 256  # pictures a cell, where there are more
@@ -123,17 +125,43 @@ def _cells(views: Floats) -> Iterator[Indices]:
         yield np.arange(count)
         return
     drawn = np.random.default_rng(count).choice(count, count // _SHARE, replace=False)
-    centres = views[0, np.sort(drawn)].T
-    nearest = np.empty((len(views), count, 2), np.int64)
-    for view, start in product(range(len(views)), range(0, count, _BLOCK)):
-        alike = views[view, start : start + _BLOCK] @ centres
-        nearest[view, start : start + _BLOCK] = np.argpartition(-alike, 1, axis=1)[:, :2]
+    nearest = _two_nearest(views, views[0, np.sort(drawn)])
     members = np.unique(nearest.transpose(0, 2, 1) * count + np.arange(count))  # cell by cell
     for cell in np.split(members % count, np.flatnonzero(np.diff(members // count)) + 1):
         if len(cell) > count // 2:  # nearly all alike: neighbours are found anywhere
             yield from (cell[start : start + _EXHAUSTIVE] for start in range(0, len(cell), _EXHAUSTIVE))
         else:
             yield from (cell[part] for part in _cells(views[:, cell]))
+
+
+def _two_nearest(views: Floats, centres: Floats) -> Indices:
+    """The two nearest centres of every picture and crop, int64 [6, n, 2].
+
+    They are looked for among the centres of the nearest four groups, of as many groups as each has members: to compare
+    all centres would take a time that grows with the square of the number of pictures.
+
+    Args:
+        views: float32 [6, n, 256].
+        centres: float32 [k, 256].
+    """
+    leaders = centres[:: max(round(len(centres) ** 0.5), 1)]
+    group_of = (centres @ leaders.T).argmax(axis=1)
+    searched = min(_GROUPS, len(leaders))
+    found = np.zeros((*views.shape[:2], 2), np.int64)
+    for view, start in product(range(len(views)), range(0, views.shape[1], _LONG_BLOCK)):
+        block = views[view, start : start + _LONG_BLOCK]
+        near = np.argpartition(-(block @ leaders.T), searched - 1, axis=1)[:, :searched]
+        values, numbers = np.full((len(block), 2), -np.inf, np.float32), found[view, start : start + _LONG_BLOCK]
+        for group in range(len(leaders)):
+            rows, members = np.flatnonzero((near == group).any(axis=1)), np.flatnonzero(group_of == group)
+            alike = np.concatenate([block[rows] @ centres[members].T, values[rows]], axis=1)
+            known = np.concatenate([np.broadcast_to(members, (len(rows), len(members))), numbers[rows]], axis=1)
+            for place in range(2):  # a maximum twice takes less time than a partition
+                best = alike.argmax(axis=1, keepdims=True)
+                values[rows, place] = np.take_along_axis(alike, best, axis=1)[:, 0]
+                numbers[rows, place] = np.take_along_axis(known, best, axis=1)[:, 0]
+                np.put_along_axis(alike, best, -np.inf, axis=1)
+    return found
 
 
 def _nearest(views: Floats) -> Iterator[tuple[Indices, Indices, Floats]]:
