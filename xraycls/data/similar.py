@@ -165,22 +165,35 @@ def _two_nearest(views: Floats, centres: Floats) -> Indices:
 
 
 def _nearest(views: Floats) -> Iterator[tuple[Indices, Indices, Floats]]:
-    """Rows, their nearest others and how alike they are, for the three nearest of every picture."""
-    whole, *crops = views
+    """Rows, others and how alike they are: for every picture, its three nearest at least that are worth a look.
+
+    Each picture and its crops are compared with all whole pictures, so a pair is seen from both sides.
+    """
+    whole = views[0]
     for start in range(0, len(whole), _BLOCK):
-        block = slice(start, start + _BLOCK)
-        alike = whole[block] @ whole.T
-        for crop in crops:
-            np.maximum(alike, crop[block] @ whole.T, out=alike)
-            np.maximum(alike, whole[block] @ crop.T, out=alike)
-        rows = np.arange(len(alike))
-        alike[rows, start + rows] = -1.0  # a picture and itself
-        for _ in range(min(_NEIGHBOURS, len(whole) - 1)):
-            nearest = alike.argmax(axis=1)
-            highest = alike[rows, nearest]
-            worth = highest >= _WORTH_A_LOOK
-            yield start + rows[worth], nearest[worth], highest[worth]
-            alike[rows, nearest] = -1.0
+        blocks = views[:, start : start + _BLOCK]
+        alike = blocks[0] @ whole.T
+        for crop in blocks[1:]:
+            np.maximum(alike, crop @ whole.T, out=alike)
+        own = np.arange(len(alike))
+        alike[own, start + own] = -1.0  # a picture and itself
+        rows, others = np.nonzero(alike >= _WORTH_A_LOOK)
+        if len(rows) > _NEIGHBOURS * len(alike):  # nearly all alike
+            rows, others = _highest(alike)
+        values = alike[rows, others]
+        yield start + rows, others, values
+        yield others, start + rows, values
+
+
+def _highest(alike: Floats) -> tuple[Indices, Indices]:
+    """Where the highest values of every row and of every column are, those of them that are worth a look."""
+    count = min(_NEIGHBOURS, *alike.shape)
+    of_rows = np.argpartition(-alike, count - 1, axis=1)[:, :count]
+    of_columns = np.argpartition(-alike, count - 1, axis=0)[:count]
+    rows = np.concatenate([np.repeat(np.arange(len(alike)), count), of_columns.ravel()])
+    others = np.concatenate([of_rows.ravel(), np.tile(np.arange(alike.shape[1]), count)])
+    worth = alike[rows, others] >= _WORTH_A_LOOK
+    return rows[worth], others[worth]
 
 
 def _fine_structure(pictures: npt.NDArray[np.uint8]) -> Floats:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from importlib import import_module
 from itertools import count
 
@@ -17,6 +18,7 @@ from xraycls.loaders.cache import picture_cache
 from xraycls.loaders.choose import build_loader
 from xraycls.loaders.normalization import Normalization
 from xraycls.loaders.recipes.classification import find_recipe
+from xraycls.training.memory import freed_memory_kept
 
 _WHEN_NEEDED = (
     "numpy.random",
@@ -28,6 +30,7 @@ for _name in _WHEN_NEEDED:  # what xraycls and numpy import late; the peers impo
     import_module(_name)
 
 _RECIPE = find_recipe("classic2021", SIZE)
+_AS_IN_TRAINING = ExitStack()  # until the process ends
 
 
 def from_files(task: Task) -> Epochs:
@@ -56,6 +59,7 @@ def resident(task: Task) -> Epochs:
 
 
 def _epochs(table: SampleTable, engine: str, task: Task, cache: str = "auto") -> Epochs:
+    _AS_IN_TRAINING.enter_context(freed_memory_kept())
     pictures = picture_cache(cache, table, _RECIPE.canvas)
     loader = build_loader(
         table,
