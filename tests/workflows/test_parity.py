@@ -87,9 +87,12 @@ def test_real_radiographs_are_the_same_to_a_trained_model_in_every_engine(shared
     assert (result.size, result.images) == (SIZE, 48)
     for row in result.comparisons:
         assert row.images == 48
-        assert 0 < row.mean <= {"evaluation": 1.0, "training": 2.5}[row.view]
+        assert row.mean <= {"evaluation": 1.0, "training": 2.5}[row.view]
         assert row.percentile_99 <= 16
-        assert row.mean < row.worst < 6
+        if row.engine.startswith("dali"):  # whose large films are drawn as torch's
+            assert row.mean <= row.worst < 1
+            continue
+        assert 0 < row.mean < row.worst < 6
         assert 0 < row.logits_mean < row.logits_largest
         assert 0 < row.probabilities_mean < row.probabilities_largest < 1
     assert all(row.same_top1 == 1 for row in result.comparisons if row.view == "evaluation")
