@@ -173,12 +173,6 @@ AVX2 static int warp(const Source *in, const double *matrix, const Target *out, 
     return 1;
 }
 
-AVX2 static void scale(const uint8_t *pixels, float *out, Py_ssize_t count, float mean, float factor)
-{
-    for (Py_ssize_t i = 0; i < count; i++)
-        out[i] = ((float)pixels[i] - mean) * factor;
-}
-
 static int is_fast(void)
 {
     return __builtin_cpu_supports("avx2") != 0;
@@ -192,18 +186,18 @@ static int warp(const Source *in, const double *matrix, const Target *out, int f
     return 0;
 }
 
-static void scale(const uint8_t *pixels, float *out, Py_ssize_t count, float mean, float factor)
-{
-    for (Py_ssize_t i = 0; i < count; i++)
-        out[i] = ((float)pixels[i] - mean) * factor;
-}
-
 static int is_fast(void)
 {
     return 0;
 }
 
 #endif
+
+AVX2 static void scale(const uint8_t *pixels, float *out, Py_ssize_t count, float mean, float factor)
+{
+    for (Py_ssize_t i = 0; i < count; i++)
+        out[i] = ((float)pixels[i] - mean) * factor;
+}
 
 /* A buffer of numbers of one kind and so many dimensions; -1 with an exception for any other. */
 static int view_of(PyObject *object, Py_buffer *view, int flags, int dimensions, const char *format, const char *what)
