@@ -61,11 +61,20 @@ def test_different_films_of_one_patient_are_no_copies(films):
 
 def test_the_search_against_every_pair(films):
     some = np.stack([thumbnail(film) for film in [*films[:20], VARIANTS["a corner of 95 %"](films[3]), films[5]]])
-    pairs = itertools.combinations(range(len(some)), 2)
-    expected = [(i, j) for i, j in pairs if similar._best_agreement(some[i], some[j]) >= ALIKE]
+    pairs = list(itertools.combinations(range(len(some)), 2))
+    ways = [(similar._agreement(some[i], some[j]), similar._agreement(some[j], some[i])) for i, j in pairs]
+    expected = [pair for pair, way in zip(pairs, ways, strict=True) if max(way) >= ALIKE]
     found = near_duplicates(list(some), threads=2)
     assert sorted((each.first, each.second) for each in found) == expected == [(3, 20), (5, 21)]
     assert [each.alike for each in found] == sorted((each.alike for each in found), reverse=True)
+
+
+def test_a_crop_is_found_before_and_behind_its_source(films):
+    crops = [thumbnail(cropped(film, 0.94, 0.2, 0.9)) for film in films[:5]]
+    sources = [thumbnail(film) for film in films[:5]]
+    ahead, behind = near_duplicates([*crops, *sources]), near_duplicates([*sources, *crops])
+    assert {(each.first, each.second) for each in ahead} == {(n, 5 + n) for n in range(5)}
+    assert {each.alike for each in ahead} == {each.alike for each in behind}
 
 
 def test_nothing_to_compare(films):
@@ -95,21 +104,21 @@ def test_among_many_films_copies_are_found_without_comparing_all_pairs(films, mo
     every = near_duplicates(thumbnails)
     monkeypatch.setattr(similar, "_EXHAUSTIVE", 24)
     monkeypatch.setattr(similar, "_SHARE", 6)
-    views = np.zeros((6, len(thumbnails), 2), np.float32)
-    views[..., 0] = 1  # all alike: cut into parts of any pictures, instead of being divided for ever
-    cells = list(similar._cells(views))
-    assert max(map(len, cells)) <= 24
-    assert set(np.concatenate(cells)) == set(range(len(thumbnails)))
+    lines = np.zeros((6 * len(thumbnails), 2), np.float32)
+    lines[:, 0] = 1  # all alike: cut into parts of any pictures, instead of being divided for ever
+    cells = list(similar._cells(lines, len(thumbnails), np.arange(len(lines))))
+    assert max(np.count_nonzero(cell < len(thumbnails)) for cell in cells) <= 24
+    assert set(np.concatenate(cells)) == set(range(len(lines)))
     found = set(near_duplicates(thumbnails))  # six films a cell are few: one of the hardest copies may be missed
     assert found <= set(every)
     assert len(found) >= 0.9 * len(every) == 9
 
 
 def _directions(count: int) -> np.ndarray:
-    """Vectors of length 1 about twenty others, [6, count, 256]."""
+    """Vectors of length 1 about twenty others, [count, 256]."""
     random = np.random.default_rng(0)
-    about = random.standard_normal((20, 256))[random.integers(0, 20, (6, count))]
-    vectors = (about + 1.2 * random.standard_normal((6, count, 256))).astype(np.float32)
+    about = random.standard_normal((20, 256))[random.integers(0, 20, count)]
+    vectors = (about + 1.2 * random.standard_normal((count, 256))).astype(np.float32)
     return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
 
 
@@ -117,13 +126,13 @@ def _directions(count: int) -> np.ndarray:
 def test_the_nearest_centres_are_found_among_a_few_groups_of_them(monkeypatch, groups, least):
     monkeypatch.setattr(similar, "_GROUPS", groups)
     monkeypatch.setattr(similar, "_LONG_BLOCK", 100)
-    views = _directions(250)
-    centres = views[0, :120]
-    found = np.sort(similar._two_nearest(views, centres), axis=-1)
-    exact = np.sort(np.argsort(-(views @ centres.T), axis=-1)[..., :2], axis=-1)
+    lines, chosen = _directions(1500), np.arange(0, 1500, 2)
+    centres = lines[:120]
+    found = np.sort(similar._two_nearest(lines, chosen, centres))
+    exact = np.sort(np.argsort(-(lines[chosen] @ centres.T))[:, :2])
     assert (found == exact).mean() >= least
-    assert (found[..., 0] != found[..., 1]).all()
+    assert (found[:, 0] != found[:, 1]).all()
 
 
 def test_one_centre_is_nearest_to_everything():
-    assert (similar._two_nearest(_directions(5), _directions(1)[0]) == 0).all()
+    assert (similar._two_nearest(_directions(5), np.arange(5), _directions(1)) == 0).all()

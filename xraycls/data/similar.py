@@ -8,11 +8,9 @@ one upon the other, and has to agree in the details.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import product
 
 import cv2
 import numpy as np
@@ -43,6 +41,7 @@ _GROUPS = 4  # of centres that are searched
 _PAIRS = 32  # that a thread registers at a time; a task for each would take more memory than the pair
 _EXHAUSTIVE = 8192  # pictures that are compared each with each
 _SHARE = 256  # pictures a cell, where there are more
+_HOPELESS = 0.84  # agreement at half the size: two of 961 films that were cropped, turned and toned at once have less
 _SCALES = (0.88, 1.13)  # that the registration may find; more is another film
 _ROTATION = np.sin(np.radians(6))
 _OVERLAP = 0.6
@@ -78,11 +77,13 @@ def near_duplicates(thumbnails: Sequence[GreyImage], *, threads: int | None = No
     """
     if len(thumbnails) < 2:
         return []
-    pairs = sorted(_candidates(thumbnails))
+    pairs = _candidates(thumbnails)
 
     def confirmed(start: int) -> list[Similar]:
-        looked_at = pairs[start : start + _PAIRS]
-        found = (Similar(i, j, _best_agreement(thumbnails[i], thumbnails[j])) for i, j in looked_at)
+        found: list[Similar] = []
+        for source, crop in pairs[start : start + _PAIRS]:
+            alike = _alike(thumbnails[source], thumbnails[crop])
+            found.append(Similar(min(source, crop), max(source, crop), alike))
         return [each for each in found if each.alike >= ALIKE]
 
     with one_thread_a_picture(), ThreadPoolExecutor(threads or available_processors()) as pool:
@@ -90,68 +91,74 @@ def near_duplicates(thumbnails: Sequence[GreyImage], *, threads: int | None = No
     return sorted(found, key=lambda each: -each.alike)
 
 
-def _candidates(thumbnails: Sequence[GreyImage]) -> set[tuple[int, int]]:
-    """Each picture with those of its nearest that are worth a look, the smaller index first."""
+def _candidates(thumbnails: Sequence[GreyImage]) -> list[tuple[int, int]]:
+    """Each picture with those of its nearest that are worth a look: that which may show more first, its crop second."""
     views = np.empty((1 + len(_PLACES), len(thumbnails), _SMALL**2), np.float32)
     for start in range(0, len(thumbnails), _BLOCK):
         block = np.stack(thumbnails[start : start + _BLOCK])
         for view, pictures in zip(views, (block, *_crops(block)), strict=True):
             view[start : start + _BLOCK] = _fine_structure(pictures)
-    found = [
-        (cell[rows], cell[others], alike) for cell in _cells(views) for rows, others, alike in _nearest(views[:, cell])
-    ]
-    rows, others, alike = (np.concatenate(column) for column in zip(*found, strict=True))
-    order = np.lexsort((others, -alike, rows))
-    pairs: set[tuple[int, int]] = set()
-    taken: Counter[int] = Counter()
-    for row, other in dict.fromkeys(zip(rows[order].tolist(), others[order].tolist(), strict=True)):
-        if taken[row] < _NEIGHBOURS:
-            taken[row] += 1
-            pairs.add((min(row, other), max(row, other)))
-    return pairs
+    count = len(thumbnails)
+    lines = views.reshape(-1, _SMALL**2)
+    found = [each for cell in _cells(lines, count, np.arange(len(lines))) for each in _nearest(lines, count, cell)]
+    sources, crops, alike = (np.concatenate(column) for column in zip(*found, strict=True))
+    pairs = np.minimum(sources, crops) * count + np.maximum(sources, crops)
+    order = np.lexsort((-alike, pairs))
+    best = order[np.diff(pairs[order], prepend=-1) > 0]  # of what was seen of a pair
+    sources, crops, alike = sources[best], crops[best], alike[best]
+    rows = np.concatenate([sources, crops])
+    order = np.lexsort((-np.tile(alike, 2), rows))
+    places = np.arange(len(rows)) - np.searchsorted(rows[order], rows[order])  # among the pairs of a picture
+    chosen = np.unique(order[places < _NEIGHBOURS] % len(best))
+    return list(zip(sources[chosen].tolist(), crops[chosen].tolist(), strict=True))
 
 
-def _cells(views: Floats) -> Iterator[Indices]:
-    """Groups of pictures to compare each with each, so that time grows with their number and not with its square.
+def _cells(lines: Floats, count: int, chosen: Indices) -> Iterator[Indices]:
+    """Groups of views to compare each with each, so that time grows with their number and not with its square.
 
-    A picture and its crops each belong to the two nearest of many pictures that were drawn by lot, as in an inverted
-    file (Sivic and Zisserman, *Video Google*, 2003); a copy shares one of them. Up to 8,192 pictures are one group.
+    Every view belongs to the two nearest of many pictures that were drawn by lot, as in an inverted file (Sivic and
+    Zisserman, *Video Google*, 2003); that of a copy shares one of them. Up to 8,192 pictures are one group.
 
     Args:
-        views: float32 [6, n, 256], the fine structure of the whole pictures and of their crops.
+        lines: float32 [6 n, 256], the fine structure of the whole pictures first, of their crops then.
+        count: n, of pictures.
+        chosen: int64 [m], views to divide; rising.
     """
-    count = views.shape[1]
-    if count <= _EXHAUSTIVE:
-        yield np.arange(count)
+    whole = chosen[chosen < count]
+    if len(whole) <= _EXHAUSTIVE:
+        yield chosen
         return
-    drawn = np.random.default_rng(count).choice(count, count // _SHARE, replace=False)
-    nearest = _two_nearest(views, views[0, np.sort(drawn)])
-    members = np.unique(nearest.transpose(0, 2, 1) * count + np.arange(count))  # cell by cell
-    for cell in np.split(members % count, np.flatnonzero(np.diff(members // count)) + 1):
-        if len(cell) > count // 2:  # nearly all alike: neighbours are found anywhere
-            yield from (cell[start : start + _EXHAUSTIVE] for start in range(0, len(cell), _EXHAUSTIVE))
+    drawn = np.random.default_rng(len(whole)).choice(whole, len(whole) // _SHARE, replace=False)
+    nearest = _two_nearest(lines, chosen, lines[np.sort(drawn)])
+    order = np.argsort(nearest.T.ravel(), kind="stable")
+    members, sizes = np.tile(chosen, 2)[order], np.bincount(nearest.ravel(), minlength=len(drawn))
+    for cell in map(np.sort, np.split(members, np.cumsum(sizes)[:-1])):
+        if (size := np.count_nonzero(cell < count)) > len(whole) // 2:  # nearly all alike: neighbours are anywhere
+            parts = -(-size // _EXHAUSTIVE)
+            yield from (cell[start::parts] for start in range(parts))
         else:
-            yield from (cell[part] for part in _cells(views[:, cell]))
+            yield from _cells(lines, count, cell)
 
 
-def _two_nearest(views: Floats, centres: Floats) -> Indices:
-    """The two nearest centres of every picture and crop, int64 [6, n, 2].
+def _two_nearest(lines: Floats, chosen: Indices, centres: Floats) -> Indices:
+    """The two nearest centres of every chosen view, int64 [m, 2].
 
     They are looked for among the centres of the nearest four groups, of as many groups as each has members: to compare
     all centres would take a time that grows with the square of the number of pictures.
 
     Args:
-        views: float32 [6, n, 256].
+        lines: float32 [6 n, 256].
+        chosen: int64 [m].
         centres: float32 [k, 256].
     """
     leaders = centres[:: max(round(len(centres) ** 0.5), 1)]
     group_of = (centres @ leaders.T).argmax(axis=1)
     searched = min(_GROUPS, len(leaders))
-    found = np.zeros((*views.shape[:2], 2), np.int64)
-    for view, start in product(range(len(views)), range(0, views.shape[1], _LONG_BLOCK)):
-        block = views[view, start : start + _LONG_BLOCK]
+    found = np.zeros((len(chosen), 2), np.int64)
+    for start in range(0, len(chosen), _LONG_BLOCK):
+        block = lines[chosen[start : start + _LONG_BLOCK]]
         near = np.argpartition(-(block @ leaders.T), searched - 1, axis=1)[:, :searched]
-        values, numbers = np.full((len(block), 2), -np.inf, np.float32), found[view, start : start + _LONG_BLOCK]
+        values, numbers = np.full((len(block), 2), -np.inf, np.float32), found[start : start + _LONG_BLOCK]
         for group in range(len(leaders)):
             rows, members = np.flatnonzero((near == group).any(axis=1)), np.flatnonzero(group_of == group)
             alike = np.concatenate([block[rows] @ centres[members].T, values[rows]], axis=1)
@@ -164,25 +171,27 @@ def _two_nearest(views: Floats, centres: Floats) -> Indices:
     return found
 
 
-def _nearest(views: Floats) -> Iterator[tuple[Indices, Indices, Floats]]:
-    """Rows, others and how alike they are: for every picture, its three nearest at least that are worth a look.
+def _nearest(lines: Floats, count: int, cell: Indices) -> Iterator[tuple[Indices, Indices, Floats]]:
+    """Pictures, others like them or like a crop of them, and how alike: all or the nearest three that are worth a look.
 
-    Each picture and its crops are compared with all whole pictures, so a pair is seen from both sides.
+    Args:
+        lines: float32 [6 n, 256].
+        count: n, of pictures.
+        cell: int64 [m], views; rising.
     """
-    whole = views[0]
-    for start in range(0, len(whole), _BLOCK):
-        blocks = views[:, start : start + _BLOCK]
-        alike = blocks[0] @ whole.T
-        for crop in blocks[1:]:
-            np.maximum(alike, crop @ whole.T, out=alike)
-        own = np.arange(len(alike))
-        alike[own, start + own] = -1.0  # a picture and itself
-        rows, others = np.nonzero(alike >= _WORTH_A_LOOK)
+    whole = cell[cell < count]
+    pictures = lines[whole]
+    for start in range(0, len(cell), _BLOCK):
+        block = cell[start : start + _BLOCK]
+        alike = lines[block] @ pictures.T
+        owners = block % count
+        places = np.searchsorted(whole, owners).clip(max=len(whole) - 1)
+        own = np.flatnonzero(whole[places] == owners)
+        alike[own, places[own]] = -1.0  # a picture and itself
+        rows, others = np.divmod(np.flatnonzero(alike >= _WORTH_A_LOOK), len(whole))
         if len(rows) > _NEIGHBOURS * len(alike):  # nearly all alike
             rows, others = _highest(alike)
-        values = alike[rows, others]
-        yield start + rows, others, values
-        yield others, start + rows, values
+        yield owners[rows], whole[others], alike[rows, others]
 
 
 def _highest(alike: Floats) -> tuple[Indices, Indices]:
@@ -212,9 +221,16 @@ def _crops(pictures: npt.NDArray[np.uint8]) -> Iterator[npt.NDArray[np.uint8]]:
         yield pictures[:, top : top + kept, left : left + kept]
 
 
-def _best_agreement(one: GreyImage, other: GreyImage) -> float:
-    """A crop is laid on its source, whichever of the two it is."""
-    return max(_agreement(one, other), _agreement(other, one))
+def _alike(source: GreyImage, crop: GreyImage) -> float:
+    """How alike two pictures are, whichever is a crop of the other; 0 where half their size shows that they aren't."""
+    if 0 < _agreement(_half(crop), _half(source)) < _HOPELESS:
+        return 0.0
+    return max(_agreement(crop, source), _agreement(source, crop))
+
+
+def _half(picture: GreyImage) -> GreyImage:
+    down, across = picture.shape
+    return np.asarray(cv2.resize(picture, (across // 2, down // 2), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _agreement(fixed: GreyImage, moving: GreyImage) -> float:
@@ -223,7 +239,7 @@ def _agreement(fixed: GreyImage, moving: GreyImage) -> float:
     stop = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 30, 1e-4)
     everywhere = np.ones_like(moving)
     try:
-        cv2.findTransformECC(fixed, moving, warp, cv2.MOTION_AFFINE, stop, everywhere, 5)
+        cv2.findTransformECC(fixed, moving, warp, cv2.MOTION_AFFINE, stop, everywhere, len(fixed) // 16 | 1)
     except cv2.error:  # it does not converge: the two have nothing in common
         return 0.0
     stretch = np.linalg.svd(warp[:, :2], compute_uv=False)
