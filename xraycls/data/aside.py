@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import re
 from collections import Counter, defaultdict
@@ -46,6 +47,8 @@ _BETWEEN = 0.03  # of a lossy label map's pixels at most lie between them
 _COLOURFUL = 20.0  # mean chroma of a heat map, grey levels
 _HEAD = 4096  # bytes of a file within which the size of most JPEGs stands
 _LOOK = (256, 256)  # pixels that a look at a JPEG needs
+_GLANCE = (128, 128)  # pixels for one at its first quarter, where edges may blur to twice their width
+_JPEG_END, _ABSENT = b"\xff\xd9", 128  # marker, and grey level of what a decoder finds nothing for
 _SAMPLE = 2**16  # bytes from a file's middle
 _LAGS = range(3, 9)  # bytes after which whole flat blocks come again, of three to eight bits each
 _REPEATED = 0.012  # share of bytes that do: some 0.006 in films, at least 0.024 in label maps of few bytes a pixel
@@ -239,7 +242,7 @@ def _shown(file: Path, suspect: _Suspect) -> str | None:
     if suspect.tiny:
         return "thumbnail"
     try:
-        if suspect.sparse and not (suspect.coloured or suspect.small) and _hardly_repeats(file):
+        if suspect.sparse and not (suspect.coloured or suspect.small) and _is_surely_film(file):
             return None
         with PillowImage.open(file) as image:
             if image.format == "JPEG":
@@ -283,19 +286,43 @@ def _is_label_map(levels: npt.NDArray[np.generic], lossy: bool, most: int) -> bo
     return bool(high - low > _APART and between < _BETWEEN and above > 0.005)
 
 
-def _hardly_repeats(file: Path) -> bool:
+def _is_surely_film(file: Path) -> bool:
+    """Whether a part of a sequential JPEG tells that the whole is no label map; False where it doesn't."""
+    size = file.stat().st_size
+    with file.open("rb") as handle:
+        begin = handle.read(max(size // 4, _SAMPLE))
+        handle.seek(max((size - _SAMPLE) // 2, 0))
+        middle = np.frombuffer(handle.read(_SAMPLE), np.uint8)
+    if not begin.startswith(JPEG_MAGIC) or not jpeg_frame(begin) or _OTHER_MARKERS.search(begin, 0, _SAMPLE):
+        return False
+    return _hardly_repeats(middle) or _has_many_levels(begin[: size // 4])
+
+
+def _hardly_repeats(middle: npt.NDArray[np.uint8]) -> bool:
     """Whether a JPEG has so few flat blocks that it can't be a label map, without decoding anything.
 
     All flat blocks are written with the same few bits, so bytes of a label map come again a few bytes on, while those
     of a film look like noise. It holds for sequential files; progressive ones write flat parts in next to nothing.
     """
-    size = file.stat().st_size
-    with file.open("rb") as handle:
-        head = handle.read(_SAMPLE)
-        handle.seek(max((size - _SAMPLE) // 2, 0))
-        middle = np.frombuffer(handle.read(_SAMPLE), np.uint8)
-    if not head.startswith(JPEG_MAGIC) or not jpeg_frame(head) or _OTHER_MARKERS.search(head):
-        return False
     return len(middle) > _LAGS[-1] and all(
         np.count_nonzero(middle[lag:] == middle[:-lag]) < _REPEATED * len(middle) for lag in _LAGS
     )
+
+
+def _has_many_levels(begin: bytes) -> bool:
+    """Whether the first quarter of a JPEG's bytes holds so many grey levels that the rest makes no label map of it.
+
+    The grey levels count that lie between the two ends of the rows that these bytes hold, which may be closer to each
+    other than those of the whole. Decoders give the mean grey level for all below, and one wrong block at the cut.
+    """
+    try:
+        with PillowImage.open(io.BytesIO(begin + _JPEG_END)) as image:
+            image.draft("L", _GLANCE)
+            levels = _levels(image)
+    except OSError:  # so few bytes that they hold not even all tables
+        return False
+    counts = np.bincount(levels[(levels != _ABSENT).any(axis=1)].ravel(), minlength=256)
+    counts[_ABSENT] = 0  # the rest of the last row
+    low, high = np.searchsorted(counts.cumsum(), np.array((0.01, 0.99)) * counts.sum())
+    between = int(counts[low + _ENDS : max(high - _ENDS, 0)].sum())
+    return bool(high - low > _APART and between > 4 * _BETWEEN * levels.size)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -122,8 +123,10 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
-    # Path.is_dir takes a link to itself for a file, where DirEntry.is_dir raises.
-    return Path(entry.path).is_dir() if entry.is_symlink() else entry.is_dir()
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself, say
+        return False
 
 
 def _plural(kind: str) -> str:
@@ -131,8 +134,9 @@ def _plural(kind: str) -> str:
 
 
 def _special(entry: os.DirEntry[str]) -> str | None:
-    if entry.is_file(follow_symlinks=False):
-        return None
+    with suppress(OSError):
+        if entry.is_file():
+            return None
     kind = is_special(Path(entry.path))
     return kind and kind.removeprefix("a ")
 

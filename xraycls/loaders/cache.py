@@ -34,7 +34,7 @@ from xraycls.data.open import open_image
 from xraycls.data.processors import available_memory
 from xraycls.data.table import SampleTable
 from xraycls.errors import DataError, UsageError
-from xraycls.loaders.render import ALIAS_FREE, grids_of
+from xraycls.loaders.render import grids_of
 from xraycls.loaders.views import Canvas, Views
 from xraycls.types import Sample
 
@@ -42,6 +42,7 @@ logger = logging.getLogger(__name__)
 
 _DENSITY = 10 / 7  # pixels that are kept a pixel of the canvas: 320 for 224, as in prepared data
 _SLACK = 1.15  # times as many pixels as the decoder's scale gives, for which it isn't decoded at twice the size
+_AVERAGED = 2.4  # decoded pixels a kept pixel, above which they are averaged: below, bilinear is within a grey level
 _COARSEST = 0.6  # kept pixels an output pixel, below which a view is drawn from the file
 _MEMORY = 0.4  # of what programs may still take
 _DISK = 20 * 2**30  # bytes on disk by default
@@ -223,7 +224,7 @@ class PictureCache:
         pixels = image.decode(max((scale for scale in image.scales if scale <= room), default=1))
         size = min(pixels.shape[1], self.width), min(pixels.shape[0], self.height)
         if pixels.shape != size[::-1]:
-            averaged = max(pixels.shape[1] / size[0], pixels.shape[0] / size[1]) > ALIAS_FREE
+            averaged = max(pixels.shape[1] / size[0], pixels.shape[0] / size[1]) > _AVERAGED
             way = cv2.INTER_AREA if averaged else cv2.INTER_LINEAR
             pixels = np.asarray(cv2.resize(pixels, size, interpolation=way), np.uint8)
         with self._memory.counting:
