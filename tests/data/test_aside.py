@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from xraycls.data import aside as module
 from xraycls.data.aside import set_aside
 from xraycls.data.folder import image_files, pictures_below, read_folder
 from xraycls.data.pictures import list_images
@@ -128,6 +129,30 @@ def test_a_lossy_picture_of_few_bytes_is_a_mask_by_its_levels(films, tmp_path, q
         cv2.imwrite(str(kind / f"picture{n}.jpg"), grey, options)
         source.unlink()
     assert aside(tmp_path) == {f"A/roi/picture{n}.jpg": "mask" for n in (1, 3)}
+
+
+@pytest.mark.parametrize("interval", [0, 8])
+@pytest.mark.parametrize("side", [96, 300, 768, 2000])
+def test_no_part_of_a_label_map_looks_like_a_film(tmp_path, side, interval):
+    picture = np.zeros((side, side), np.uint8)
+    for rib in range(10):
+        centre, axes = (side // 2, side * (15 + 7 * rib) // 100), (side // 3, side // 17)
+        cv2.ellipse(picture, centre, axes, 0, 180, 360, 255, max(side // 50, 1))
+    for quality in (50, 75, 95, 100):
+        options = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_RST_INTERVAL, interval]
+        cv2.imwrite(str(tmp_path / "ribs.jpg"), picture, options)
+        assert not module._is_surely_film(tmp_path / "ribs.jpg")
+
+
+def test_a_part_of_a_film_with_black_frames_is_enough(tmp_path):
+    picture = cv2.imread(str(film(tmp_path / "film.png", 0, side=600)), cv2.IMREAD_GRAYSCALE)
+    framed = cv2.copyMakeBorder(picture, 0, 0, 150, 150, cv2.BORDER_CONSTANT)
+    cv2.imwrite(str(tmp_path / "framed.jpg"), framed, [cv2.IMWRITE_JPEG_QUALITY, 75])
+    content = np.fromfile(tmp_path / "framed.jpg", np.uint8)
+    assert not module._hardly_repeats(content)
+    assert module._is_surely_film(tmp_path / "framed.jpg")
+    content[: len(content) // 10].tofile(tmp_path / "cut.jpg")
+    assert not module._is_surely_film(tmp_path / "cut.jpg")
 
 
 def test_a_label_map_beside_its_film_is_a_mask(films, tmp_path):

@@ -77,6 +77,12 @@ def test_a_crop_is_found_before_and_behind_its_source(films):
     assert {each.alike for each in ahead} == {each.alike for each in behind}
 
 
+def test_correlation_against_numpy():
+    one, other = np.random.default_rng(0).normal(3, 2, (2, 500)).astype(np.float32)
+    assert similar._correlation(one, one + other) == pytest.approx(np.corrcoef(one, one + other)[0, 1], abs=1e-6)
+    assert similar._correlation(one, np.ones_like(one)) == 0
+
+
 def test_nothing_to_compare(films):
     assert near_duplicates([]) == []
     assert near_duplicates([thumbnail(films[0])]) == []

