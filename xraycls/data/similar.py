@@ -41,7 +41,7 @@ _GROUPS = 4  # of centres that are searched
 _PAIRS = 32  # that a thread registers at a time; a task for each would take more memory than the pair
 _EXHAUSTIVE = 8192  # pictures that are compared each with each
 _SHARE = 256  # pictures a cell, where there are more
-_HOPELESS = 0.84  # agreement at half the size: two of 961 films that were cropped, turned and toned at once have less
+_HOPELESS = 0.84  # agreement at half the size: three of 961 films that were cropped, turned and toned at once have less
 _SCALES = (0.88, 1.13)  # that the registration may find; more is another film
 _ROTATION = np.sin(np.radians(6))
 _OVERLAP = 0.6
@@ -264,4 +264,4 @@ def _details(picture: GreyImage) -> Floats:
     """Grey levels less their surroundings, by the local contrast, so that a tone curve hardly matters."""
     levels = picture.astype(np.float32)
     fine = levels - cv2.GaussianBlur(levels, (0, 0), 2)
-    return np.asarray(fine / np.sqrt(cv2.GaussianBlur(fine * fine, (0, 0), 8) + 4), np.float32)
+    return np.asarray(fine / np.sqrt(cv2.GaussianBlur(fine * fine, (0, 0), len(picture) / 8) + 4), np.float32)
