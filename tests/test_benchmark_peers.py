@@ -248,6 +248,9 @@ def test_an_environment_is_made_once_and_again_when_its_pins_change(tmp_path, mo
     assert {"kornia==0.9.0", f"torch=={version('torch')}"} <= set(installer[0])
     (shared,) = (tmp_path / "kornia").rglob("shared.pth")
     assert Path(shared.read_text().strip()).is_dir()
+    shared.write_text("/the/environment/that/made/it\n")
+    environments.interpreter(tmp_path, "kornia")
+    assert Path(shared.read_text().strip()).is_dir()
     assert json.loads((tmp_path / "kornia/installed.json").read_text())["packages"] == ["x==1"]
     monkeypatch.setattr(environments, "pinned", lambda: {"kornia": environments.Pins("MIT", ("kornia==9",))})
     environments.interpreter(tmp_path, "kornia")

@@ -68,6 +68,8 @@ def interpreter(folder: Path, name: str, *, own_torch: bool = False) -> Path:
         done.write_text(json.dumps(found, indent=2) + "\n")
     if "error" in found:
         raise DataError(found["error"], f"Remove {place} to try again")
+    if not own_torch:
+        _share(place)  # another environment may have made it, and be gone
     return python
 
 
@@ -77,9 +79,14 @@ def _install(place: Path, python: Path, packages: tuple[str, ...], own_torch: bo
     if own_torch:
         packages = (*packages, "torch", "torchvision", "opencv-python-headless")  # what the scripts here import
     else:
-        paths = sysconfig.get_paths(vars={"base": str(place), "platbase": str(place)})
-        Path(paths["purelib"], "shared.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
+        _share(place)
     _call([str(python), "-m", "pip", "--disable-pip-version-check", "install", *packages, *shared], place)
+
+
+def _share(place: Path) -> None:
+    """Append the packages of the running environment to an environment's search path."""
+    paths = sysconfig.get_paths(vars={"base": str(place), "platbase": str(place)})
+    Path(paths["purelib"], "shared.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
 
 
 def _call(command: list[str], place: Path) -> None:
