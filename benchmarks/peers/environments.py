@@ -67,7 +67,7 @@ def interpreter(folder: Path, name: str, *, own_torch: bool = False) -> Path:
             found["error"] = error.message
         done.write_text(json.dumps(found, indent=2) + "\n")
     if "error" in found:
-        raise DataError(found["error"], f"Remove {place} to try again")
+        raise DataError(found["error"], hint=f"Remove {place} to try again")
     if not own_torch:
         _share(place)  # another environment may have made it, and be gone
     return python
