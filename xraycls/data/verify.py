@@ -91,7 +91,7 @@ def _problem(path: Path) -> str | None:
     if special := is_special(path):
         return special
     try:
-        with path.open("rb", buffering=0) as file:
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - called for every file
             head = file.read(HEAD)
             size = os.fstat(file.fileno()).st_size
             file.seek(max(size - _TAIL, 0))
