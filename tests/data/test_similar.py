@@ -140,5 +140,12 @@ def test_the_nearest_centres_are_found_among_a_few_groups_of_them(monkeypatch, g
     assert (found[:, 0] != found[:, 1]).all()
 
 
+def test_a_cell_of_crops_alone_holds_no_pair():
+    lines = _directions(12)
+    assert list(similar._nearest(lines, 2, np.array([3, 5, 8]))) == []
+    ((rows, others, alike),) = similar._nearest(np.repeat(lines[:1], 12, axis=0), 2, np.array([0, 3]))
+    assert (rows.tolist(), others.tolist(), alike.tolist()) == ([1], [0], [pytest.approx(1)])  # not itself
+
+
 def test_one_centre_is_nearest_to_everything():
     assert (similar._two_nearest(_directions(5), np.arange(5), _directions(1)) == 0).all()

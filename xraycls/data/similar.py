@@ -180,6 +180,8 @@ def _nearest(lines: Floats, count: int, cell: Indices) -> Iterator[tuple[Indices
         cell: int64 [m], views; rising.
     """
     whole = cell[cell < count]
+    if not len(whole):
+        return
     pictures = lines[whole]
     for start in range(0, len(cell), _BLOCK):
         block = cell[start : start + _BLOCK]
