@@ -167,7 +167,7 @@ def _look(file: Path) -> _Look | None:
     """From the header alone; None for DICOM and whatever Pillow doesn't know."""
     try:
         name = os.fspath(file)
-        stat = os.stat(name)  # noqa: PTH116 - called for every file, and a fifth of a path's methods
+        stat = os.stat(name)  # noqa: PTH116 - called for every file, and twice as fast as of a path
         if not S_ISREG(stat.st_mode):
             return None
         size = stat.st_size
